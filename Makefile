@@ -1,0 +1,54 @@
+# `make demo` and `make test` need python3 with venv and pip, and nothing else: .venv is built on first use.
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+DATA ?=
+OUT ?= demo
+SEED ?= 0
+TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
+export TIS_RAY_DATA
+
+.PHONY: help setup demo test lint test-slow docs-test lock clean
+
+help:
+	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
+	@echo "make test        lint, types, import contracts and the test suite"
+	@echo "make test-slow   kills, soaks and recipe sweeps"
+	@echo "make docs-test   every shell block of the README and docs, executed"
+	@echo "make lock        refresh requirements.lock from pyproject.toml"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(PY) || python3 -m venv $(VENV)
+	@$(PY) -c 'import sys; assert sys.version_info >= (3, 11), "tis-ray needs Python 3.11 or later"'
+	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --disable-pip-version-check uv
+	@echo "installing the locked dependencies into $(VENV)"
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --requirements requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --editable .
+	@touch $@
+
+demo: $(READY)
+	$(VENV)/bin/tis-ray demo --out $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint
+	$(PY) -m pytest -m "not slow and not gpu"
+
+test-slow: $(READY)
+	$(PY) -m pytest -m "slow and not gpu"
+
+docs-test: $(READY)
+	$(PY) -m pytest -m "docs" tests/docs
+
+lock:
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) demo runs

@@ -1,0 +1,163 @@
+"""Masks kept in their own box frame. A full height x width mask is formed nowhere in tis-ray but in a picture.
+
+`BoxMasks` are predictions: probability patches of one size, each stretched over its own box.
+`CropMasks` are ground truth: exact pixels, each a crop of its own size at a whole-pixel place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tis_ray.errors import InputError
+from tis_ray.ops import rle as rle_ops
+from tis_ray.ops.boxes import Boxes
+from tis_ray.ops.rle import Rle
+
+Index = NDArray[Any] | slice | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxMasks:
+    """N predicted masks: `probabilities` float16 (N, M, M) in 0..1, row then column, over `boxes` float32 (N, 4).
+
+    Boxes are xyxy in the image frame, and need not equal the boxes of the instances they belong to.
+    """
+
+    boxes: Boxes
+    probabilities: NDArray[np.float16]
+
+    def __post_init__(self) -> None:
+        shape = self.probabilities.shape
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise InputError(f"boxes: expected shape (N, 4); got {self.boxes.shape}")
+        if len(shape) != 3 or shape[1] != shape[2] or shape[0] != len(self.boxes):
+            raise InputError(f"probabilities: expected shape ({len(self.boxes)}, M, M); got {shape}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Index) -> "BoxMasks":
+        return BoxMasks(self.boxes[index], self.probabilities[index])
+
+    @property
+    def size(self) -> int:
+        """M, the side of a patch."""
+        return int(self.probabilities.shape[1])
+
+    @staticmethod
+    def empty(size: int = 28) -> "BoxMasks":
+        """No mask at all, of patch side `size`."""
+        return BoxMasks(np.zeros((0, 4), np.float32), np.zeros((0, size, size), np.float16))
+
+    @staticmethod
+    def concatenate(parts: Sequence["BoxMasks"]) -> "BoxMasks":
+        """All masks in order; patches of smaller sides are resampled to the largest side among `parts`."""
+        if not parts:
+            return BoxMasks.empty()
+        size = max(part.size for part in parts)
+        return BoxMasks(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.resized(size).probabilities for part in parts]),
+        )
+
+    def resized(self, size: int) -> "BoxMasks":
+        """The same masks with patches of another side, bilinear between cell centres."""
+        if size == self.size:
+            return self
+        position = np.clip((np.arange(size) + 0.5) * self.size / size - 0.5, 0, self.size - 1)
+        low = position.astype(np.int64)
+        high = np.minimum(low + 1, self.size - 1)
+        share = (position - low).astype(np.float32)
+        patches = self.probabilities.astype(np.float32)
+        patches = patches[:, low] * (1 - share)[:, None] + patches[:, high] * share[:, None]
+        patches = patches[:, :, low] * (1 - share) + patches[:, :, high] * share
+        return BoxMasks(self.boxes, patches.astype(np.float16))
+
+    def to_rle(self, height: int, width: int, *, threshold: float = 0.5) -> list[Rle]:
+        """COCO RLEs in an image of this size: pasted as torchvision does, set where above `threshold`."""
+        return rle_ops.encode_patches(self.probabilities, self.boxes, height, width, threshold=threshold)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CropMasks:
+    """N exact masks: `crops` uint8 (h_i, w_i) of 0 and 1, top-left pixels at `offsets` int32 (N, 2) x, y.
+
+    Places are whole pixels of the image frame. A crop of size (0, 0) is a mask without pixels.
+    """
+
+    offsets: NDArray[np.int32]
+    crops: tuple[NDArray[np.uint8], ...]
+
+    def __post_init__(self) -> None:
+        if self.offsets.shape != (len(self.crops), 2):
+            raise InputError(f"offsets: expected shape ({len(self.crops)}, 2); got {self.offsets.shape}")
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: Index) -> "CropMasks":
+        chosen = np.arange(len(self))[index]
+        return CropMasks(self.offsets[chosen], tuple(self.crops[i] for i in chosen))
+
+    @staticmethod
+    def from_rle(rles: Sequence[Rle]) -> "CropMasks":
+        """The smallest crop of each RLE."""
+        decoded = [rle_ops.decode_crop(rle) for rle in rles]
+        offsets = np.array([offset for _, offset in decoded], dtype=np.int32).reshape(-1, 2)
+        return CropMasks(offsets, tuple(crop for crop, _ in decoded))
+
+    def to_rle(self, height: int, width: int) -> list[Rle]:
+        """COCO RLEs in an image of this size."""
+        return rle_ops.encode_crops(self.crops, self.offsets, height, width)
+
+    def areas(self) -> NDArray[np.int64]:
+        """Number of set pixels of each mask, (N,)."""
+        return np.array([np.count_nonzero(crop) for crop in self.crops], dtype=np.int64)
+
+    def boxes(self) -> Boxes:
+        """The crops' frames as xyxy boxes (N, 4); tight where the crops are."""
+        sizes = np.array([crop.shape[::-1] for crop in self.crops], dtype=np.float32).reshape(-1, 2)
+        corners = self.offsets.astype(np.float32)
+        return np.concatenate([corners, corners + sizes], axis=1)
+
+    def hflip(self, width: int) -> "CropMasks":
+        """The masks in the image mirrored about the vertical axis."""
+        widths = np.array([crop.shape[1] for crop in self.crops], dtype=np.int32)
+        offsets = np.stack([width - self.offsets[:, 0] - widths, self.offsets[:, 1]], axis=1)
+        return CropMasks(
+            offsets.astype(np.int32), tuple(np.ascontiguousarray(crop[:, ::-1]) for crop in self.crops)
+        )
+
+    def crop(self, box: tuple[int, int, int, int]) -> "CropMasks":
+        """The parts inside `box` (x1, y1, x2, y2), in the frame whose origin is the box's corner."""
+        x1, y1, x2, y2 = box
+        parts, offsets = [], []
+        for part, (x, y) in zip(self.crops, self.offsets, strict=True):
+            left, top = max(x1 - int(x), 0), max(y1 - int(y), 0)
+            right, bottom = min(x2 - int(x), part.shape[1]), min(y2 - int(y), part.shape[0])
+            parts.append(part[top : max(bottom, top), left : max(right, left)])
+            offsets.append((max(int(x) - x1, 0), max(int(y) - y1, 0)))
+        return CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(parts))
+
+    def resized(self, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> "CropMasks":
+        """The masks after the image is resized, nearest pixel: new pixel i shows old pixel floor(i * old / new).
+
+        The same pixels as resizing the full mask with `torch.nn.functional.interpolate(mode="nearest")`.
+        """
+        rows, columns = _nearest(from_hw[0], to_hw[0]), _nearest(from_hw[1], to_hw[1])
+        parts, offsets = [], []
+        for part, (x, y) in zip(self.crops, self.offsets, strict=True):
+            top, bottom = np.searchsorted(rows, [y, y + part.shape[0]])
+            left, right = np.searchsorted(columns, [x, x + part.shape[1]])
+            parts.append(part[np.ix_(rows[top:bottom] - y, columns[left:right] - x)])
+            offsets.append((left, top))
+        return CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(parts))
+
+
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Source pixel of each of `new` pixels along an axis of `old`, computed in float32 as PyTorch does."""
+    scale = np.float32(old / new)
+    return np.minimum(np.floor(np.arange(new, dtype=np.float32) * scale).astype(np.int64), old - 1)

@@ -1,0 +1,103 @@
+"""A view is one way a member looks at an image: at one scale, flipped or not, whole or cropped.
+
+It owns its forward and its inverse together, so that nothing else in tis-ray knows how to undo a flip.
+Frames: the *image* frame is the original picture; the *network* frame is the resized (and mirrored) crop that
+the detector sees. Factors come from the actual rounded sizes, not from the nominal scale.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tis_ray.errors import InputError
+from tis_ray.ops import boxes as box_ops
+from tis_ray.ops.boxes import Boxes
+
+SizeHW = tuple[int, int]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def resized_hw(size_hw: SizeHW, short_edge: int, max_long_edge: int | None = None) -> SizeHW:
+    """Size whose shorter edge is `short_edge`, less where the longer one would pass `max_long_edge`."""
+    short, long = min(size_hw), max(size_hw)
+    factor = short_edge / short
+    if max_long_edge is not None:
+        factor = min(factor, max_long_edge / long)
+    height, width = (max(1, round(edge * factor)) for edge in size_hw)
+    return height, width
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class View:
+    """One test-time variant. Ordering and equality follow the fields, so any set of views has one order.
+
+    `scale` is the shorter edge of the network input in pixels, `max_long_edge` caps the longer one, and `crop`
+    is (x1, y1, x2, y2) in whole pixels of the image, or () for the whole image.
+    """
+
+    member: str
+    scale: int
+    flip: bool = False
+    crop: tuple[int, ...] = ()
+    max_long_edge: int | None = None
+
+    @property
+    def deployment(self) -> str:
+        """Name of the Ray Serve deployment that runs this view: `member@scale`."""
+        return f"{self.member}@{self.scale}"
+
+    @property
+    def name(self) -> str:
+        """Unique readable name, e.g. `r50@800/flip/crop=0,1560,3384,2280`."""
+        flip = "/flip" if self.flip else ""
+        crop = f"/crop={','.join(map(str, self.crop))}" if self.crop else ""
+        return f"{self.deployment}{flip}{crop}"
+
+    def region(self, image_hw: SizeHW) -> tuple[int, int, int, int]:
+        """The crop (x1, y1, x2, y2) clipped to the image; the whole image where there is no crop.
+
+        Raises `InputError` where the crop misses the image.
+        """
+        height, width = image_hw
+        if not self.crop:
+            return 0, 0, width, height
+        x1, y1, x2, y2 = self.crop
+        x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
+        if x2 <= x1 or y2 <= y1:
+            raise InputError(
+                f"crop of view {self.name}: expected a box that meets the {width}x{height} image; got {self.crop}"
+            )
+        return x1, y1, x2, y2
+
+    def network_hw(self, image_hw: SizeHW) -> SizeHW:
+        """Height and width of the network input for an image of this size."""
+        x1, y1, x2, y2 = self.region(image_hw)
+        return resized_hw((y2 - y1, x2 - x1), self.scale, self.max_long_edge)
+
+    def boxes_to_network(self, boxes: Boxes, image_hw: SizeHW) -> Boxes:
+        """Boxes (N, 4) from the image frame to the network frame."""
+        offset, factor, width = self._frame(image_hw)
+        moved = np.asarray((boxes - offset) * factor, dtype=np.float32)
+        return box_ops.hflip(moved, width) if self.flip else moved
+
+    def boxes_to_image(self, boxes: Boxes, image_hw: SizeHW) -> Boxes:
+        """Boxes (N, 4) from the network frame to the image frame: flip undone first, then scale, then crop."""
+        offset, factor, width = self._frame(image_hw)
+        moved = box_ops.hflip(boxes, width) if self.flip else boxes
+        return np.asarray(moved / factor + offset, dtype=np.float32)
+
+    def patches_to_image(self, patches: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Mask patches (N, M, M) of network boxes, as patches of the same boxes in the image frame.
+
+        Patches live in their box, so scale and crop leave them alone and a flip reverses the last axis.
+        """
+        return np.ascontiguousarray(patches[..., ::-1]) if self.flip else patches
+
+    def _frame(self, image_hw: SizeHW) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        x1, y1, x2, y2 = self.region(image_hw)
+        height, width = self.network_hw(image_hw)
+        factor_x, factor_y = width / (x2 - x1), height / (y2 - y1)
+        offset = np.array([x1, y1, x1, y1], dtype=np.float64)
+        return offset, np.array([factor_x, factor_y, factor_x, factor_y]), float(width)
