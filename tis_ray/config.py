@@ -256,9 +256,7 @@ class Ensemble(Section):
         scales = {f"@{view.scale}" for view in self.views}
         for key in self.fusion.ranges:
             if key not in deployments | scales:
-                raise ValueError(
-                    f"fusion.ranges.{key}: expected one of {', '.join(sorted(deployments | scales))}"
-                )
+                raise ValueError(f"fusion.ranges.{key}: expected one of {', '.join(sorted(deployments | scales))}")
         known = {"default", "gateway", "fusion"} | deployments
         for key in self.replicas:
             if key not in known:
@@ -327,9 +325,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse(
-    model: type[Model], content: dict[str, Any], overrides: Sequence[str] = (), *, source: str
-) -> Model:
+def parse(model: type[Model], content: dict[str, Any], overrides: Sequence[str] = (), *, source: str) -> Model:
     """Validate `content`, with `a.b=value` overrides applied, as `model`. Raises `ConfigError`."""
     for override in overrides:
         _override(content, override)
@@ -364,14 +360,14 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 def _allowed(model: type[BaseModel], error: ValidationError) -> list[str] | None:
     """The keys of the section in which the first problem lies."""
-    section: Any = model
+    section: type[BaseModel] | None = model
     for step in error.errors(include_url=False)[0]["loc"][:-1]:
         field = getattr(section, "model_fields", {}).get(step)
         section = _section_of(field.annotation) if field is not None else section
-    return sorted(section.model_fields) if isinstance(section, type) else None
+    return sorted(section.model_fields) if section is not None else None
 
 
-def _section_of(annotation: Any) -> Any:
+def _section_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = [_section_of(argument) for argument in getattr(annotation, "__args__", ())]

@@ -55,9 +55,7 @@ class Instances:
         )
 
     @staticmethod
-    def of(
-        boxes: Any, scores: Any, labels: Any, masks: BoxMasks | None = None, *, source: Any = 0
-    ) -> "Instances":
+    def of(boxes: Any, scores: Any, labels: Any, masks: BoxMasks | None = None, *, source: Any = 0) -> "Instances":
         """Instances from anything array-like, converted to the promised dtypes."""
         boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
         return Instances(
@@ -227,6 +225,6 @@ def _check_array(field: str, value: NDArray[Any], shape: tuple[int, ...], dtype:
         )
 
 
-def _first(values: NDArray[Any], wrong: NDArray[np.bool_]) -> str:
+def _first(values: NDArray[Any], wrong: Any) -> str:
     position = int(np.argmax(wrong))
     return f"{values[position].tolist()} at position {position}"

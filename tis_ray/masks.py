@@ -127,9 +127,7 @@ class CropMasks:
         """The masks in the image mirrored about the vertical axis."""
         widths = np.array([crop.shape[1] for crop in self.crops], dtype=np.int32)
         offsets = np.stack([width - self.offsets[:, 0] - widths, self.offsets[:, 1]], axis=1)
-        return CropMasks(
-            offsets.astype(np.int32), tuple(np.ascontiguousarray(crop[:, ::-1]) for crop in self.crops)
-        )
+        return CropMasks(offsets.astype(np.int32), tuple(np.ascontiguousarray(crop[:, ::-1]) for crop in self.crops))
 
     def crop(self, box: tuple[int, int, int, int]) -> "CropMasks":
         """The parts inside `box` (x1, y1, x2, y2), in the frame whose origin is the box's corner."""
@@ -160,4 +158,5 @@ class CropMasks:
 def _nearest(old: int, new: int) -> NDArray[np.int64]:
     """Source pixel of each of `new` pixels along an axis of `old`, computed in float32 as PyTorch does."""
     scale = np.float32(old / new)
-    return np.minimum(np.floor(np.arange(new, dtype=np.float32) * scale).astype(np.int64), old - 1)
+    source = np.floor(np.arange(new, dtype=np.float32) * scale).astype(np.int64)
+    return np.asarray(np.minimum(source, old - 1))

@@ -40,9 +40,7 @@ def encode_patches(
     by one pixel, its box enlarged alike and truncated to whole pixels, and interpolated bilinearly in float32.
     """
     if len(probabilities) != len(boxes):
-        raise InputError(
-            f"probabilities: expected one patch for each of {len(boxes)} boxes; got {len(probabilities)}"
-        )
+        raise InputError(f"probabilities: expected one patch for each of {len(boxes)} boxes; got {len(probabilities)}")
     if len(boxes) == 0:
         return []
     size = probabilities.shape[-1]
@@ -55,9 +53,7 @@ def encode_patches(
     ]
 
 
-def encode_crops(
-    crops: Sequence[NDArray[np.uint8]], offsets: NDArray[np.int32], height: int, width: int
-) -> list[Rle]:
+def encode_crops(crops: Sequence[NDArray[np.uint8]], offsets: NDArray[np.int32], height: int, width: int) -> list[Rle]:
     """Exact masks (h_i, w_i), non-zero where set, whose top-left pixels lie at `offsets` (N, 2) x, y.
 
     What lies outside the image is cut off.
@@ -138,9 +134,9 @@ def _patch_counts(patch, box, height, width, threshold):  # type: ignore[no-unty
             top = int(source_y)
             bottom = min(top + 1, size - 1)
             share_y = source_y - np.float32(top)
-            value = (one - share_y) * (
-                (one - share_x) * patch[top, left] + share_x * patch[top, right]
-            ) + share_y * ((one - share_x) * patch[bottom, left] + share_x * patch[bottom, right])
+            value = (one - share_y) * ((one - share_x) * patch[top, left] + share_x * patch[top, right]) + share_y * (
+                (one - share_x) * patch[bottom, left] + share_x * patch[bottom, right]
+            )
             if value > threshold:
                 if start < 0:
                     start = x * height + y
