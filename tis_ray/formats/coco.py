@@ -1,0 +1,132 @@
+"""COCO data sets: images, categories and instance annotations of one JSON file.
+
+Masks are decoded image by image when asked for. Everything else is checked once, when the file is read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tis_ray.errors import DataError
+from tis_ray.formats import segmentation
+from tis_ray.formats.coco_checks import check_annotations, check_categories, check_images
+from tis_ray.formats.json_file import load_json
+from tis_ray.instances import Annotations, Categories
+from tis_ray.masks import CropMasks
+from tis_ray.ops import boxes as box_ops
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of a data set: `path` is where its file should be, `height` and `width` are in pixels."""
+
+    id: int
+    file_name: str
+    path: Path
+    height: int
+    width: int
+
+
+class CocoDataset:
+    """A checked COCO file. `len()` is its number of images.
+
+    path:       the JSON file
+    images:     ImageRecords sorted by id
+    categories: the classes in the order of their ids; a class may have no instance
+    """
+
+    __slots__ = ("_entries", "_labels", "_records", "categories", "images", "path")
+
+    def __init__(
+        self,
+        path: Path,
+        images: Sequence[ImageRecord],
+        categories: Categories,
+        entries: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.path = path
+        self.images = tuple(sorted(images, key=lambda record: record.id))
+        self.categories = categories
+        self._records = {record.id: record for record in self.images}
+        self._labels = {category_id: label for label, category_id in enumerate(categories.ids)}
+        self._entries: dict[int, list[Mapping[str, Any]]] = {record.id: [] for record in self.images}
+        for entry in entries:
+            self._entries[entry["image_id"]].append(entry)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, image_id: int) -> ImageRecord:
+        """The record of one image; `DataError` for an id that the file does not list."""
+        if image_id not in self._records:
+            raise DataError(f"{self.path}: expected an id of its {len(self)} images; got {image_id}")
+        return self._records[image_id]
+
+    def entries(self, image_id: int) -> list[Mapping[str, Any]]:
+        """The annotations of one image as the file has them, those with a box of no area included."""
+        self.image(image_id)
+        return self._entries[image_id]
+
+    def annotations(self, image_id: int) -> Annotations:
+        """Ground truth of one image, in the order of the file, masks decoded now.
+
+        Boxes are cut to the image. An annotation whose box has no area (COCO has a few) is left out: nothing
+        could be learned from it. One without a segmentation has a mask that fills its box.
+        """
+        record = self.image(image_id)
+        entries = [entry for entry in self._entries[image_id] if min(entry["bbox"][2:]) > 0]
+        xywh = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
+        boxes = box_ops.xywh_to_xyxy(xywh).astype(np.float32)
+        rles = [
+            segmentation.to_rle(entry.get("segmentation"), entry["bbox"], record.height, record.width)
+            for entry in entries
+        ]
+        return Annotations(
+            box_ops.clip(boxes, record.height, record.width),
+            np.array([self._labels[entry["category_id"]] for entry in entries], dtype=np.int32),
+            CropMasks.from_rle(rles),
+            np.array([bool(entry.get("iscrowd", 0)) for entry in entries], dtype=np.bool_),
+        )
+
+
+def read(annotations: Path | str, images: Path | str | None = None, *, annotated: bool = True) -> CocoDataset:
+    """Read and check a COCO JSON file; `DataError` names the file, the entry and the field of what is wrong.
+
+    images:    folder of the image files. By default `images/` beside the JSON or the JSON's own folder, the
+               first of them that holds the first image. The files themselves are not opened.
+    annotated: False accepts a file without `annotations`, such as COCO's list of test images.
+
+    A box may exceed its image by up to 1 px, as COCO's rounded boxes do.
+    """
+    path = Path(annotations)
+    content = load_json(path)
+    needed = ["images", "categories", *(["annotations"] if annotated else [])]
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected an object with {', '.join(needed)}; got {type(content).__name__}")
+    for key in needed:
+        if not isinstance(content.get(key), list):
+            raise DataError(f"{path}: {key}: expected a list; got {type(content.get(key)).__name__}")
+    entries = content.get("annotations", [])
+    check_images(path, content["images"])
+    check_categories(path, content["categories"])
+    folder = _image_folder(path, [entry["file_name"] for entry in content["images"]]) if images is None else Path(images)
+    records = [
+        ImageRecord(entry["id"], entry["file_name"], folder / entry["file_name"], entry["height"], entry["width"])
+        for entry in content["images"]
+    ]
+    try:
+        categories = Categories.from_json(content["categories"])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    check_annotations(path, entries, {record.id: (record.height, record.width) for record in records}, categories.ids)
+    return CocoDataset(path, records, categories, entries)
+
+
+def _image_folder(path: Path, names: Sequence[str]) -> Path:
+    """`images/` beside the JSON or the JSON's own folder: the one that holds the first image."""
+    beside = path.parent / "images"
+    folders = [beside, path.parent] if beside.is_dir() else [path.parent]
+    return next((folder for folder in folders if names and (folder / names[0]).exists()), folders[0])

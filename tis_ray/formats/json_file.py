@@ -1,0 +1,33 @@
+"""Reading JSON files so that every complaint names the file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tis_ray.errors import DataError
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file; NaN and Infinity are accepted, so that a later check can name their field.
+
+    Raises `DataError` for a file that is missing, unreadable, cut short or not JSON at all.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass  # orjson knows no NaN; the standard library does, and says where a file breaks off
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected a JSON file; got bytes that are not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        reason = "cut short" if error.pos >= len(data.rstrip()) - 1 else "not valid JSON"
+        raise DataError(f"{path}: {reason} at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise DataError(f"{path}: not valid JSON: nested too deeply") from None
