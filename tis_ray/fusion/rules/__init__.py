@@ -1,0 +1,22 @@
+"""Menu of merge rules: how boxes that may show the same object become one answer.
+
+Each module exports `merge`, a `Merge` once its options are bound; its keyword-only arguments, all with
+defaults, are the options a config may set. A rule
+- takes instances in any order and returns them by descending score, equal scores in the order they came;
+- treats each class by itself, unless an option says otherwise;
+- never raises a score, and leaves its inputs untouched;
+- keeps the masks and source of the instances it keeps.
+"""
+
+from typing import Protocol
+
+from tis_ray.instances import Instances
+
+
+class Merge(Protocol):
+    """`instances` are what the rule before left; `pool` is the union of all views before the first rule.
+
+    The pool is for rules that let suppressed boxes speak once more, such as box voting.
+    """
+
+    def __call__(self, instances: Instances, pool: Instances) -> Instances: ...
