@@ -1,0 +1,38 @@
+"""From annotations to what the detector is trained on: the one place where labels gain their background class."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from tis_ray.instances import Annotations
+from tis_ray.models.mask_targets import PackedCrops
+
+
+class Target(TypedDict):
+    """Ground truth of one image in the network frame, G objects.
+
+    boxes: float (G, 4) xyxy; labels: int64 (G,) from 1, 0 being background; masks: the G crops.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: PackedCrops
+
+
+def to_targets(
+    annotations: Sequence[Annotations], sizes_hw: Sequence[tuple[int, int]], device: torch.device
+) -> list[Target]:
+    """Targets on `device`. Crowd regions and boxes without area are left out: no RoI can be learnt from them."""
+    return [_to_target(one, size_hw, device) for one, size_hw in zip(annotations, sizes_hw, strict=True)]
+
+
+def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch.device) -> Target:
+    sides = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
+    kept = annotations[~annotations.crowd & (sides > 0).all(axis=1)]
+    return {
+        "boxes": torch.from_numpy(kept.boxes).to(device, non_blocking=True),
+        "labels": (torch.from_numpy(kept.labels).long() + 1).to(device, non_blocking=True),
+        "masks": PackedCrops.pack(kept.masks, size_hw).to(device),
+    }
