@@ -79,7 +79,7 @@ class CocoDataset:
         record = self.image(image_id)
         entries = [entry for entry in self._entries[image_id] if min(entry["bbox"][2:]) > 0]
         xywh = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
-        boxes = box_ops.xywh_to_xyxy(xywh).astype(np.float32)
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
         rles = [
             segmentation.to_rle(entry.get("segmentation"), entry["bbox"], record.height, record.width)
             for entry in entries
@@ -112,7 +112,9 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
     entries = content.get("annotations", [])
     check_images(path, content["images"])
     check_categories(path, content["categories"])
-    folder = _image_folder(path, [entry["file_name"] for entry in content["images"]]) if images is None else Path(images)
+    folder = (
+        _image_folder(path, [entry["file_name"] for entry in content["images"]]) if images is None else Path(images)
+    )
     records = [
         ImageRecord(entry["id"], entry["file_name"], folder / entry["file_name"], entry["height"], entry["width"])
         for entry in content["images"]

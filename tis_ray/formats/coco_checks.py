@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
@@ -68,7 +67,7 @@ def _check_boxes(path: Path, entries: Entries, sizes_hw: Mapping[int, tuple[int,
     sizes_wh = np.array([sizes_hw[entry["image_id"]][::-1] for entry in entries], dtype=np.float64).reshape(-1, 2)
     corner, far = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
 
-    def refuse(wrong: NDArray[np.bool_], expected: str) -> NoReturn:
+    def refuse(wrong: Any, expected: str) -> NoReturn:
         i = int(np.argmax(wrong))
         entry, (width, height) = entries[i], sizes_wh[i].astype(int)
         raise DataError(

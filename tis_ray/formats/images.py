@@ -1,0 +1,140 @@
+"""Opening image files: uint8 RGB arrays from JPEG, PNG, WebP, TIFF, JPEG 2000, BMP, GIF and PPM.
+
+EXIF orientation is ignored: the boxes and masks of a data set refer to the pixels as they are stored.
+
+Pillow's readers are used one by one rather than through `Image.open`, whose limit on pixels and whose set of
+readers (PostScript among them) belong to the whole process. The limit here belongs to the call.
+"""
+
+import io
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from tis_ray.errors import DataError, InputError
+
+RgbImage = NDArray[np.uint8]  # (H, W, 3)
+
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+}
+_SIGNATURES: dict[str, tuple[bytes, ...]] = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "WebP": (b"RIFF",),
+    "TIFF": (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b"),
+    "JPEG 2000": (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"),
+    "BMP": (b"BM",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "PPM": (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+}
+# What Pillow's readers raise for damaged files, by its own handling of them and by trial.
+_FAILURES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+
+
+_warnings_lock = threading.Lock()  # warning filters belong to the process
+
+
+class PixelLimitError(InputError):
+    """An image has more pixels than the caller allows."""
+
+
+def open_image(path: Path) -> RgbImage:
+    """The image of a file, uint8 (H, W, 3) RGB, of any number of pixels.
+
+    Grey, palette, 16-bit (its high byte) and CMYK images are converted, an alpha channel is dropped, of an
+    animation the first frame is taken. Raises `DataError` naming the file where it is missing, cut short or not
+    an image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: image cannot be read ({error.strerror})") from None
+    try:
+        return decode_image(data, max_pixels=None)
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
+    """The image in `data`, uint8 (H, W, 3) RGB; conversions as for `open_image`.
+
+    `max_pixels` is compared with the header's width x height before any pixel is decoded: `PixelLimitError`.
+    An image that is cut short or damaged, and bytes that are no image, raise `InputError`.
+    """
+    kind = _kind_of(data)
+    if kind != "TIFF":
+        return _decode(kind, data, max_pixels)
+    with _warnings_lock, warnings.catch_warnings():  # this reader warns of odd tags, private ones among them
+        warnings.simplefilter("ignore")
+        return _decode(kind, data, max_pixels)
+
+
+def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
+    try:
+        image = _READERS[kind](io.BytesIO(data), "")
+    except _FAILURES:
+        raise InputError(f"image: expected a whole {kind} image; got {len(data)} bytes cut short or damaged") from None
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise PixelLimitError(f"image: expected at most {max_pixels} pixels; got {width} x {height} = {width * height}")
+    try:
+        return _to_rgb(image)
+    except InputError:
+        raise
+    except _FAILURES:
+        raise InputError(
+            f"image: expected a whole {kind} image of {width} x {height}; got {len(data)} bytes cut short or damaged"
+        ) from None
+
+
+def _kind_of(data: bytes) -> str:
+    for kind, signatures in _SIGNATURES.items():
+        if data.startswith(signatures) and (kind != "WebP" or data[8:12] == b"WEBP"):
+            return kind
+    found = "other bytes" if data else "no bytes"
+    raise InputError(f"image: expected one of {', '.join(_READERS)}; got {found}")
+
+
+def _to_rgb(image: ImageFile.ImageFile) -> RgbImage:
+    image.load()
+    if image.mode.startswith("I"):
+        grey = (np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise InputError("image: expected 8 or 16 bits per channel; got floating-point pixels")
+    image.info.pop("transparency", None)  # else Pillow warns that it is lost, which is what is wanted here
+    return np.array(image.convert("RGB"), dtype=np.uint8)
