@@ -16,7 +16,7 @@ Groups = NDArray[np.int32]  # (N,)
 
 def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """IoU of every box of `a` (N, 4) with every box of `b` (M, 4), float32 (N, M)."""
-    return np.asarray(_pairwise(np.ascontiguousarray(a), np.ascontiguousarray(b)))
+    return np.asarray(_pairwise(_corners(a), _corners(b)))
 
 
 def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_threshold: float) -> NDArray[np.int64]:
@@ -26,7 +26,7 @@ def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_t
     to the front) is greater than `iou_threshold`.
     """
     order = np.lexsort((-scores, groups))  # stable: equal scores stay in order
-    keep = _nms(np.ascontiguousarray(boxes[order]), _starts(groups[order]), float(iou_threshold))
+    keep = _nms(_corners(boxes[order]), _starts(groups[order]), float(iou_threshold))
     kept = np.sort(order[keep])
     return kept[np.argsort(-scores[kept], kind="stable")]
 
@@ -56,7 +56,7 @@ def _soft(
     order = np.argsort(groups, kind="stable")
     decayed = np.empty(len(boxes), dtype=np.float32)
     decayed[order] = _soft_nms(
-        np.ascontiguousarray(boxes[order]),
+        _corners(boxes[order]),
         scores[order].astype(np.float64),
         _starts(groups[order]),
         iou_threshold,
@@ -73,38 +73,44 @@ def _starts(groups: Groups) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]]).astype(np.int64)
 
 
+def _corners(boxes: Boxes) -> NDArray[np.float64]:
+    """x1, y1, x2, y2 as the rows of a (4, N) array, which the loops below read fastest."""
+    return np.ascontiguousarray(boxes.T, dtype=np.float64)
+
+
 @njit(cache=True)
-def _iou(a, b):  # type: ignore[no-untyped-def]
-    width = np.float64(min(a[2], b[2])) - np.float64(max(a[0], b[0]))
-    height = np.float64(min(a[3], b[3])) - np.float64(max(a[1], b[1]))
+def _iou(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2):  # type: ignore[no-untyped-def]
+    """IoU of two boxes; numbers rather than rows, whose reference counts would cost twenty times the sum."""
+    width = (ax2 if ax2 < bx2 else bx2) - (ax1 if ax1 > bx1 else bx1)
+    height = (ay2 if ay2 < by2 else by2) - (ay1 if ay1 > by1 else by1)
     if width <= 0 or height <= 0:
         return 0.0
     shared = width * height
-    area_a = (np.float64(a[2]) - np.float64(a[0])) * (np.float64(a[3]) - np.float64(a[1]))
-    area_b = (np.float64(b[2]) - np.float64(b[0])) * (np.float64(b[3]) - np.float64(b[1]))
-    return shared / (area_a + area_b - shared)
+    return shared / ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared)
 
 
 @njit(cache=True)
 def _pairwise(a, b):  # type: ignore[no-untyped-def]
-    ious = np.empty((len(a), len(b)), dtype=np.float32)
-    for i in range(len(a)):
-        for j in range(len(b)):
-            ious[i, j] = _iou(a[i], b[j])
+    ious = np.empty((a.shape[1], b.shape[1]), dtype=np.float32)
+    for i in range(a.shape[1]):
+        for j in range(b.shape[1]):
+            ious[i, j] = _iou(a[0, i], a[1, i], a[2, i], a[3, i], b[0, j], b[1, j], b[2, j], b[3, j])
     return ious
 
 
 @njit(cache=True)
 def _nms(boxes, starts, threshold):  # type: ignore[no-untyped-def]
-    """Whether each box, sorted by group and then by rank, is kept."""
-    keep = np.zeros(len(boxes), dtype=np.bool_)
-    kept = np.empty(len(boxes), dtype=np.int64)
+    """Whether each of `boxes` (4, N), sorted by group and then by rank, is kept."""
+    x1, y1, x2, y2 = boxes[0], boxes[1], boxes[2], boxes[3]
+    keep = np.zeros(boxes.shape[1], dtype=np.bool_)
+    kept = np.empty(boxes.shape[1], dtype=np.int64)
     for group in range(len(starts) - 1):
         count = 0
         for i in range(starts[group], starts[group + 1]):
             free = True
             for k in range(count):
-                if _iou(boxes[kept[k]], boxes[i]) > threshold:
+                j = kept[k]
+                if _iou(x1[i], y1[i], x2[i], y2[i], x1[j], y1[j], x2[j], y2[j]) > threshold:
                     free = False
                     break
             if free:
@@ -116,14 +122,15 @@ def _nms(boxes, starts, threshold):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _soft_nms(boxes, scores, starts, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
-    """Decayed scores of boxes sorted by group; -1 where one fell below `min_score`.
+    """Decayed scores (N,) of `boxes` (4, N) sorted by group; -1 where one fell below `min_score`.
 
     The box of the highest decayed score (the first of equals) takes its score and decays the rest of its
     group, and so on until none is left. Linear where `sigma` is 0, else gaussian.
     """
-    result = np.full(len(boxes), -1.0, dtype=np.float32)
+    x1, y1, x2, y2 = boxes[0], boxes[1], boxes[2], boxes[3]
+    result = np.full(len(scores), -1.0, dtype=np.float32)
     scores = scores.copy()
-    left = np.empty(len(boxes), dtype=np.int64)
+    left = np.empty(len(scores), dtype=np.int64)
     for group in range(len(starts) - 1):
         count, best = 0, -1
         for i in range(starts[group], starts[group + 1]):
@@ -135,11 +142,12 @@ def _soft_nms(boxes, scores, starts, threshold, sigma, min_score):  # type: igno
         while best >= 0:
             chosen, best, remaining = best, -1, 0
             result[chosen] = scores[chosen]
+            a1, b1, a2, b2 = x1[chosen], y1[chosen], x2[chosen], y2[chosen]
             for k in range(count):
                 i = left[k]
                 if i == chosen:
                     continue
-                iou = _iou(boxes[chosen], boxes[i])
+                iou = _iou(a1, b1, a2, b2, x1[i], y1[i], x2[i], y2[i])
                 if sigma > 0:
                     if iou > 0:
                         scores[i] *= np.exp(-iou * iou / sigma)
