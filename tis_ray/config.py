@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from tis_ray.errors import ConfigError
 from tis_ray.menu import explain
@@ -29,6 +37,10 @@ class Choice(Section):
 
     name: str
     options: dict[str, Any] = {}
+
+    @model_serializer
+    def _write(self) -> str | dict[str, Any]:
+        return {self.name: self.options} if self.options else self.name
 
 
 def _read_choice(value: Any) -> Any:
