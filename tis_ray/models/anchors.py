@@ -14,7 +14,7 @@ class ExactAnchors(AnchorGenerator):
         scales: list[int],
         aspect_ratios: list[float],
         dtype: torch.dtype = torch.float32,
-        device: torch.device = torch.device("cpu"),  # noqa: B008 (torchvision's own signature)
+        device: torch.device = torch.device("cpu"),
     ) -> Tensor:
         """Base anchors (len(ratios) * len(scales), 4) xyxy around the origin, ratio by ratio."""
         sides = torch.as_tensor(scales, dtype=dtype, device=device)

@@ -95,7 +95,8 @@ def _part(folder: str, choice: Choice, *inputs: object, key: str) -> Any:
 def _build_rpn(section: RpnSection, anchors: AnchorSection, channels: int) -> RegionProposalNetwork:
     if len(anchors.sizes) != PYRAMID_LEVELS or len({len(sides) for sides in anchors.sizes}) != 1:
         raise ConfigError(
-            f"detector.anchors.sizes: expected {PYRAMID_LEVELS} levels with equally many sides each; got {anchors.sizes}"
+            f"detector.anchors.sizes: expected {PYRAMID_LEVELS} levels with equally many sides each; "
+            f"got {anchors.sizes}"
         )
     generator = ExactAnchors(anchors.sizes, (anchors.aspect_ratios,) * len(anchors.sizes))
     return RegionProposalNetwork(

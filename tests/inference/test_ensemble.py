@@ -1,0 +1,71 @@
+"""A whole ensemble in one process."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import tis_ray
+from tests.tiny import save_tiny_checkpoint
+from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.instances import Categories
+
+
+def write_ensemble(folder: Path, **changes: object) -> Path:
+    content = {
+        "members": {
+            "one": {"checkpoint": "one", "scales": [64, 96]},
+            "two": {"checkpoint": "two", "scales": [64], "flip": False},
+        },
+        "fusion": {"rules": [{"nms": {"iou_threshold": 0.5}}], "top_k": 7},
+        **changes,
+    }
+    path = folder / "ensemble.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ensemble")
+    for seed, name in enumerate(["one", "two"]):
+        save_tiny_checkpoint(folder / name, seed=seed)
+    return folder
+
+
+def test_fuses_all_views_of_all_members(folder: Path, picture: np.ndarray) -> None:
+    ensemble = tis_ray.load(write_ensemble(folder))
+    assert [view.name for view in ensemble.views] == ["one@64", "one@64/flip", "one@96", "one@96/flip", "two@64"]
+    found = ensemble.predict(picture)
+    assert 0 < len(found) <= 7
+    assert found.masks is not None
+    assert set(found.source) <= set(range(5))
+    found.check_values(num_classes=3)
+    assert len(found.masks.to_rle(80, 112)) == len(found)
+
+
+def test_reads_a_file_as_the_array(folder: Path, picture: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    ensemble = tis_ray.load(write_ensemble(folder))
+    from_file, from_array = ensemble.predict(tmp_path / "picture.png"), ensemble.predict(picture)
+    np.testing.assert_array_equal(from_file.boxes, from_array.boxes)
+
+
+def test_same_answer_twice(folder: Path, picture: np.ndarray) -> None:
+    ensemble = tis_ray.load(write_ensemble(folder))
+    np.testing.assert_array_equal(ensemble.predict(picture).scores, ensemble.predict(picture).scores)
+
+
+def test_members_with_other_classes_are_refused_naming_both(folder: Path) -> None:
+    save_tiny_checkpoint(folder / "three", categories=Categories((1, 2, 3), ("car", "person", "tram")))
+    members = {name: {"checkpoint": name, "scales": [64]} for name in ("one", "three")}
+    with pytest.raises(ConfigError, match=r"members\.three: .*car, person, bus.*got car, person, tram"):
+        tis_ray.load(write_ensemble(folder, members=members))
+
+
+def test_missing_checkpoint_is_named(folder: Path) -> None:
+    members = {"one": {"checkpoint": "nowhere", "scales": [64]}}
+    with pytest.raises(CheckpointError, match=r"nowhere: expected a folder"):
+        tis_ray.load(write_ensemble(folder, members=members))

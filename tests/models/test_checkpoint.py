@@ -1,0 +1,81 @@
+"""Checkpoint directories: there and back, and what is said of those that do not fit."""
+
+import shutil
+from pathlib import Path
+
+import orjson
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tests.tiny import CATEGORIES, save_tiny_checkpoint, tiny_recipe
+from tis_ray.errors import CheckpointError
+from tis_ray.models import checkpoint
+
+
+@pytest.fixture
+def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
+
+
+def test_round_trip(folder: Path) -> None:
+    detector, recipe, categories = checkpoint.load(folder)
+    assert recipe == tiny_recipe()
+    assert categories == CATEGORIES
+    assert not detector.training
+    saved = load_file(folder / "model.safetensors")
+    assert all(torch.equal(value, saved[key]) for key, value in detector.state_dict().items())
+
+
+def test_backbone_weight_file_is_not_needed_again(tmp_path: Path) -> None:
+    first = tmp_path / "imagenet.pth"
+    from torchvision.models import shufflenet_v2_x0_5
+
+    torch.save(shufflenet_v2_x0_5().state_dict(), first)
+    detector = {**tiny_recipe().detector.model_dump(), "backbone": {"shufflenet_v2_x0_5": {"weights": str(first)}}}
+    folder = save_tiny_checkpoint(tmp_path / "checkpoint", detector=detector)
+    first.unlink()
+    checkpoint.load(folder)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere: expected a folder with categories\.json"):
+        checkpoint.load(tmp_path / "nowhere")
+
+
+def test_truncated_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"expected weights in model\.safetensors"):
+        checkpoint.load(folder)
+
+
+def test_weights_of_another_recipe(folder: Path) -> None:
+    content = yaml.safe_load((folder / "recipe.yaml").read_text())
+    content["detector"]["box"]["hidden"] = 64
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(CheckpointError, match=r"does not fit recipe\.yaml.*should be .*; got"):
+        checkpoint.load(folder)
+
+
+def test_other_number_of_classes(folder: Path) -> None:
+    entries = orjson.loads((folder / "categories.json").read_bytes())
+    (folder / "categories.json").write_bytes(orjson.dumps(entries[:2]))
+    with pytest.raises(CheckpointError, match=r"does not fit .*categories\.json"):
+        checkpoint.load(folder)
+
+
+def test_missing_weight(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    del state["roi_heads.box_head.fc6.weight"]
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"fc6\.weight should be .*; got nothing"):
+        checkpoint.load(folder)
+
+
+def test_unknown_key_in_the_recipe(folder: Path) -> None:
+    with (folder / "recipe.yaml").open("a") as file:
+        file.write("colour: red\n")
+    with pytest.raises(CheckpointError, match=r"colour: unknown key"):
+        checkpoint.load(folder)

@@ -1,0 +1,143 @@
+"""The assembled detector: losses, gradients, odd inputs, and equality of its blocks with torchvision's."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import TINY_DETECTOR, tiny_recipe
+from tis_ray.config import DetectorSection, parse
+from tis_ray.errors import ConfigError
+from tis_ray.instances import Annotations
+from tis_ray.masks import CropMasks
+from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.targets import to_targets
+
+
+@pytest.fixture
+def detector() -> Detector:
+    torch.manual_seed(0)
+    return build_detector(tiny_recipe().detector, 3)
+
+
+def annotations(*boxes: tuple[int, int, int, int], crowd: bool = False) -> Annotations:
+    """Objects of class 1 whose masks fill their boxes."""
+    corners = np.array(boxes, np.int32).reshape(-1, 4)
+    crops = tuple(np.ones((y2 - y1, x2 - x1), np.uint8) for x1, y1, x2, y2 in corners)
+    n = len(corners)
+    masks = CropMasks(corners[:, :2].copy(), crops)
+    return Annotations(corners.astype(np.float32), np.ones(n, np.int32), masks, np.full(n, crowd))
+
+
+def random_image(height: int, width: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(height * 1000 + width)
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def losses(detector: Detector, *batch: tuple[tuple[int, int], Annotations]) -> dict[str, torch.Tensor]:
+    sizes = [size for size, _ in batch]
+    targets = to_targets([one for _, one in batch], sizes, torch.device("cpu"))
+    return detector.train()([random_image(*size) for size in sizes], targets)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        [((64, 96), annotations((10, 10, 40, 30), (50, 20, 58, 28)))],
+        [((64, 96), annotations())],
+        [((64, 96), annotations((5, 5, 30, 30), crowd=True))],
+        [((64, 96), annotations((3, 3, 4, 4)))],
+        [((64, 96), annotations()), ((40, 30), annotations((1, 1, 29, 39)))],
+    ],
+    ids=["two objects", "no objects", "crowd alone", "one pixel", "a batch of two sizes"],
+)
+def test_losses_are_finite_and_reach_every_parameter(detector: Detector, batch: list) -> None:
+    found = losses(detector, *batch)
+    assert set(found) == {
+        "loss_objectness",
+        "loss_rpn_box_reg",
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_mask",
+    }
+    sum(found.values()).backward()
+    for name, parameter in detector.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_labels_gain_a_background_class_and_crowds_are_left_out() -> None:
+    both = annotations((0, 0, 4, 4), (5, 5, 9, 9))
+    crowded = Annotations(both.boxes, np.array([0, 2], np.int32), both.masks, np.array([False, True]))
+    (target,) = to_targets([crowded], [(20, 20)], torch.device("cpu"))
+    assert target["labels"].tolist() == [1]
+    assert target["boxes"].tolist() == [[0, 0, 4, 4]]
+
+
+@torch.inference_mode()
+def test_detections_have_the_promised_form(detector: Detector) -> None:
+    found = detector.eval()([random_image(64, 96), random_image(33, 17)])
+    for one, (height, width) in zip(found, [(64, 96), (33, 17)], strict=True):
+        n = len(one.boxes)
+        assert 0 < n <= 10
+        assert one.mask_probs.shape == (n, 28, 28)
+        assert one.labels.min() >= 1
+        assert one.labels.max() <= 3
+        assert (one.scores.diff() <= 0).all()
+        assert (one.boxes >= 0).all()
+        assert (one.boxes <= torch.tensor([width, height, width, height])).all()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [(1, 1), (5, 9), (31, 200)])
+def test_images_smaller_than_a_stride_are_looked_at(detector: Detector, size: tuple[int, int]) -> None:
+    (found,) = detector.eval()([random_image(*size)])
+    assert len(found.scores) == len(found.boxes)
+
+
+@torch.inference_mode()
+def test_batch_of_two_equals_two_batches_of_one(detector: Detector) -> None:
+    images = [random_image(64, 96), random_image(64, 96).flip(-1)]
+    together = detector.eval()(images)
+    alone = [detector([image])[0] for image in images]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.boxes, other.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=0)
+
+
+def test_mask_branch_can_be_left_out() -> None:
+    section = parse(DetectorSection, {**TINY_DETECTOR, "mask": None}, source="test")
+    detector = build_detector(section, 3)
+    assert "loss_mask" not in losses(detector, ((64, 96), annotations((10, 10, 40, 30))))
+    with torch.inference_mode():
+        assert detector.eval()([random_image(64, 96)])[0].mask_probs is None
+
+
+def test_loss_falls_on_one_image(detector: Detector) -> None:
+    batch = ((64, 96), annotations((10, 10, 40, 30), (60, 30, 90, 60)))
+    optimizer = torch.optim.SGD(detector.parameters(), lr=0.02, momentum=0.9)
+    history = []
+    for step in range(40):
+        torch.manual_seed(step)
+        total = sum(losses(detector, batch).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append(total.item())
+    assert np.mean(history[-5:]) < 0.6 * np.mean(history[:5])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "resnet81"}, r"detector\.backbone: expected one of .*resnet18.*got 'resnet81'"),
+        ({"backbone": {"resnet18": {"norn": "group"}}}, r"detector\.backbone\.resnet18\.norn: unknown key.*norm"),
+        ({"backbone": {"resnet18": {"norm": "layer"}}}, r"detector\.backbone\.resnet18\.norm: .*'batch'"),
+        ({"neck": "fnp"}, r"detector\.neck: expected one of fpn; got 'fnp'; did you mean 'fpn'"),
+        ({"anchors": {"sizes": [[8], [16]]}}, r"detector\.anchors\.sizes: expected 5 levels"),
+    ],
+    ids=["backbone", "option", "option value", "neck", "anchor levels"],
+)
+def test_misspelt_parts_are_refused_with_the_choices(change: dict, message: str) -> None:
+    section = parse(DetectorSection, {**TINY_DETECTOR, **change}, source="test")
+    with pytest.raises(ConfigError, match=message):
+        build_detector(section, 3)
