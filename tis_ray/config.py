@@ -5,11 +5,13 @@ named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -181,19 +183,28 @@ class Recipe(Section):
 # -------------------------------------------------------------------------------------------- Ensemble
 
 
+def _check_scales(scales: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(scales)) != len(scales) or min(scales, default=1) < 1:
+        raise ValueError("expected different shorter edges of at least 1 px")
+    return scales
+
+
 class Member(Section):
     """One trained model and the views it is asked for: every scale, each also mirrored where `flip`."""
 
     checkpoint: Path
-    scales: tuple[int, ...] = Field(min_length=1)
+    scales: Annotated[tuple[int, ...], AfterValidator(_check_scales)] = Field(min_length=1)
     max_long_edge: int | None = None
     flip: bool = True
 
-    @model_validator(mode="after")
-    def _check_scales(self) -> Self:
-        if len(set(self.scales)) != len(self.scales) or min(self.scales) < 1:
-            raise ValueError("expected different shorter edges of at least 1 px in `scales`")
-        return self
+
+def _check_range(interval: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= interval[0] < interval[1]:
+        raise ValueError("expected 0 <= low < high")
+    return interval
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_check_range)]  # [low, high) of sqrt(box area) in px
 
 
 class FusionSection(Section):
@@ -203,18 +214,11 @@ class FusionSection(Section):
     [low, high) that this scale may speak for; the others speak for every size. `rules` run in the order given.
     """
 
-    ranges: dict[str, tuple[float, float]] = {}
+    ranges: dict[str, Range] = {}
     rules: tuple[Part, ...] = (Choice(name="nms", options={"iou_threshold": 0.5}),)
     masks: Part = Choice(name="best")
     top_k: int = Field(default=100, ge=1)
     score_threshold: float = Field(default=0.0, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _check_ranges(self) -> Self:
-        for key, (low, high) in self.ranges.items():
-            if not 0 <= low < high:
-                raise ValueError(f"ranges.{key}: expected 0 <= low < high; got [{low}, {high}]")
-        return self
 
 
 class Limits(Section):
@@ -339,6 +343,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse(model: type[Model], content: dict[str, Any], overrides: Sequence[str] = (), *, source: str) -> Model:
     """Validate `content`, with `a.b=value` overrides applied, as `model`. Raises `ConfigError`."""
+    content = deepcopy(content)
     for override in overrides:
         _override(content, override)
     try:
@@ -361,7 +366,9 @@ def _override(content: dict[str, Any], override: str) -> None:
     for parent in parents:
         if isinstance(node, dict) and isinstance(node.get(parent), str):
             node[parent] = {node[parent]: {}}  # `backbone: resnet18` gains options
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict) and node.get(parent) is None:
+            node[parent] = {}  # a key without a value, as `fusion:`
+        node = node[parent] if isinstance(node, dict) else None
         if not isinstance(node, dict):
             raise ConfigError(f"--set {key}: '{parent}' is not a section")
     try:

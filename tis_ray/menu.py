@@ -72,6 +72,8 @@ def explain(error: ValidationError, *, key: str = "", allowed: list[str] | None 
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{path}: this key is required"
+    if not path:  # a check of the whole section: its message names key and value
+        return message
     more = "" if error.error_count() == 1 else f" (and {error.error_count() - 1} more)"
     return f"{path}: {message}; got {_short(problem['input'])}{more}"
 
