@@ -21,10 +21,10 @@ def check_images(path: Path, entries: Entries) -> None:
         where = f"{path}: image {entry['id']}"
         name = entry.get("file_name")
         if not isinstance(name, str) or not name:
-            raise DataError(f"{where}: file_name: expected a name; got {_seen(entry, 'file_name')}")
+            raise DataError(f"{where}: file_name: expected a name; got {shown(entry, 'file_name')}")
         for key in ("height", "width"):
             if not _is_int(entry.get(key)) or entry[key] < 1:
-                raise DataError(f"{where}: {key}: expected a number of pixels; got {_seen(entry, key)}")
+                raise DataError(f"{where}: {key}: expected a number of pixels; got {shown(entry, key)}")
 
 
 def check_categories(path: Path, entries: Entries) -> None:
@@ -32,7 +32,7 @@ def check_categories(path: Path, entries: Entries) -> None:
     _check_entries(path, "categories", entries)
     for entry in entries:
         if not isinstance(entry.get("name"), str) or not entry["name"]:
-            raise DataError(f"{path}: category {entry['id']}: name: expected a name; got {_seen(entry, 'name')}")
+            raise DataError(f"{path}: category {entry['id']}: name: expected a name; got {shown(entry, 'name')}")
 
 
 def check_annotations(
@@ -44,13 +44,15 @@ def check_annotations(
     for entry in entries:
         where = f"{path}: annotation {entry['id']}"
         if not _is_int(entry.get("image_id")) or entry["image_id"] not in sizes_hw:
-            raise DataError(f"{where}: image_id: expected an id among images; got {_seen(entry, 'image_id')}")
+            raise DataError(f"{where}: image_id: expected an id among images; got {shown(entry, 'image_id')}")
         if not _is_int(entry.get("category_id")) or entry["category_id"] not in known:
-            raise DataError(f"{where}: category_id: expected an id among categories; got {_seen(entry, 'category_id')}")
+            raise DataError(f"{where}: category_id: expected an id among categories; got {shown(entry, 'category_id')}")
         if entry.get("iscrowd", 0) not in (0, 1):
-            raise DataError(f"{where}: iscrowd: expected 0 or 1; got {_seen(entry, 'iscrowd')}")
+            raise DataError(f"{where}: iscrowd: expected 0 or 1; got {shown(entry, 'iscrowd')}")
+        if "area" in entry and not _is_size(entry["area"]):
+            raise DataError(f"{where}: area: expected a number >= 0; got {shown(entry, 'area')}")
         if not is_box(entry.get("bbox")):
-            raise DataError(f"{where}: bbox: expected 4 numbers x, y, width, height; got {_seen(entry, 'bbox')}")
+            raise DataError(f"{where}: bbox: expected 4 numbers x, y, width, height; got {shown(entry, 'bbox')}")
         problem = segmentation.problem_of(entry.get("segmentation"), *sizes_hw[entry["image_id"]])
         if problem:
             raise DataError(f"{where} of image {entry['image_id']}: segmentation: {problem}")
@@ -94,17 +96,22 @@ def _check_entries(path: Path, field: str, entries: Entries) -> None:
         if not isinstance(entry, Mapping):
             raise DataError(f"{where}: expected an object; got {type(entry).__name__}")
         if not _is_int(entry.get("id")):
-            raise DataError(f"{where}: id: expected a whole number; got {_seen(entry, 'id')}")
+            raise DataError(f"{where}: id: expected a whole number; got {shown(entry, 'id')}")
         if entry["id"] in seen:
             raise DataError(f"{where}: id: expected each id once; got {entry['id']} twice")
         seen.add(entry["id"])
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < float("inf")
 
 
 def _is_int(value: Any) -> bool:
     return type(value) is int
 
 
-def _seen(entry: Mapping[str, Any], key: str) -> str:
+def shown(entry: Mapping[str, Any], key: str) -> str:
+    """What an entry has under a key, cut to fit a message."""
     if key not in entry:
         return "no such key"
     text = repr(entry[key])

@@ -1,0 +1,230 @@
+"""Scores equal pycocotools' own, and every empty corner of a data set gives a report."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from tis_ray.errors import DataError, InputError
+from tis_ray.evaluation.coco import evaluate
+from tis_ray.formats import coco
+
+CATEGORIES = [{"id": 1, "name": "car"}, {"id": 3, "name": "truck"}]
+
+
+def _dataset(tmp_path: Path, content: dict) -> coco.CocoDataset:
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    return coco.read(path)
+
+
+def _scene(tmp_path: Path, *, images: int = 4, annotations: bool = True) -> coco.CocoDataset:
+    """A car of 10x10 px in every image, and a truck that covers the left half in the first."""
+    objects = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [10 + i, 20, 10, 10], "iscrowd": 0} for i in range(images)
+    ]
+    objects.append({"id": 99, "image_id": 0, "category_id": 3, "bbox": [0, 0, 100, 100], "iscrowd": 0})
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "height": 100, "width": 200} for i in range(images)],
+        "categories": CATEGORIES,
+        "annotations": objects if annotations and images else [],
+    }
+    return _dataset(tmp_path, content)
+
+
+def _perfect(dataset: coco.CocoDataset) -> list[dict]:
+    """The ground truth as results, with a score of 0.9."""
+    found = []
+    for record in dataset.images:
+        truth = dataset.annotations(record.id)
+        for entry, rle in zip(dataset.entries(record.id), truth.masks.to_rle(record.height, record.width), strict=True):
+            keys = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
+            found.append({**keys, "score": 0.9, "segmentation": rle})
+    return found
+
+
+def _perturbed(path: Path, *, seed: int) -> list[dict]:
+    """Results of a mediocre detector: shifted boxes and polygons, coarse scores with ties, doubles, misses."""
+    content = json.loads(path.read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    rng = np.random.default_rng(seed)
+    category_ids = [category["id"] for category in content["categories"]]
+    results = []
+    for entry in content["annotations"]:
+        if entry["iscrowd"] or rng.random() < 0.1 or entry["image_id"] % 7 == 0:
+            continue
+        for _ in range(2):
+            x, y, w, h = entry["bbox"]
+            dx, dy, dw, dh = rng.normal(0, 0.08, 4)
+            polygons = [(np.array(part) + rng.normal(0, 2, len(part))).tolist() for part in entry["segmentation"]]
+            rle = coco_mask.merge(coco_mask.frPyObjects(polygons, *sizes[entry["image_id"]]))
+            category_id = int(rng.choice(category_ids)) if rng.random() < 0.1 else entry["category_id"]
+            results.append(
+                {
+                    "image_id": entry["image_id"],
+                    "category_id": category_id,
+                    "bbox": [x + dx * w, y + dy * h, w * np.exp(dw), h * np.exp(dh)],
+                    "score": round(float(rng.random()), 2),
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                }
+            )
+    return results
+
+
+def _reference(path: Path, results: list[dict], kind: str) -> COCOeval:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(path))
+        results = copy.deepcopy(results)
+        if kind == "segm":  # the loader takes a mask's area from its box where there is one
+            results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
+        evaluator = COCOeval(truth, truth.loadRes(results), kind)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return evaluator
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["coco_tiny/instances_val.json", "coco_street/instances_train.json"])
+def test_scores_equal_pycocotools(name):
+    if "TIS_RAY_DATA" not in os.environ:
+        pytest.skip("TIS_RAY_DATA is not set")
+    path = Path(os.environ["TIS_RAY_DATA"]) / name
+    results = _perturbed(path, seed=0)
+    dataset = coco.read(path)
+    report = evaluate(dataset, results)
+    assert (report.num_images, report.num_results) == (len(dataset), len(results))
+    for kind in ("bbox", "segm"):
+        expected, found = _reference(path, results, kind), report[kind]
+        own = [found.ap, found.ap50, found.ap75, found.aps, found.apm, found.apl, found.ar100]
+        assert own == pytest.approx(list(expected.stats[[0, 1, 2, 3, 4, 5, 8]]), abs=1e-9)
+        assert 0.2 < found.ap < 0.9
+        for i, name_of_class in enumerate(dataset.categories.names):
+            values = expected.eval["precision"][:, :, i, 0, 2]
+            values = values[values > -1]
+            assert found.ap_per_class[name_of_class] == pytest.approx(values.mean() if len(values) else -1, abs=1e-9)
+
+
+@pytest.mark.realdata
+def test_bootstrap_of_a_small_set_takes_a_second_or_two():
+    if "TIS_RAY_DATA" not in os.environ:
+        pytest.skip("TIS_RAY_DATA is not set")
+    path = Path(os.environ["TIS_RAY_DATA"]) / "coco_street/instances_train.json"
+    dataset, results = coco.read(path), _perturbed(path, seed=1)
+    started = time.perf_counter()
+    report = evaluate(dataset, results, bootstrap=200)
+    assert time.perf_counter() - started < 10
+    for kind in ("bbox", "segm"):
+        low, high = report[kind].ap_interval
+        assert 0 < low < report[kind].ap < high < 1
+    assert evaluate(dataset, results, bootstrap=200)["segm"].ap_interval == report["segm"].ap_interval
+    assert evaluate(dataset, results, bootstrap=200, seed=1)["segm"].ap_interval != report["segm"].ap_interval
+
+
+def test_the_ground_truth_itself_scores_one(tmp_path):
+    dataset = _scene(tmp_path)
+    report = evaluate(dataset, _perfect(dataset), bootstrap=20)
+    for kind in ("bbox", "segm"):
+        scores = report[kind]
+        assert (scores.ap, scores.aps, scores.apl, scores.ar100) == pytest.approx((1, 1, 1, 1))
+        assert scores.apm == -1  # no object of that size
+        assert scores.ap_interval == pytest.approx((1, 1))
+        assert scores.ap_per_class == pytest.approx({"car": 1, "truck": 1})
+
+
+def test_half_of_the_cars_missed_halves_their_score(tmp_path):
+    dataset = _scene(tmp_path)
+    found = [result for result in _perfect(dataset) if result["image_id"] < 2]
+    report = evaluate(dataset, found)
+    # precision is 1 at the recalls 0, 0.01, ..., 0.50, which are 51 of 101, and 0 beyond
+    assert report["bbox"].ap_per_class == pytest.approx({"car": 51 / 101, "truck": 1})
+    assert report["segm"].ap == pytest.approx((51 / 101 + 1) / 2)
+    assert report["bbox"].ar100 == pytest.approx((0.5 + 1) / 2)
+
+
+def test_no_results_score_zero(tmp_path):
+    report = evaluate(_scene(tmp_path), [], bootstrap=10)
+    for kind in ("bbox", "segm"):
+        assert (report[kind].ap, report[kind].apm, report[kind].ar100) == (0, -1, 0)
+        assert report[kind].ap_interval == (0, 0)
+
+
+@pytest.mark.parametrize("images", [0, 3])
+def test_no_ground_truth_leaves_every_score_undefined(tmp_path, images):
+    dataset = _scene(tmp_path, images=images, annotations=False)
+    results = [{"image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5} for i in range(images)]
+    report = evaluate(dataset, results, bootstrap=10)
+    for kind in ("bbox", "segm"):
+        assert (report[kind].ap, report[kind].ar100, report[kind].ap_interval) == (-1, -1, None)
+        assert report[kind].ap_per_class == {"car": -1, "truck": -1}
+
+
+def test_a_class_without_objects_is_left_out_of_the_mean(tmp_path):
+    dataset = _scene(tmp_path)
+    only_cars = json.loads(dataset.path.read_text())
+    only_cars["annotations"] = [entry for entry in only_cars["annotations"] if entry["category_id"] == 1]
+    dataset = _dataset(tmp_path, only_cars)
+    false_truck = {**_perfect(dataset)[0], "category_id": 3}
+    report = evaluate(dataset, [*_perfect(dataset), false_truck], bootstrap=10)
+    assert report["bbox"].ap == pytest.approx(1)
+    assert report["bbox"].ap_per_class["truck"] == -1
+    assert report["bbox"].ap_interval == pytest.approx((1, 1))
+
+
+def test_an_annotation_with_id_zero_can_be_matched(tmp_path):
+    dataset = _scene(tmp_path, images=1)
+    assert dataset.entries(0)[0]["id"] == 0
+    assert evaluate(dataset, _perfect(dataset), bootstrap=5)["bbox"].ap_per_class["car"] == pytest.approx(1)
+
+
+def test_boxes_alone_leave_mask_scores_undefined(tmp_path):
+    dataset = _scene(tmp_path)
+    boxes = [{k: v for k, v in result.items() if k != "segmentation"} for result in _perfect(dataset)]
+    report = evaluate(dataset, boxes, bootstrap=5)
+    assert report["bbox"].ap == pytest.approx(1)
+    assert (report["segm"].ap, report["segm"].ap_interval) == (-1, None)
+    with pytest.raises(DataError, match=r"segmentation: expected in all results or in none; result 1 has none"):
+        evaluate(dataset, [*_perfect(dataset)[:1], *boxes])
+
+
+def test_a_crowd_is_neither_found_nor_missed(tmp_path):
+    content = json.loads(_scene(tmp_path, images=1).path.read_text())
+    content["annotations"][1] |= {"category_id": 1, "iscrowd": 1}
+    dataset = _dataset(tmp_path, content)
+    car, crowd = _perfect(dataset)
+    on_crowd = {**crowd, "bbox": [50, 50, 20, 20], "score": 0.95}
+    report = evaluate(dataset, [car, on_crowd], kinds=["bbox"])
+    assert report["bbox"].ap == pytest.approx(1)
+    assert list(report.scores) == ["bbox"]
+
+
+def test_inputs_are_not_changed_and_nothing_is_printed(tmp_path, capsys):
+    dataset = _scene(tmp_path)
+    results = _perfect(dataset)
+    before = copy.deepcopy((results, [dataset.entries(record.id) for record in dataset.images]))
+    evaluate(dataset, results, bootstrap=5)
+    assert (results, [dataset.entries(record.id) for record in dataset.images]) == before
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_report_is_plain_json(tmp_path):
+    dataset = _scene(tmp_path)
+    report = evaluate(dataset, _perfect(dataset), bootstrap=5)
+    content = json.loads(json.dumps(report.to_json()))
+    assert content["bbox"]["AP"] == pytest.approx(1)
+    assert content["segm"]["AP_interval"] == pytest.approx([1, 1])
+    assert (content["num_images"], content["num_annotations"], content["num_results"]) == (4, 5, 5)
+
+
+def test_an_unknown_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"kinds: expected some of bbox, segm; got 'mask'"):
+        evaluate(_scene(tmp_path), [], kinds=["mask"])

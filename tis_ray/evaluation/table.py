@@ -1,0 +1,53 @@
+"""Scores as tables for a terminal, in percent."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from tis_ray.evaluation.coco import SCORES, CocoReport, KindScores
+
+_NAMES = {"bbox": "box", "segm": "mask"}
+
+
+def report_table(report: CocoReport) -> Table:
+    """One row for boxes and one for masks; sizes are columns; n/a where there is nothing to score."""
+    table = Table(title=f"{report.num_images} images, {report.num_annotations} objects, {report.num_results} found")
+    table.add_column("")
+    with_interval = any(scores.ap_interval for scores in report.scores.values())
+    for name in SCORES:
+        table.add_column(name, justify="right", no_wrap=True)
+    if with_interval:
+        table.add_column("AP 95% interval", justify="right", no_wrap=True)
+    for kind, scores in report.scores.items():
+        cells = [_percent(getattr(scores, field)) for field in SCORES.values()]
+        table.add_row(_NAMES.get(kind, kind), *cells, *([_interval(scores)] if with_interval else []))
+    return table
+
+
+def members_table(rows: Sequence[tuple[str, CocoReport]]) -> Table:
+    """One row for each name and report: AP with its interval, AP50 and APs, of boxes and of masks."""
+    table = Table()
+    table.add_column("")
+    kinds = [kind for kind in _NAMES if any(kind in report.scores for _, report in rows)]
+    for kind in kinds:
+        for name in ("AP", "AP50", "APs"):
+            table.add_column(f"{_NAMES[kind]} {name}", justify="right", no_wrap=True)
+    for name, report in rows:
+        cells: list[str] = []
+        for kind in kinds:
+            scores = report.scores.get(kind, KindScores())
+            interval = f" {_interval(scores)}" if scores.ap_interval else ""
+            cells += [_percent(scores.ap) + interval, _percent(scores.ap50), _percent(scores.aps)]
+        table.add_row(name, *cells)
+    return table
+
+
+def _percent(score: float) -> str:
+    return "n/a" if score < 0 else f"{100 * score:.1f}"
+
+
+def _interval(scores: KindScores) -> str:
+    if scores.ap_interval is None:
+        return "n/a"
+    low, high = scores.ap_interval
+    return f"[{_percent(low)}, {_percent(high)}]"
