@@ -1,0 +1,235 @@
+"""The `tis-ray` command: each command is a few lines over the library, which is imported when it is needed.
+
+A user's mistake ends with one line on stderr and exit code 2; exit code 1 means that part of the work failed.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tis_ray.errors import ConfigError, TisRayError
+
+if TYPE_CHECKING:
+    from tis_ray.submission.pipeline import Summary
+
+app = typer.Typer(
+    name="tis-ray",
+    help="Find and segment tiny objects with multi-scale ensembles of two-stage detectors, on Ray.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
+]
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="Folder to write: images/ and two COCO JSON files.")],
+    images: Annotated[int, typer.Option(help="Number of images, a quarter of them for validation.")] = 200,
+    preset: Annotated[str, typer.Option(help="driving (the 7 WAD classes) or longtail.")] = "driving",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size in pixels; default 512x384.")] = "512x384",
+    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 0,
+) -> None:
+    """Draw procedural street scenes with exact masks.
+
+    Example: `tis-ray scenes --out scenes --images 200`
+    """
+    from tis_ray.data.scenes import write_scenes
+
+    with progress() as bar:
+        task = bar.add_task("drawing scenes", total=images)
+        summary = write_scenes(
+            out,
+            num_images=images,
+            preset=preset,
+            size_wh=_size(size),
+            seed=seed,
+            on_progress=lambda done: bar.update(task, completed=done),
+        )
+    console().print(summary)
+
+
+@app.command()
+def train(
+    recipes: Annotated[list[str], typer.Argument(help="Recipe files, or names of recipes that tis-ray ships.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run.")] = False,
+) -> None:
+    """Train one or several members side by side on Ray.
+
+    Example: `tis-ray train tiny_resnet18 tiny_shufflenet --set data.train.annotations=scenes/instances_train.json`
+    """
+    from tis_ray.config import load_recipe
+    from tis_ray.training.trainer import train as run
+
+    loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]
+    for folder in run(loaded, resume=resume):
+        console().print(f"checkpoint: {folder}")
+
+
+@app.command()
+def serve(
+    ensemble: Annotated[Path, typer.Argument(help="Ensemble file.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    overrides: Overrides = None,
+) -> None:
+    """Serve an ensemble on this machine until Ctrl-C. On a cluster use `serve deploy` instead.
+
+    Example: `tis-ray serve demo/ensemble.yaml --port 8000`
+    """
+    from tis_ray.config import load_ensemble
+    from tis_ray.serving.local import serve_locally, wait_for_interrupt
+
+    with serve_locally(load_ensemble(ensemble, overrides or ()), host=host, port=port, dashboard=True) as service:
+        console().print(f"ready: {service.url} (viewer), {service.url}/docs (API); Ctrl-C stops it")
+        wait_for_interrupt()
+
+
+@app.command()
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    url: Annotated[str, typer.Option(help="Address of a running service.")] = "http://127.0.0.1:8000",
+    out: Annotated[Path | None, typer.Option(help="Write the answers as JSON, one object per image.")] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Write the picture with what was found drawn over it.")] = None,
+    score_threshold: Annotated[float, typer.Option(help="Lowest score to show and write.")] = 0.3,
+    token: Annotated[str | None, typer.Option(envvar="TIS_RAY_TOKEN", help="Bearer token of the service.")] = None,
+) -> None:
+    """Ask a running service for the objects in images.
+
+    Example: `tis-ray segment street.jpg --overlay street_found.png`
+    """
+    from tis_ray.segment import segment_files
+
+    segment_files(
+        images, url=url, token=token, out=out, overlay=overlay, score_threshold=score_threshold, console=console()
+    )
+
+
+@app.command()
+def predict(
+    ensemble: Annotated[Path, typer.Argument(help="Ensemble file.")],
+    images: Annotated[Path, typer.Option(help="Folder, .txt list or COCO JSON of the images.")],
+    out: Annotated[Path, typer.Option(help="Results file to write.")],
+    image_folder: Annotated[
+        Path | None, typer.Option(help="Folder of a COCO JSON's files, where not beside it.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="Format of the results: coco.")] = "coco",
+    in_flight: Annotated[int, typer.Option(min=1, help="Images opened or waiting at any time.")] = 8,
+    overrides: Overrides = None,
+) -> None:
+    """Segment many images through the deployments of an ensemble and write a submission.
+
+    Images that fail are recorded beside the results, and the exit code is 1. Example:
+    `tis-ray predict demo/ensemble.yaml --images demo/scenes/instances_val.json --out results.json`
+    """
+    from tis_ray.config import load_ensemble
+    from tis_ray.submission.run import predict_to_coco
+
+    if format != "coco":
+        raise ConfigError(f"--format: expected coco; got '{format}'")
+    summary = predict_to_coco(
+        load_ensemble(ensemble, overrides or ()), images, out, image_folder=image_folder, in_flight=in_flight
+    )
+    _report(summary, out)
+
+
+@app.command()
+def evaluate(
+    ground_truth: Annotated[Path, typer.Option(help="COCO JSON with annotations.")],
+    predictions: Annotated[Path, typer.Option(help="COCO results JSON.")],
+    metric: Annotated[str, typer.Option(help="Metric: coco.")] = "coco",
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the images for 95% intervals; 0 for none.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+) -> None:
+    """Score results against ground truth: box and mask AP by size.
+
+    Example: `tis-ray evaluate --ground-truth demo/scenes/instances_val.json --predictions results.json`
+    """
+    import orjson
+
+    from tis_ray.evaluation.coco import evaluate as score
+    from tis_ray.evaluation.table import report_table
+    from tis_ray.formats import coco
+    from tis_ray.formats.coco_results import read_results
+
+    if metric != "coco":
+        raise ConfigError(f"--metric: expected coco; got '{metric}'")
+    dataset = coco.read(ground_truth)
+    report = score(dataset, read_results(predictions, dataset), bootstrap=bootstrap)
+    console().print(report_table(report))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
+        console().print(f"figures: {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    data: Annotated[Path | None, typer.Option(help="COCO-format folder to use in place of procedural scenes.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of scenes and training.")] = 0,
+) -> None:
+    """Train, serve, query, submit and score a small ensemble, from nothing, in a few minutes.
+
+    Example: `tis-ray demo --out demo`
+    """
+    from tis_ray.demo import run_demo
+
+    run_demo(out, data=data, seed=seed, console=console())
+
+
+def main() -> NoReturn:
+    """Entry point: runs a command and turns a user's mistake into one line and exit code 2."""
+    try:
+        app()
+    except TisRayError as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def console() -> Console:
+    """Where results are printed: stdout."""
+    return Console(highlight=False)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr, so that results on stdout can be piped."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, separator, height = text.lower().partition("x")
+    if not separator or not width.isdecimal() or not height.isdecimal():
+        raise ConfigError(f"--size: expected WIDTHxHEIGHT in pixels, as 512x384; got '{text}'")
+    return int(width), int(height)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _report(summary: "Summary", out: Path) -> None:
+    console().print(f"{summary.num_images} images, {summary.num_instances} instances: {out}")
+    if summary.failed:
+        print(f"{len(summary.failed)} images failed, listed in {summary.failures_file}", file=sys.stderr)
+        raise typer.Exit(1)
