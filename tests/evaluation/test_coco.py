@@ -105,13 +105,13 @@ def test_scores_equal_pycocotools(name):
     assert (report.num_images, report.num_results) == (len(dataset), len(results))
     for kind in ("bbox", "segm"):
         expected, found = _reference(path, results, kind), report[kind]
-        own = [found.ap, found.ap50, found.ap75, found.aps, found.apm, found.apl, found.ar100]
+        own = [found.AP, found.AP50, found.AP75, found.APs, found.APm, found.APl, found.AR100]
         assert own == pytest.approx(list(expected.stats[[0, 1, 2, 3, 4, 5, 8]]), abs=1e-9)
-        assert 0.2 < found.ap < 0.9
+        assert 0.2 < found.AP < 0.9
         for i, name_of_class in enumerate(dataset.categories.names):
             values = expected.eval["precision"][:, :, i, 0, 2]
             values = values[values > -1]
-            assert found.ap_per_class[name_of_class] == pytest.approx(values.mean() if len(values) else -1, abs=1e-9)
+            assert found.AP_per_class[name_of_class] == pytest.approx(values.mean() if len(values) else -1, abs=1e-9)
 
 
 @pytest.mark.realdata
@@ -124,10 +124,10 @@ def test_bootstrap_of_a_small_set_takes_a_second_or_two():
     report = evaluate(dataset, results, bootstrap=200)
     assert time.perf_counter() - started < 10
     for kind in ("bbox", "segm"):
-        low, high = report[kind].ap_interval
-        assert 0 < low < report[kind].ap < high < 1
-    assert evaluate(dataset, results, bootstrap=200)["segm"].ap_interval == report["segm"].ap_interval
-    assert evaluate(dataset, results, bootstrap=200, seed=1)["segm"].ap_interval != report["segm"].ap_interval
+        low, high = report[kind].AP_interval
+        assert 0 < low < report[kind].AP < high < 1
+    assert evaluate(dataset, results, bootstrap=200)["segm"].AP_interval == report["segm"].AP_interval
+    assert evaluate(dataset, results, bootstrap=200, seed=1)["segm"].AP_interval != report["segm"].AP_interval
 
 
 def test_the_ground_truth_itself_scores_one(tmp_path):
@@ -135,10 +135,10 @@ def test_the_ground_truth_itself_scores_one(tmp_path):
     report = evaluate(dataset, _perfect(dataset), bootstrap=20)
     for kind in ("bbox", "segm"):
         scores = report[kind]
-        assert (scores.ap, scores.aps, scores.apl, scores.ar100) == pytest.approx((1, 1, 1, 1))
-        assert scores.apm == -1  # no object of that size
-        assert scores.ap_interval == pytest.approx((1, 1))
-        assert scores.ap_per_class == pytest.approx({"car": 1, "truck": 1})
+        assert (scores.AP, scores.APs, scores.APl, scores.AR100) == pytest.approx((1, 1, 1, 1))
+        assert scores.APm == -1  # no object of that size
+        assert scores.AP_interval == pytest.approx((1, 1))
+        assert scores.AP_per_class == pytest.approx({"car": 1, "truck": 1})
 
 
 def test_half_of_the_cars_missed_halves_their_score(tmp_path):
@@ -146,16 +146,16 @@ def test_half_of_the_cars_missed_halves_their_score(tmp_path):
     found = [result for result in _perfect(dataset) if result["image_id"] < 2]
     report = evaluate(dataset, found)
     # precision is 1 at the recalls 0, 0.01, ..., 0.50, which are 51 of 101, and 0 beyond
-    assert report["bbox"].ap_per_class == pytest.approx({"car": 51 / 101, "truck": 1})
-    assert report["segm"].ap == pytest.approx((51 / 101 + 1) / 2)
-    assert report["bbox"].ar100 == pytest.approx((0.5 + 1) / 2)
+    assert report["bbox"].AP_per_class == pytest.approx({"car": 51 / 101, "truck": 1})
+    assert report.to_json()["segm"]["AP"] == pytest.approx((51 / 101 + 1) / 2)
+    assert report.to_json()["bbox"]["AR100"] == pytest.approx((0.5 + 1) / 2)
 
 
 def test_no_results_score_zero(tmp_path):
     report = evaluate(_scene(tmp_path), [], bootstrap=10)
     for kind in ("bbox", "segm"):
-        assert (report[kind].ap, report[kind].apm, report[kind].ar100) == (0, -1, 0)
-        assert report[kind].ap_interval == (0, 0)
+        assert (report[kind].AP, report[kind].APm, report[kind].AR100) == (0, -1, 0)
+        assert report[kind].AP_interval == (0, 0)
 
 
 @pytest.mark.parametrize("images", [0, 3])
@@ -164,8 +164,8 @@ def test_no_ground_truth_leaves_every_score_undefined(tmp_path, images):
     results = [{"image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5} for i in range(images)]
     report = evaluate(dataset, results, bootstrap=10)
     for kind in ("bbox", "segm"):
-        assert (report[kind].ap, report[kind].ar100, report[kind].ap_interval) == (-1, -1, None)
-        assert report[kind].ap_per_class == {"car": -1, "truck": -1}
+        assert (report[kind].AP, report[kind].AR100, report[kind].AP_interval) == (-1, -1, None)
+        assert report[kind].AP_per_class == {"car": -1, "truck": -1}
 
 
 def test_a_class_without_objects_is_left_out_of_the_mean(tmp_path):
@@ -175,23 +175,23 @@ def test_a_class_without_objects_is_left_out_of_the_mean(tmp_path):
     dataset = _dataset(tmp_path, only_cars)
     false_truck = {**_perfect(dataset)[0], "category_id": 3}
     report = evaluate(dataset, [*_perfect(dataset), false_truck], bootstrap=10)
-    assert report["bbox"].ap == pytest.approx(1)
-    assert report["bbox"].ap_per_class["truck"] == -1
-    assert report["bbox"].ap_interval == pytest.approx((1, 1))
+    assert report.to_json()["bbox"]["AP"] == pytest.approx(1)
+    assert report["bbox"].AP_per_class["truck"] == -1
+    assert report["bbox"].AP_interval == pytest.approx((1, 1))
 
 
 def test_an_annotation_with_id_zero_can_be_matched(tmp_path):
     dataset = _scene(tmp_path, images=1)
     assert dataset.entries(0)[0]["id"] == 0
-    assert evaluate(dataset, _perfect(dataset), bootstrap=5)["bbox"].ap_per_class["car"] == pytest.approx(1)
+    assert evaluate(dataset, _perfect(dataset), bootstrap=5)["bbox"].AP_per_class["car"] == pytest.approx(1)
 
 
 def test_boxes_alone_leave_mask_scores_undefined(tmp_path):
     dataset = _scene(tmp_path)
     boxes = [{k: v for k, v in result.items() if k != "segmentation"} for result in _perfect(dataset)]
     report = evaluate(dataset, boxes, bootstrap=5)
-    assert report["bbox"].ap == pytest.approx(1)
-    assert (report["segm"].ap, report["segm"].ap_interval) == (-1, None)
+    assert report.to_json()["bbox"]["AP"] == pytest.approx(1)
+    assert (report["segm"].AP, report["segm"].AP_interval) == (-1, None)
     with pytest.raises(DataError, match=r"segmentation: expected in all results or in none; result 1 has none"):
         evaluate(dataset, [*_perfect(dataset)[:1], *boxes])
 
@@ -203,7 +203,7 @@ def test_a_crowd_is_neither_found_nor_missed(tmp_path):
     car, crowd = _perfect(dataset)
     on_crowd = {**crowd, "bbox": [50, 50, 20, 20], "score": 0.95}
     report = evaluate(dataset, [car, on_crowd], kinds=["bbox"])
-    assert report["bbox"].ap == pytest.approx(1)
+    assert report.to_json()["bbox"]["AP"] == pytest.approx(1)
     assert list(report.scores) == ["bbox"]
 
 

@@ -7,7 +7,7 @@ resamples come from pycocotools, which shows them.
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,48 +29,29 @@ UNDEFINED = -1.0  # COCO's value for a score that has no object to be computed f
 Result = Mapping[str, Any]
 
 
-SCORES = {
-    "AP": "ap",
-    "AP50": "ap50",
-    "AP75": "ap75",
-    "APs": "aps",
-    "APm": "apm",
-    "APl": "apl",
-    "AR100": "ar100",
-}  # COCO's names and the fields of KindScores
-
-
 @dataclass(frozen=True, slots=True)
 class KindScores:
-    """Scores of boxes or of masks, 0..1, or -1 where there is nothing to compute one from.
+    """Scores of boxes or of masks by COCO's names, 0..1, or -1 where there is nothing to compute one from.
 
-    ap is the mean over the overlaps 0.50:0.95; s, m and l are objects below 32 px, below 96 px and above (the
-    root of their area); ar100 is the recall with 100 instances an image. `ap_interval` is the 95% bootstrap
-    interval of ap, None where none was asked for or possible; `ap_per_class` has each class of the data set.
+    AP is the mean over the overlaps 0.50:0.95; s, m and l are objects below 32 px, below 96 px and above (the
+    root of their area); AR100 is the recall with 100 instances an image. `AP_interval` is the 95% bootstrap
+    interval of AP, None where none was asked for or possible; `AP_per_class` has each class of the data set.
     """
 
-    ap: float = UNDEFINED
-    ap50: float = UNDEFINED
-    ap75: float = UNDEFINED
-    aps: float = UNDEFINED
-    apm: float = UNDEFINED
-    apl: float = UNDEFINED
-    ar100: float = UNDEFINED
-    ap_interval: tuple[float, float] | None = None
-    ap_per_class: Mapping[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """COCO's names, AP_interval as a list or None, AP_per_class as a dict."""
-        return {
-            **{name: getattr(self, attribute) for name, attribute in SCORES.items()},
-            "AP_interval": list(self.ap_interval) if self.ap_interval else None,
-            "AP_per_class": dict(self.ap_per_class),
-        }
+    AP: float = UNDEFINED
+    AP50: float = UNDEFINED
+    AP75: float = UNDEFINED
+    APs: float = UNDEFINED
+    APm: float = UNDEFINED
+    APl: float = UNDEFINED
+    AR100: float = UNDEFINED
+    AP_interval: tuple[float, float] | None = None
+    AP_per_class: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class CocoReport:
-    """The scores of one set of results; `report["bbox"].ap`, `report["segm"].aps`, ..."""
+    """The scores of one set of results; `report["bbox"].AP`, `report["segm"].APs`, ..."""
 
     num_images: int
     num_annotations: int
@@ -86,7 +67,7 @@ class CocoReport:
             "num_images": self.num_images,
             "num_annotations": self.num_annotations,
             "num_results": self.num_results,
-            **{kind: scores.to_json() for kind, scores in self.scores.items()},
+            **{kind: asdict(scores) for kind, scores in self.scores.items()},
         }
 
 
@@ -116,7 +97,7 @@ def evaluate(
 def _evaluate_kind(dataset: CocoDataset, results: Sequence[Result], kind: str, samples: int, seed: int) -> KindScores:
     names = dataset.categories.names
     if len(dataset) == 0 or len(names) == 0 or (kind == "segm" and _without_masks(results)):
-        return KindScores(ap_per_class=dict.fromkeys(names, UNDEFINED))
+        return KindScores(AP_per_class=dict.fromkeys(names, UNDEFINED))
     evaluator = COCOeval_faster(
         FastCOCO(_ground_truth(dataset, kind)),
         FastCOCO(_detections(dataset, results, kind)),
@@ -129,15 +110,15 @@ def _evaluate_kind(dataset: CocoDataset, results: Sequence[Result], kind: str, s
     precision = np.asarray(evaluator.eval["precision"])[..., -1]  # overlaps, recalls, classes, areas
     recall = np.asarray(evaluator.eval["recall"])[..., -1]  # overlaps, classes, areas
     return KindScores(
-        ap=_mean(precision[..., 0]),
-        ap50=_mean(precision[0, ..., 0]),
-        ap75=_mean(precision[5, ..., 0]),
-        aps=_mean(precision[..., 1]),
-        apm=_mean(precision[..., 2]),
-        apl=_mean(precision[..., 3]),
-        ar100=_mean(recall[..., 0]),
-        ap_interval=_interval(dataset, results, kind, samples, seed) if samples else None,
-        ap_per_class={name: _mean(precision[:, :, i, 0]) for i, name in enumerate(names)},
+        AP=_mean(precision[..., 0]),
+        AP50=_mean(precision[0, ..., 0]),
+        AP75=_mean(precision[5, ..., 0]),
+        APs=_mean(precision[..., 1]),
+        APm=_mean(precision[..., 2]),
+        APl=_mean(precision[..., 3]),
+        AR100=_mean(recall[..., 0]),
+        AP_interval=_interval(dataset, results, kind, samples, seed) if samples else None,
+        AP_per_class={name: _mean(precision[:, :, i, 0]) for i, name in enumerate(names)},
     )
 
 

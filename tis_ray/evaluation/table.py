@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from tis_ray.evaluation.coco import SCORES, CocoReport, KindScores
+from tis_ray.evaluation.coco import CocoReport, KindScores
 
+_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 _NAMES = {"bbox": "box", "segm": "mask"}
 
 
@@ -13,13 +14,13 @@ def report_table(report: CocoReport) -> Table:
     """One row for boxes and one for masks; sizes are columns; n/a where there is nothing to score."""
     table = Table(title=f"{report.num_images} images, {report.num_annotations} objects, {report.num_results} found")
     table.add_column("")
-    with_interval = any(scores.ap_interval for scores in report.scores.values())
-    for name in SCORES:
+    with_interval = any(scores.AP_interval for scores in report.scores.values())
+    for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     if with_interval:
         table.add_column("AP 95% interval", justify="right", no_wrap=True)
     for kind, scores in report.scores.items():
-        cells = [_percent(getattr(scores, field)) for field in SCORES.values()]
+        cells = [_percent(getattr(scores, name)) for name in _COLUMNS]
         table.add_row(_NAMES.get(kind, kind), *cells, *([_interval(scores)] if with_interval else []))
     return table
 
@@ -36,8 +37,8 @@ def members_table(rows: Sequence[tuple[str, CocoReport]]) -> Table:
         cells: list[str] = []
         for kind in kinds:
             scores = report.scores.get(kind, KindScores())
-            interval = f" {_interval(scores)}" if scores.ap_interval else ""
-            cells += [_percent(scores.ap) + interval, _percent(scores.ap50), _percent(scores.aps)]
+            interval = f" {_interval(scores)}" if scores.AP_interval else ""
+            cells += [_percent(scores.AP) + interval, _percent(scores.AP50), _percent(scores.APs)]
         table.add_row(name, *cells)
     return table
 
@@ -47,7 +48,7 @@ def _percent(score: float) -> str:
 
 
 def _interval(scores: KindScores) -> str:
-    if scores.ap_interval is None:
+    if scores.AP_interval is None:
         return "n/a"
-    low, high = scores.ap_interval
+    low, high = scores.AP_interval
     return f"[{_percent(low)}, {_percent(high)}]"
