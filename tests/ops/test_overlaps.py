@@ -1,0 +1,72 @@
+"""IoU and the greedy loops, against arithmetic written out and torchvision."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from tis_ray.ops.overlaps import nms_keep, pairwise_iou
+
+
+def random_boxes(rng, count, *, extent=100.0, side=40.0):
+    corners = rng.uniform(0, extent, (count, 2))
+    return np.concatenate([corners, corners + rng.uniform(0.1, side, (count, 2))], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        pytest.param([0, 0, 10, 10], [0, 0, 10, 8], 0.8, id="inside"),
+        pytest.param([0, 0, 10, 10], [5, 5, 15, 15], 25 / 175, id="corner"),
+        pytest.param([0, 0, 10, 10], [10, 0, 20, 10], 0.0, id="touching"),
+        pytest.param([0, 0, 10, 10], [40, 40, 50, 50], 0.0, id="apart"),
+        pytest.param([3, 3, 3, 3], [3, 3, 3, 3], 0.0, id="two points"),
+        pytest.param([0, 0, 10, 10], [0, 5, 10, 5], 0.0, id="box and line"),
+    ],
+)
+def test_iou_of_two_boxes(a, b, expected):
+    iou = pairwise_iou(np.array([a], np.float32), np.array([b], np.float32))
+    assert iou.dtype == np.float32
+    assert iou[0, 0] == np.float32(expected)
+
+
+def test_pairwise_iou_equals_torchvision():
+    rng = np.random.default_rng(0)
+    a, b = random_boxes(rng, 40), random_boxes(rng, 30)
+    expected = torchvision.ops.box_iou(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    np.testing.assert_allclose(pairwise_iou(a, b), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
+def test_pairwise_iou_of_no_boxes(n, m):
+    assert pairwise_iou(np.zeros((n, 4), np.float32), np.zeros((m, 4), np.float32)).shape == (n, m)
+
+
+def test_pairwise_iou_reads_a_transposed_view():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8]], np.float32)
+    np.testing.assert_array_equal(pairwise_iou(np.asfortranarray(boxes), boxes[::-1]), np.float32([[0.8, 1], [1, 0.8]]))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_nms_keep_equals_torchvision_within_each_class(threshold):
+    rng = np.random.default_rng(1)
+    boxes, scores = random_boxes(rng, 500), rng.uniform(0, 1, 500).astype(np.float32)
+    labels = rng.integers(0, 4, 500).astype(np.int32)
+    kept = nms_keep(boxes, scores, labels, iou_threshold=threshold)
+    expected = torchvision.ops.batched_nms(*(torch.from_numpy(array) for array in (boxes, scores, labels)), threshold)
+    assert kept.tolist() == expected.tolist()
+
+
+def test_nms_keep_tells_tenths_of_a_pixel_apart_in_the_last_of_many_classes():
+    # Moving class 1202 aside by 1202 x 10001 px would leave float32 steps of 1 px.
+    boxes = np.array([[9000, 9000, 9001, 9001], [9000.4, 9000, 9001.4, 9001]], np.float32)
+    labels = np.full(2, 1202, np.int32)
+    assert nms_keep(boxes, np.float32([0.9, 0.8]), labels, iou_threshold=0.5).tolist() == [0, 1]
+    assert nms_keep(boxes, np.float32([0.9, 0.8]), labels, iou_threshold=0.4).tolist() == [0]
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_nms_keeps_an_iou_that_equals_the_threshold(tenths):
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, tenths]], np.float32)
+    kept = nms_keep(boxes, np.float32([0.9, 0.8]), np.zeros(2, np.int32), iou_threshold=tenths / 10)
+    assert kept.tolist() == [0, 1]
