@@ -1,0 +1,192 @@
+"""The contract of every menu folder: each module is an option, and exports what the folder promises.
+
+A new menu is one row of `MENUS`; a new module in a folder is tested here without a line written.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from tis_ray import menu
+from tis_ray.instances import Instances
+from tis_ray.masks import BoxMasks
+from tis_ray.views import View
+
+
+@dataclass(frozen=True)
+class Menu:
+    """A folder, the function its modules export and the names of that function's positional parameters."""
+
+    package: str
+    function: str
+    inputs: tuple[str, ...]
+
+
+MENUS = [
+    Menu("tis_ray.fusion.rules", "merge", ("instances", "pool")),
+    Menu("tis_ray.fusion.mask_select", "select", ("instances", "pool", "sources", "image_hw")),
+    Menu("tis_ray.models.backbones", "build", ()),
+    Menu("tis_ray.models.necks", "build", ("in_channels",)),
+]
+MODULES = [
+    pytest.param(entry, name, id=f"{entry.package.removeprefix('tis_ray.')}.{name}")
+    for entry in MENUS
+    for name in menu.choices(entry.package)
+]
+RULES = menu.choices("tis_ray.fusion.rules")
+POLICIES = menu.choices("tis_ray.fusion.mask_select")
+SOURCES = (View("a", 400), View("a", 800))
+
+
+@pytest.mark.parametrize("entry", MENUS, ids=lambda entry: entry.package)
+def test_a_menu_offers_something(entry):
+    assert menu.choices(entry.package)
+
+
+@pytest.mark.parametrize(("entry", "name"), MODULES)
+def test_exports_the_agreed_function(entry, name):
+    found = menu.pick(entry.package, entry.function, name, key="test")
+    parameters = inspect.signature(found).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert tuple(positional) == entry.inputs
+    assert all(p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in parameters)
+
+
+@pytest.mark.parametrize(("entry", "name"), MODULES)
+def test_options_are_annotated_and_have_defaults_that_pass_their_own_check(entry, name):
+    found = menu.pick(entry.package, entry.function, name, key="test")
+    options = [p for p in inspect.signature(found).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert all(option.annotation is not option.empty for option in options)
+    assert all(option.default is not option.empty for option in options)
+    defaults = {option.name: option.default for option in options}
+    assert menu.check_options(found, defaults, key="test") == defaults
+
+
+@pytest.mark.parametrize(("entry", "name"), MODULES)
+def test_is_documented(entry, name):
+    found = menu.pick(entry.package, entry.function, name, key="test")
+    assert found.__doc__
+    assert inspect.getmodule(found).__doc__
+
+
+# ------------------------------------------------------------------------------------- Rules and policies
+
+
+def some(count, *, classes=3, seed=0):
+    """Boxes that overlap a lot, with ties, duplicates and one box without area."""
+    rng = np.random.default_rng(seed)
+    corners = rng.integers(0, 20, (count, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + rng.integers(1, 15, (count, 2))], axis=1).astype(np.float32)
+    boxes[count // 2 :: 7] = boxes[: len(boxes[count // 2 :: 7])]
+    boxes[-1:, 2] = boxes[-1:, 0]
+    patches = rng.uniform(0, 1, (count, 5, 5)).astype(np.float16)
+    scores = rng.choice([0.2, 0.5, 0.55, 0.9], count)
+    return Instances.of(
+        boxes, scores, rng.integers(0, classes, count), BoxMasks(boxes, patches), source=np.arange(count) % 2
+    )
+
+
+def arrays_of(instances):
+    masks = instances.masks
+    assert masks is not None
+    return [
+        instances.boxes,
+        instances.scores,
+        instances.labels,
+        instances.source,
+        masks.boxes,
+        masks.probabilities,
+    ]
+
+
+@pytest.fixture(params=RULES)
+def merge(request):
+    """Every rule of the menu with its default options."""
+    return menu.pick("tis_ray.fusion.rules", "merge", request.param, key="test")
+
+
+@pytest.fixture(params=POLICIES)
+def select(request):
+    """Every mask policy of the menu with its default options."""
+    return menu.pick("tis_ray.fusion.mask_select", "select", request.param, key="test")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_rule_keeps_types_and_fields_together(merge, count):
+    merged = merge(some(count), some(count))
+    assert [a.dtype for a in arrays_of(merged)] == [a.dtype for a in arrays_of(some(count))]
+    assert len(merged) <= count
+    assert count == 0 or len(merged) >= 1
+
+
+def test_rule_leaves_one_box_alone(merge):
+    one = some(3)[[0]]
+    for before, after in zip(arrays_of(one), arrays_of(merge(one, one)), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_rule_works_without_masks(merge):
+    instances = some(40)
+    merged, bare = merge(instances, instances), merge(instances.without_masks(), instances.without_masks())
+    assert bare.masks is None
+    np.testing.assert_array_equal(bare.boxes, merged.boxes)
+
+
+def test_rule_sorts_by_score_and_never_raises_the_best(merge):
+    instances = some(40)
+    merged = merge(instances, instances)
+    assert (np.diff(merged.scores) <= 0).all()
+    assert merged.scores.max() <= instances.scores.max()
+
+
+def test_rule_leaves_inputs_untouched_even_if_read_only(merge):
+    instances, before = some(40), [array.copy() for array in arrays_of(some(40))]
+    for array in arrays_of(instances):
+        array.flags.writeable = False
+    merge(instances, instances)
+    for array, old in zip(arrays_of(instances), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+def test_rule_gives_the_same_answer_twice(merge):
+    first, second = merge(some(40), some(40)), merge(some(40), some(40))
+    for a, b in zip(arrays_of(first), arrays_of(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("classes", [1, 1203])
+def test_rule_treats_each_class_by_itself(merge, classes):
+    instances = some(60, classes=classes, seed=1)
+    merged = merge(instances, instances)
+    for label in np.unique(instances.labels):
+        alone = instances[instances.labels == label]
+        expected = merge(alone, alone)
+        actual = merged[merged.labels == label]
+        for a, b in zip(arrays_of(actual), arrays_of(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_policy_changes_masks_only(select, count):
+    pool = some(40)
+    instances = pool[:count]
+    selected = select(instances, pool, SOURCES, (30, 40))
+    assert selected.masks is not None
+    for before, after in zip(arrays_of(instances)[:4], arrays_of(selected)[:4], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_policy_works_without_masks(select):
+    bare = some(10).without_masks()
+    assert select(bare, bare, SOURCES, (30, 40)).masks is None
+
+
+def test_policy_leaves_inputs_untouched_even_if_read_only(select):
+    pool, before = some(20), [array.copy() for array in arrays_of(some(20))]
+    for array in arrays_of(pool):
+        array.flags.writeable = False
+    select(pool[:5], pool, SOURCES, (30, 40))
+    for array, old in zip(arrays_of(pool), before, strict=True):
+        np.testing.assert_array_equal(array, old)
