@@ -1,0 +1,45 @@
+"""What happens to a training picture and its ground truth together: resizing and mirroring.
+
+Images are uint8 tensors (3, H, W); annotations are moved by the factors of the actual, rounded sizes, so that
+boxes, masks and pixels stay on top of each other.
+"""
+
+import numpy as np
+from torch import Tensor
+
+from tis_ray.data.resize import resize_image
+from tis_ray.instances import Annotations
+from tis_ray.ops import boxes as box_ops
+from tis_ray.views import SizeHW
+
+Sample = tuple[Tensor, Annotations]
+
+
+def resize(image: Tensor, annotations: Annotations, size_hw: SizeHW) -> Sample:
+    """The picture at `size_hw` (height, width); masks take the nearest pixel, so a tiny one may lose them all."""
+    height, width = image.shape[-2:]
+    factors = np.array([size_hw[1] / width, size_hw[0] / height] * 2)
+    moved = Annotations(
+        (annotations.boxes * factors).astype(np.float32),
+        annotations.labels,
+        annotations.masks.resized((height, width), size_hw),
+        annotations.crowd,
+    )
+    return resize_image(image, size_hw), moved
+
+
+def hflip(image: Tensor, annotations: Annotations) -> Sample:
+    """The picture mirrored about its vertical axis."""
+    width = int(image.shape[-1])
+    moved = Annotations(
+        box_ops.hflip(annotations.boxes, width),
+        annotations.labels,
+        annotations.masks.hflip(width),
+        annotations.crowd,
+    )
+    return image.flip(-1), moved
+
+
+def without_degenerate(annotations: Annotations) -> Annotations:
+    """Only the objects whose box has a width and a height: the others have no regression target."""
+    return annotations[(annotations.boxes[:, 2:] > annotations.boxes[:, :2]).all(axis=1)]

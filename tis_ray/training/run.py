@@ -1,0 +1,239 @@
+"""One worker's whole run: from a recipe to its last checkpoint, resumed where the run folder has got to.
+
+Nothing here knows Ray: the trainer hands in who the worker is and how epochs are reported to the other workers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from tis_ray.config import Recipe
+from tis_ray.data.dataset import TrainingSet, check_files
+from tis_ray.data.loading import Batches
+from tis_ray.data.sampling import ShuffledShare
+from tis_ray.errors import CheckpointError, DataError
+from tis_ray.formats import coco as coco_format
+from tis_ray.formats.coco import CocoDataset
+from tis_ray.models import checkpoint
+from tis_ray.models.detector import Detector, build_detector
+from tis_ray.training import run_folder
+from tis_ray.training.loop import Step, check_weights, scalars, seed_step, train_epoch
+from tis_ray.training.optim import build_optimizer
+from tis_ray.training.progress import Meter, RunProgress
+from tis_ray.training.schedule import WarmupSteps
+from tis_ray.training.validation import Validation
+
+Report = Callable[[dict[str, Any], Path | None], None]
+Tell = Callable[[RunProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Which of the run's workers this process is, and the device it trains on."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(slots=True)
+class Job:
+    """What a worker keeps in its hands during a run. `detector` is the bare one, `model` what the loop calls."""
+
+    recipe: Recipe
+    worker: Worker
+    batches: Batches
+    detector: Detector
+    model: nn.Module
+    optimizer: Optimizer
+    learning_rate: WarmupSteps
+    coco: CocoDataset
+    validation: Validation | None
+    epoch: int = 0
+
+
+def run(recipe: Recipe, *, worker: Worker = Worker(), report: Report | None = None, tell: Tell | None = None) -> None:
+    """Train `recipe` (with absolute paths) to its end.
+
+    report: called by every worker after each epoch with metrics and, on rank 0, the folder of the committed
+            checkpoint; the others get None. It may wait for all workers.
+    tell:   called on rank 0 after every step and change of state.
+    Raises a `TisRayError` for a user's mistake; checkpoints written so far stay good.
+    """
+    job = assemble(recipe, worker)
+    tell = tell if tell is not None and worker.rank == 0 else _ignore
+    meter = Meter(_start(job))
+    tell(meter.change(state="training"))
+    with _tensorboard(job) as write:
+        for epoch in range(job.epoch, recipe.schedule.epochs):
+            losses = []
+            for step in _steps(job, epoch):
+                losses.append(step.loss)
+                seen = step.images * worker.world_size
+                tell(meter.seen(step=step.step, loss=step.loss, images=seen, seconds=step.seconds))
+                write(scalars(step), step.step)
+            check_weights(job.detector)
+            job.epoch = epoch + 1
+            metrics: dict[str, Any] = {"epoch": job.epoch, "step": job.epoch * len(job.batches)}
+            if worker.rank == 0:
+                metrics |= {"loss": sum(losses) / len(losses)} | _validate(job, meter, tell, write)
+            committed = _save(job, metrics) if worker.rank == 0 else None
+            if report is not None:
+                report(metrics, committed)
+            tell(meter.change(state="training", epoch=job.epoch))
+    tell(meter.change(state="finished"))
+
+
+def assemble(recipe: Recipe, worker: Worker) -> Job:
+    """Read the data, build the parts and load the newest checkpoint of the run folder where there is one."""
+    data, schedule = recipe.data, recipe.schedule
+    coco = _read_data(recipe, check_images=worker.rank == 0)
+    seed_step(recipe.seed, 0, 0)  # every worker builds the same first weights
+    detector = build_detector(recipe.detector, len(coco.categories))
+    # Layout decides the order of sums: the same from the first step on as after any resume or validation.
+    detector = detector.to(worker.device, memory_format=torch.channels_last)
+    batches = Batches(
+        TrainingSet(
+            coco,
+            scales=data.scales,
+            max_long_edge=data.max_long_edge,
+            flip_probability=data.flip_probability,
+            seed=recipe.seed,
+        ),
+        ShuffledShare(len(coco), seed=recipe.seed, rank=worker.rank, world_size=worker.world_size),
+        batch_size=data.batch_size,
+        loader_processes=data.loader_processes,
+        pin_memory=worker.device.type == "cuda",
+    )
+    job = Job(
+        recipe=recipe,
+        worker=worker,
+        batches=batches,
+        detector=detector,
+        model=detector,
+        optimizer=build_optimizer(
+            detector, lr=schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay
+        ),
+        learning_rate=WarmupSteps(
+            schedule.lr,
+            len(batches),
+            schedule.milestones,
+            schedule.gamma,
+            schedule.warmup_iterations,
+            schedule.warmup_factor,
+        ),
+        coco=coco,
+        validation=_build_validation(recipe, coco) if worker.rank == 0 else None,
+    )
+    _restore(job)
+    if worker.world_size > 1:
+        job.model = nn.parallel.DistributedDataParallel(detector)
+    return job
+
+
+def _read_data(recipe: Recipe, *, check_images: bool) -> CocoDataset:
+    coco = coco_format.read(recipe.data.train.annotations, recipe.data.train.images)
+    if not len(coco.categories):
+        raise DataError(f"{coco.path}: categories: expected at least one; got none")
+    if check_images:
+        check_files(coco)
+    return coco
+
+
+def _build_validation(recipe: Recipe, coco: CocoDataset) -> Validation | None:
+    data = recipe.data
+    if data.val is None:
+        return None
+    val = coco_format.read(data.val.annotations, data.val.images)
+    check_files(val)
+    return Validation(val, coco.categories, scale=data.scales[-1], max_long_edge=data.max_long_edge)
+
+
+def _restore(job: Job) -> None:
+    """Go on from the newest checkpoint, if there is one. All ranks see the same folder and restore the same."""
+    found = run_folder.newest(job.recipe.run_dir)
+    if found is None:
+        return
+    folder, job.epoch = found
+    loaded, _, categories = checkpoint.load(folder)
+    if categories.names != job.coco.categories.names:
+        raise CheckpointError(
+            f"checkpoint {folder}: expected the classes of {job.coco.path}, {', '.join(job.coco.categories.names)}; "
+            f"got {', '.join(categories.names)}"
+        )
+    job.detector.load_state_dict(loaded.state_dict())
+    try:
+        state = torch.load(folder / run_folder.STATE, map_location="cpu", weights_only=True)
+        job.optimizer.load_state_dict(state["optimizer"])
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {folder}: {run_folder.STATE} cannot be read: {error}") from None
+
+
+def _save(job: Job, metrics: dict[str, Any]) -> Path:
+    folder = run_folder.partial(job.recipe.run_dir, job.epoch)
+    checkpoint.save(folder, detector=job.detector, recipe=job.recipe, categories=job.coco.categories, metrics=metrics)
+    state = {"optimizer": job.optimizer.state_dict(), "epoch": job.epoch, "step": metrics["step"]}
+    torch.save(state, folder / run_folder.STATE)
+    return run_folder.commit(folder)
+
+
+def _steps(job: Job, epoch: int) -> Iterator[Step]:
+    return train_epoch(
+        job.model,
+        job.batches.epoch(epoch),
+        job.optimizer,
+        job.learning_rate,
+        first_step=epoch * len(job.batches),
+        seed=job.recipe.seed,
+        rank=job.worker.rank,
+        device=job.worker.device,
+        clip_grad_norm=job.recipe.schedule.clip_grad_norm,
+    )
+
+
+def _validate(job: Job, meter: Meter, tell: Tell, write: Callable[[dict[str, Any], int], None]) -> dict[str, float]:
+    schedule = job.recipe.schedule
+    due = job.epoch % schedule.validate_every_epochs == 0 or job.epoch == schedule.epochs
+    if job.validation is None or not due:
+        return {}
+    tell(meter.change(state="validating"))
+    scores = job.validation.scores(job.detector, device=job.worker.device)
+    write({f"val/{name}": value for name, value in scores.items()}, job.epoch * len(job.batches))
+    tell(meter.change(box_ap=scores.get("box_ap"), mask_ap=scores.get("mask_ap")))
+    return scores
+
+
+def _start(job: Job) -> RunProgress:
+    steps, epochs = len(job.batches), job.recipe.schedule.epochs
+    return RunProgress(
+        job.recipe.name, epoch=job.epoch, epochs=epochs, step=job.epoch * steps, total_steps=epochs * steps
+    )
+
+
+@contextmanager
+def _tensorboard(job: Job) -> Iterator[Callable[[dict[str, Any], int], None]]:
+    """A function that writes scalars of a step to `tensorboard/`; it does nothing but on rank 0."""
+    if job.worker.rank != 0:
+        yield _ignore
+        return
+    steps_done = job.epoch * len(job.batches)  # a resumed run hides what its killed forerunner wrote after them
+    with closing(
+        SummaryWriter(job.recipe.run_dir / "tensorboard", purge_step=steps_done + 1 if steps_done else None)
+    ) as writer:
+
+        def write(values: dict[str, Any], step: int) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        yield write
+
+
+def _ignore(*_: object) -> None:
+    pass

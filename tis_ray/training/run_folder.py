@@ -1,0 +1,162 @@
+"""The folder of one run, and what may be found in it after a kill at any moment.
+
+`recipe.yaml` the recipe it began with; `checkpoint_000003/` the state after three epochs, in full or not there at
+all, because it is written under another name and renamed; `checkpoint/` the finished detector; `tensorboard/`.
+Ray Train keeps its own notes in the same folder.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tis_ray.config import CocoFolder, Recipe, dump, parse, read_yaml
+from tis_ray.errors import ConfigError
+
+FINISHED = "checkpoint"
+STATE = "training_state.pt"
+_PREFIX, _PARTIAL = "checkpoint_", ".partial-"
+_DECIDING = {"data", "detector", "schedule", "seed", "resources.workers"}
+_RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The recipe with absolute paths: workers run in a folder of their own."""
+
+    def located(folder: CocoFolder | None) -> CocoFolder | None:
+        if folder is None:
+            return None
+        images = None if folder.images is None else folder.images.resolve()
+        return CocoFolder(annotations=folder.annotations.resolve(), images=images)
+
+    data = recipe.data.model_copy(update={"train": located(recipe.data.train), "val": located(recipe.data.val)})
+    backbone = recipe.detector.backbone
+    if isinstance(backbone.options.get("weights"), str):
+        options = backbone.options | {"weights": str(Path(backbone.options["weights"]).resolve())}
+        backbone = backbone.model_copy(update={"options": options})
+    detector = recipe.detector.model_copy(update={"backbone": backbone})
+    return recipe.model_copy(update={"data": data, "detector": detector, "output": recipe.output.resolve()})
+
+
+def check(recipe: Recipe, *, resume: bool) -> None:
+    """Raise `ConfigError` where a run of `recipe` must not begin (or go on, with `resume`) in its folder."""
+    folder = recipe.run_dir
+    if not resume:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(
+                f"output: {folder} already holds a run; continue it with --resume, or choose another name or output"
+            )
+        return
+    noted = folder / "recipe.yaml"
+    if noted.exists():
+        began = parse(Recipe, read_yaml(noted), source=str(noted))
+        _check_same(began, recipe)
+    elif folder.is_dir() and newest(folder) is not None:
+        raise ConfigError(f"output: {folder} has checkpoints but no recipe.yaml; choose another name or output")
+
+
+def prepare(recipe: Recipe) -> None:
+    """Make the folder, note the recipe, and clear away what a killed run left half done."""
+    folder = recipe.run_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    noted = folder / f"{_PARTIAL}recipe.yaml"
+    noted.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
+    noted.replace(folder / "recipe.yaml")
+    _drop_torn_snapshot(folder / _RAY_SNAPSHOT)
+
+
+def newest(folder: Path) -> tuple[Path, int] | None:
+    """The last complete training checkpoint and the number of epochs it stands for."""
+    epochs = [int(path.name.removeprefix(_PREFIX)) for path in folder.glob(f"{_PREFIX}[0-9]*") if path.is_dir()]
+    return (folder / f"{_PREFIX}{max(epochs):06d}", max(epochs)) if epochs else None
+
+
+def partial(folder: Path, epochs: int) -> Path:
+    """A fresh folder in which the checkpoint after `epochs` epochs is to be written."""
+    path = folder / f"{_PARTIAL}{_PREFIX}{epochs:06d}"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def commit(written: Path) -> Path:
+    """Give a folder from `partial` its final name, once all of it is on the disk."""
+    final = written.with_name(written.name.removeprefix(_PARTIAL))
+    _replace(written, final)
+    return final
+
+
+def publish(folder: Path) -> Path:
+    """Make `checkpoint/`: the newest training checkpoint without what only training needs."""
+    found = newest(folder)
+    if found is None:
+        raise ConfigError(f"output: expected a training checkpoint in {folder}; there is none")
+    written = folder / f"{_PARTIAL}{FINISHED}"
+    shutil.rmtree(written, ignore_errors=True)
+    shutil.copytree(found[0], written, ignore=shutil.ignore_patterns(STATE))
+    _replace(written, folder / FINISHED)
+    return folder / FINISHED
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run has published its detector."""
+    return (folder / FINISHED).is_dir()
+
+
+def _replace(written: Path, final: Path) -> None:
+    for file in [*written.iterdir(), written]:
+        _flush(file)
+    shutil.rmtree(final, ignore_errors=True)
+    written.replace(final)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder has reached the disk; file systems that cannot say so are trusted."""
+    descriptor = os.open(path, os.O_RDONLY)
+    with suppress(OSError):
+        os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def _drop_torn_snapshot(path: Path) -> None:
+    """Ray Train writes its notes in place and refuses torn ones; checkpoints are found without them."""
+    try:
+        json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        path.unlink()
+
+
+def _check_same(began: Recipe, recipe: Recipe) -> None:
+    """Refuse a change of anything that decides the weights."""
+    before, now = dict(_deciding(dump(began))), dict(_deciding(dump(recipe)))
+    for key in [*now, *before]:
+        if before.get(key) != now.get(key):
+            raise ConfigError(
+                f"{key}: expected {before.get(key)!r}, with which the run in {recipe.run_dir} began; "
+                f"got {now.get(key)!r} (a resumed run keeps its recipe)"
+            )
+
+
+def _deciding(recipe: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Key paths and values of the recipe that change what is learned."""
+    for key, value in _leaves(recipe, ()):
+        section = key.split(".", 1)[0]
+        if key in _DECIDING or (section in _DECIDING and key != "data.loader_processes"):
+            yield key, value
+
+
+def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield ".".join(path), value
