@@ -1,0 +1,184 @@
+"""A view and its inverse: known answers, and round trips over sizes, scales, flips and crops."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tis_ray.errors import InputError
+from tis_ray.views import View, resized_hw
+
+EDGE = st.integers(1, 3000)
+CROP = st.one_of(
+    st.just(()), st.tuples(st.integers(-50, 500), st.integers(-50, 500), st.integers(1, 3000), st.integers(1, 3000))
+)
+VIEW = st.builds(
+    View, st.just("m"), st.integers(1, 2000), st.booleans(), CROP, st.one_of(st.none(), st.integers(1, 3000))
+)
+UNIT_BOXES = st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5)
+
+
+def boxes_in(unit, x1, y1, x2, y2):
+    """Boxes inside a region from pairs of numbers in 0..1."""
+    points = np.array(unit, dtype=np.float32).reshape(-1, 2, 2)
+    points = np.sort(points, axis=1) * [x2 - x1, y2 - y1] + [x1, y1]
+    return points.reshape(-1, 4).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------- Known answers
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "short", "cap", "expected"),
+    [
+        ((480, 640), 1200, 1400, (1050, 1400)),
+        ((480, 640), 400, 1400, (400, 533)),
+        ((480, 640), 1600, 1867, (1400, 1867)),
+        ((640, 480), 400, None, (533, 400)),
+        ((2710, 3384), 800, 1333, (800, 999)),
+        ((3, 3000), 1, None, (1, 1000)),
+        ((3, 3000), 800, 1000, (1, 1000)),
+    ],
+)
+def test_resized_hw(size_hw, short, cap, expected):
+    assert resized_hw(size_hw, short, cap) == expected
+
+
+def test_a_flip_mirrors_a_box_about_the_width():
+    view = View("m", 50, flip=True)
+    box = np.array([[10, 5, 30, 20]], np.float32)
+    assert view.boxes_to_network(box, (50, 100)).tolist() == [[70, 5, 90, 20]]
+    assert view.boxes_to_image(np.array([[70, 5, 90, 20]], np.float32), (50, 100)).tolist() == box.tolist()
+
+
+def test_a_flip_is_undone_in_the_network_frame_before_scale_and_crop():
+    view = View("m", 100, flip=True, crop=(20, 10, 120, 60))  # 100 x 50 px at twice the size
+    network = view.boxes_to_network(np.array([[30, 20, 50, 40]], np.float32), (200, 200))
+    assert view.network_hw((200, 200)) == (100, 200)
+    assert network.tolist() == [[140, 20, 180, 60]]
+    assert view.boxes_to_image(network, (200, 200)).tolist() == [[30, 20, 50, 40]]
+
+
+def test_factors_come_from_the_rounded_sizes():
+    view = View("m", 400)
+    network = view.boxes_to_network(np.array([[0, 0, 640, 480]], np.float32), (480, 640))
+    assert network.tolist() == [[0, 0, 533, 400]]  # 640 * 400 / 480 would be 533.33
+
+
+@pytest.mark.parametrize(
+    ("view", "name"),
+    [
+        (View("r50", 800), "r50@800"),
+        (View("r50", 800, True), "r50@800/flip"),
+        (View("r50", 800, True, (0, 1560, 3384, 2280)), "r50@800/flip/crop=0,1560,3384,2280"),
+    ],
+)
+def test_names(view, name):
+    assert view.name == name
+    assert view.deployment == "r50@800"
+
+
+def test_views_have_one_order():
+    views = [View("b", 400), View("a", 800), View("a", 400, True), View("a", 400)]
+    assert sorted(views) == [View("a", 400), View("a", 400, True), View("a", 800), View("b", 400)]
+    assert len({View("a", 400), View("a", 400)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("crop", "region"),
+    [((), (0, 0, 30, 20)), ((5, 5, 10, 10), (5, 5, 10, 10)), ((-5, 10, 99, 99), (0, 10, 30, 20))],
+)
+def test_a_region_is_clipped_to_the_image(crop, region):
+    assert View("m", 10, crop=crop).region((20, 30)) == region
+
+
+@pytest.mark.parametrize("crop", [(30, 0, 40, 10), (0, 25, 10, 40), (5, 5, 5, 9)])
+def test_a_crop_that_misses_the_image_is_refused(crop):
+    with pytest.raises(InputError, match=r"crop of view m@10/crop=.*expected a box that meets the 30x20 image"):
+        View("m", 10, crop=crop).region((20, 30))
+
+
+# --------------------------------------------------------------------------------------------- Round trips
+
+
+@settings(deadline=None)
+@given(VIEW, EDGE, EDGE, UNIT_BOXES)
+def test_boxes_come_back(view, height, width, unit):
+    x1, y1, x2, y2 = view.crop or (0, 0, 1, 1)
+    assume(x1 < min(x2, width) and y1 < min(y2, height))
+    boxes = boxes_in(unit, *view.region((height, width)))
+    network_hw = view.network_hw((height, width))
+    network = view.boxes_to_network(boxes, (height, width))
+    assert network.shape == boxes.shape
+    assert network.dtype == np.float32
+    # A pixel of rounding in the network is as many image pixels as the resize shrinks by.
+    region = view.region((height, width))
+    shrink = max((region[2] - region[0]) / network_hw[1], (region[3] - region[1]) / network_hw[0], 1)
+    tolerance = 1e-6 * max(*network_hw, 3000) * shrink
+    back = view.boxes_to_image(network, (height, width))
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, boxes, atol=tolerance)
+
+
+@settings(deadline=None)
+@given(VIEW, EDGE, EDGE, UNIT_BOXES)
+def test_boxes_of_the_region_lie_in_the_network_frame_and_stay_upright(view, height, width, unit):
+    x1, y1, x2, y2 = view.crop or (0, 0, 1, 1)
+    assume(x1 < min(x2, width) and y1 < min(y2, height))
+    network_hw = view.network_hw((height, width))
+    network = view.boxes_to_network(boxes_in(unit, *view.region((height, width))), (height, width))
+    slack = 1e-5 * max(network_hw)
+    assert (network >= -slack).all()
+    assert (network <= np.array([*network_hw[::-1]] * 2) + slack).all()
+    assert (network[:, 2:] >= network[:, :2]).all()
+
+
+@settings(deadline=None)
+@given(EDGE, EDGE, st.integers(1, 1600), st.one_of(st.none(), st.integers(1, 2000)))
+def test_resizing_keeps_within_both_edges(height, width, short, cap):
+    new = resized_hw((height, width), short, cap)
+    assert min(new) <= max(short, 1)
+    assert cap is None or max(new) <= cap
+    assert (new[0] >= new[1]) if height > width else (new[0] <= new[1]) or height == width
+
+
+@settings(deadline=None)
+@given(st.booleans(), st.integers(0, 3))
+def test_patches_come_back(flip, count):
+    patches = np.arange(count * 9, dtype=np.float16).reshape(count, 3, 3)
+    view = View("m", 10, flip)
+    np.testing.assert_array_equal(view.patches_to_image(view.patches_to_image(patches)), patches)
+
+
+@pytest.mark.parametrize("crop", [(), (8, 4, 40, 28)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_boxes_follow_the_pixels(flip, crop):
+    """A bright rectangle, resized and mirrored by PyTorch as a member sees it, lies where the view says."""
+    image = np.zeros((32, 48), np.float32)
+    image[10:20, 12:22] = 1
+    view = View("m", 64, flip, crop)
+    x1, y1, x2, y2 = view.region((32, 48))
+    pixels = torch.from_numpy(image[y1:y2, x1:x2])[None, None]
+    pixels = torch.nn.functional.interpolate(pixels, size=view.network_hw((32, 48)), mode="nearest")[0, 0]
+    pixels = pixels.flip(-1) if flip else pixels
+    seen = torchvision.ops.masks_to_boxes(pixels[None] > 0).numpy() + np.float32([0, 0, 1, 1])
+    box = np.array([[12, 10, 22, 20]], np.float32)
+    np.testing.assert_allclose(view.boxes_to_network(box, (32, 48)), seen, atol=1)
+    np.testing.assert_allclose(view.boxes_to_image(seen, (32, 48)), box, atol=0.5)
+
+
+def test_inputs_are_left_untouched():
+    boxes = np.array([[10, 5, 30, 20]], np.float32)
+    boxes.flags.writeable = False
+    View("m", 50, flip=True).boxes_to_network(boxes, (50, 100))
+    View("m", 50, flip=True).boxes_to_image(boxes, (50, 100))
+    assert boxes.tolist() == [[10, 5, 30, 20]]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_no_boxes_stay_none(flip):
+    none = np.zeros((0, 4), np.float32)
+    assert View("m", 50, flip).boxes_to_network(none, (50, 100)).shape == (0, 4)
+    assert View("m", 50, flip).boxes_to_image(none, (50, 100)).shape == (0, 4)
