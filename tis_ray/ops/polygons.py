@@ -102,7 +102,7 @@ def _join_holes(mask, follow, extra_x, extra_y):  # type: ignore[no-untyped-def]
             before[follow[edge]] = edge
             edge = follow[edge]
         if area < 0:
-            doors.append(door)
+            doors.append(np.int64(door))
             while not is_hole[edge]:
                 is_hole[edge] = True
                 edge = follow[edge]

@@ -1,0 +1,156 @@
+"""The Serve application: one `Gateway`, one `Fusion`, and a view server named `member@scale` for each of those.
+
+`build` is the typed builder that a Serve config names (`import_path: tis_ray.serving.app:build`): its `args` are an
+ensemble. Changing `args` replaces every replica; the fusion section may instead be given as the `user_config` of the
+deployment `Fusion`, and `num_replicas` for each deployment: both take effect while the service runs. Paths of
+checkpoints are absolute or relative to the folder in which Ray was started.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import BackpressureConfig
+from ray.serve.handle import DeploymentHandle
+
+from tis_ray.config import Ensemble, FusionSection, Replica, dump
+from tis_ray.formats.categories import join_categories, read_categories
+from tis_ray.instances import Categories
+from tis_ray.serving.auth import read_tokens
+from tis_ray.serving.calls import bounded, fusion_call, view_call
+from tis_ray.serving.fusion import Fusion
+from tis_ray.serving.gateway import RETRY_AFTER, Gateway, model_version
+from tis_ray.serving.messages import DeadlineError, FusedAnswer
+from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.routes import build_app
+from tis_ray.serving.view_server import ViewServer, load_predictor
+from tis_ray.views import SizeHW
+
+_DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
+
+
+class GatewayReplica:
+    """The gateway with its HTTP application, as Serve runs it."""
+
+    def __init__(self, ensemble: Ensemble, categories: Categories, fusion: DeploymentHandle) -> None:
+        self._tokens = read_tokens(ensemble)
+        self._ensemble = ensemble
+        self._categories = categories
+        self._fusion = fusion
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        version = model_version({name: member.checkpoint for name, member in self._ensemble.members.items()})
+        gateway = Gateway(
+            fusion_call(self._fusion),
+            put=ray.put,
+            categories=self._categories,
+            limits=self._ensemble.limits,
+            model_version=version,
+        )
+        return build_app(
+            gateway,
+            ensemble=self._ensemble,
+            categories=self._categories,
+            model_version=version,
+            fusion_section=self._section,
+            tokens=self._tokens,
+        )
+
+    async def _section(self) -> FusionSection:
+        try:
+            section: FusionSection = await bounded(lambda: self._fusion.section.remote(), deadline_s=_DESCRIBE_S)
+        except DeadlineError as error:
+            raise ProblemError(503, f"the fusion deployment is not there: {error}", headers=RETRY_AFTER) from None
+        return section
+
+
+class FusionReplica:
+    """The fusion over Serve handles; a `user_config` is its fusion section."""
+
+    def __init__(self, ensemble: Ensemble, servers: dict[str, DeploymentHandle]) -> None:
+        self._fusion = Fusion(ensemble, {name: view_call(handle) for name, handle in servers.items()})
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        self._fusion.reconfigure(user_config)
+
+    async def section(self) -> FusionSection:
+        return self._fusion.section
+
+    async def segment(self, frames: list[Any], *, image_hw: SizeHW, deadline_s: float, explain: bool) -> FusedAnswer:
+        return await self._fusion.segment(frames[0], image_hw=image_hw, deadline_s=deadline_s, explain=explain)
+
+
+def build(args: Ensemble) -> Application:
+    """The application of an ensemble. Raises `CheckpointError` or `ConfigError` where a checkpoint does not fit."""
+    ensemble = with_absolute_checkpoints(args)
+    categories = ensemble_categories(ensemble)
+    gpu_share = _gpu_share(ensemble)
+    servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in deployments(ensemble)}
+    queue = ensemble.limits.max_queued_requests
+    fusion = serve.deployment(FusionReplica, name="Fusion").options(
+        user_config=dump(ensemble.fusion),
+        max_ongoing_requests=2 * queue,
+        max_queued_requests=queue,
+        **_resources(ensemble.replicas.get("fusion", Replica()), 0.0),
+    )
+    gateway = serve.deployment(serve.ingress()(GatewayReplica), name="Gateway").options(
+        # The gateway itself refuses what is too much for it, with a problem; Serve's own limit lies above that.
+        max_ongoing_requests=2 * queue,
+        max_queued_requests=2 * queue,
+        backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
+        **_resources(ensemble.replicas.get("gateway", Replica()), 0.0),
+    )
+    return gateway.bind(ensemble, categories, fusion.bind(ensemble, servers))
+
+
+def deployments(ensemble: Ensemble) -> list[str]:
+    """Names of the view servers, `member@scale`, sorted."""
+    return sorted({view.deployment for view in ensemble.views})
+
+
+def ensemble_categories(ensemble: Ensemble) -> Categories:
+    """The one class table of all members."""
+    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
+
+
+def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
+    """The same ensemble; relative paths now start at the current folder."""
+    members = {
+        name: member.model_copy(update={"checkpoint": member.checkpoint.absolute()})
+        for name, member in ensemble.members.items()
+    }
+    return ensemble.model_copy(update={"members": members})
+
+
+def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
+    views = [view for view in ensemble.views if view.deployment == name]
+    checkpoint = ensemble.members[views[0].member].checkpoint
+    deployment = serve.deployment(ViewServer, name=name).options(
+        max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
+        max_queued_requests=ensemble.limits.max_queued_requests,
+        **_resources(ensemble.replica(name), gpu_share),
+    )
+    return deployment.bind(partial(load_predictor, checkpoint, categories), views)
+
+
+def _resources(replica: Replica, gpu_share: float) -> dict[str, Any]:
+    num_gpus = gpu_share if replica.num_gpus == "auto" else replica.num_gpus
+    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": replica.num_cpus, "num_gpus": num_gpus}}
+    if replica.autoscaling is None:
+        return options | {"num_replicas": replica.num_replicas}
+    return options | {"autoscaling_config": replica.autoscaling.model_dump()}
+
+
+def _gpu_share(ensemble: Ensemble) -> float:
+    """What `num_gpus: auto` comes to: the cluster's GPUs divided evenly among the view servers' replicas."""
+    gpus = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0
+    replicas = sum(_most(ensemble.replica(name)) for name in deployments(ensemble))
+    return min(1.0, 1 / math.ceil(replicas / gpus)) if gpus else 0.0
+
+
+def _most(replica: Replica) -> int:
+    return replica.autoscaling.max_replicas if replica.autoscaling else replica.num_replicas

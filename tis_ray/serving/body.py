@@ -1,0 +1,88 @@
+"""The image bytes of a request, counted while they arrive: a body over the limit is never held whole."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from tis_ray.serving.messages import Deadline
+from tis_ray.serving.problems import ProblemError
+
+CONTENT_TYPES = "image/jpeg, image/png, image/webp or another image type, or multipart/form-data with a field 'image'"
+_FORM_OVERHEAD = 64 * 1024  # boundaries and part headers around an image in a form
+
+
+async def read_image(request: Request, *, max_bytes: int, deadline: Deadline) -> bytes:
+    """The image in the body, plain or in the multipart field `image`.
+
+    Raises a `ProblemError`: 415 wrong content type, 413 too many bytes, 408 too slow, 400 empty or malformed.
+    """
+    content_type = request.headers.get("content-type", "")
+    kind, _ = parse_options_header(content_type)
+    is_form = kind == b"multipart/form-data"
+    if not is_form and not kind.startswith(b"image/"):
+        raise ProblemError(
+            415,
+            "the body's content type is not an image's",
+            field="Content-Type",
+            expected=CONTENT_TYPES,
+            got=content_type or "none",
+        )
+    body = await _read(request, max_bytes + (_FORM_OVERHEAD if is_form else 0), max_bytes, deadline)
+    image = await _from_form(request, body) if is_form else body
+    if len(image) > max_bytes:
+        raise _too_large(max_bytes, f"{len(image)} bytes")
+    if not image:
+        raise ProblemError(400, "there is no image in the request", field="body", expected="an image", got="0 bytes")
+    return image
+
+
+async def _read(request: Request, cap: int, max_bytes: int, deadline: Deadline) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > cap:
+        raise _too_large(max_bytes, f"{announced} bytes announced")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(deadline.remaining_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > cap:
+                    raise _too_large(max_bytes, f"more than {cap} bytes")
+    except TimeoutError:
+        raise ProblemError(
+            408, "the body did not arrive in time", field="body", expected="all of it", got=f"{len(body)} bytes"
+        ) from None
+    except ClientDisconnect:
+        raise ProblemError(400, "the connection was closed before the body ended") from None
+    return bytes(body)
+
+
+async def _from_form(request: Request, body: bytes) -> bytes:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+
+    try:
+        form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=8).parse()
+    except (MultiPartException, KeyError) as error:
+        raise ProblemError(400, f"the multipart body is malformed: {error}", field="body") from None
+    image = form.get("image")
+    try:
+        if isinstance(image, UploadFile):
+            return await image.read()
+    finally:
+        await form.close()
+    raise ProblemError(
+        400,
+        "the form has no file in the field 'image'",
+        field="image",
+        expected="a file",
+        got=", ".join(sorted(form)) or "an empty form",
+    )
+
+
+def _too_large(max_bytes: int, got: str) -> ProblemError:
+    return ProblemError(413, "the image is too large", field="body", expected=f"at most {max_bytes} bytes", got=got)

@@ -1,0 +1,160 @@
+"""The gateway's side of a request: image bytes in, the JSON answer out. HTTP itself is in `routes`."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from tis_ray.config import Limits
+from tis_ray.errors import InputError
+from tis_ray.formats.images import PixelLimitError, decode_image
+from tis_ray.instances import Categories
+from tis_ray.serving import answer
+from tis_ray.serving.calls import FusionCall
+from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer
+from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.schemas import SegmentQuery
+from tis_ray.views import SizeHW
+
+RETRY_AFTER = {"Retry-After": "1"}
+
+
+class Gateway:
+    """Decodes, asks the fusion, writes the answer.
+
+    put: stores a frame where other processes reach it and returns a reference (`ray.put`)
+    """
+
+    def __init__(
+        self,
+        fusion: FusionCall,
+        *,
+        put: Callable[[Any], Any],
+        categories: Categories,
+        limits: Limits,
+        model_version: str,
+    ) -> None:
+        self._fusion = fusion
+        self._put = put
+        self._categories = categories
+        self._limits = limits
+        self._model_version = model_version
+        self._in_flight = 0
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest image in bytes."""
+        return self._limits.max_bytes
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Hold a place for one request. Raises a 503 problem where all places are taken."""
+        if self._in_flight >= self._limits.max_queued_requests:
+            raise ProblemError(503, f"{self._in_flight} requests are waiting already", headers=RETRY_AFTER)
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    def deadline(self, query: SegmentQuery) -> Deadline:
+        """When the answer has to be there. Raises a 422 problem for more time than the service grants."""
+        asked = query.deadline_s if query.deadline_s is not None else self._limits.deadline_s
+        if asked > self._limits.max_deadline_s:
+            raise ProblemError(
+                422,
+                "the deadline is too far away",
+                field="deadline_s",
+                expected=f"at most {self._limits.max_deadline_s:g}",
+                got=f"{asked:g}",
+            )
+        return Deadline(asked)
+
+    async def segment(self, image: bytes, query: SegmentQuery, deadline: Deadline) -> bytes:
+        """The JSON answer for the bytes of an image. Raises a `ProblemError`: 400, 413, 503 or 504."""
+        start = time.perf_counter()
+        frame, image_hw, sha256 = await asyncio.to_thread(self._decode, image)
+        decoded = time.perf_counter()
+        fused = await self._ask(frame, image_hw, query, deadline)
+        del frame  # the object store may drop the pixels while the answer is written
+        asked = time.perf_counter()
+        instances = await asyncio.to_thread(self._write, fused, image_hw, query)
+        written = time.perf_counter()
+        content = {
+            "image": {"width": image_hw[1], "height": image_hw[0], "sha256": sha256},
+            "instances": instances,
+            "views": answer.write_views(fused.reports, self._categories),
+            "degraded": any(report.status != "ok" for report in fused.reports),
+            "timings": {
+                "decode_s": decoded - start,
+                "views_s": fused.views_s,
+                "fusion_s": fused.fusion_s,
+                "encode_s": written - asked,
+                "total_s": written - start,
+            },
+            "model_version": self._model_version,
+        }
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def _decode(self, image: bytes) -> tuple[Any, SizeHW, str]:
+        try:
+            pixels: NDArray[np.uint8] = decode_image(image, max_pixels=self._limits.max_pixels)
+        except PixelLimitError as error:
+            raise _image_problem(413, error) from None
+        except InputError as error:
+            raise _image_problem(400, error) from None
+        height, width = pixels.shape[:2]
+        return self._put(pixels), (height, width), hashlib.sha256(image).hexdigest()
+
+    async def _ask(self, frame: Any, image_hw: SizeHW, query: SegmentQuery, deadline: Deadline) -> FusedAnswer:
+        try:
+            if deadline.passed:
+                raise DeadlineError("no time left after the image was received and decoded")
+            fused = await self._fusion(frame, image_hw=image_hw, deadline_s=deadline.remaining_s, explain=query.explain)
+        except DeadlineError as error:
+            raise ProblemError(504, f"the deadline passed: {error}") from None
+        if fused.instances is None:
+            raise _missing_views(fused)
+        return fused
+
+    def _write(self, fused: FusedAnswer, image_hw: SizeHW, query: SegmentQuery) -> list[dict[str, Any]]:
+        assert fused.instances is not None
+        return answer.write_instances(
+            answer.chosen(fused.instances, query),
+            categories=self._categories,
+            image_hw=image_hw,
+            masks=query.masks,
+        )
+
+
+def model_version(checkpoints: dict[str, Path]) -> str:
+    """Twelve hexadecimal digits that change with any member's name, weights or recipe."""
+    digest = hashlib.sha256()
+    for name, folder in sorted(checkpoints.items()):
+        for file in ("model.safetensors", "recipe.yaml", "categories.json"):
+            with (folder / file).open("rb") as stream:
+                digest.update(f"{name}/{file}".encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _missing_views(fused: FusedAnswer) -> ProblemError:
+    missing = [f"{report.view.name} ({report.status})" for report in fused.reports if report.status != "ok"]
+    detail = f"{len(missing)} of {len(fused.reports)} views did not answer: {', '.join(missing)}"
+    if any(report.status == "error" for report in fused.reports):
+        return ProblemError(503, detail, headers=RETRY_AFTER)
+    return ProblemError(504, f"the deadline passed: {detail}")
+
+
+def _image_problem(status: int, error: InputError) -> ProblemError:
+    text = str(error).removeprefix("image: ")
+    expected, _, got = text.removeprefix("expected ").partition("; got ")
+    if not got:
+        return ProblemError(status, f"the image cannot be used: {text}", field="image")
+    return ProblemError(status, f"the image cannot be used: {text}", field="image", expected=expected, got=got)

@@ -1,0 +1,172 @@
+"""The service on this machine: a local Ray, Serve and the application, up until its handle is closed."""
+
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+
+from tis_ray.config import Autoscaling, Ensemble, Replica
+from tis_ray.errors import ConfigError, ServiceError
+from tis_ray.serving.app import build, deployments
+from tis_ray.serving.auth import read_tokens
+
+APPLICATION = "tis-ray"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SPARE_DEADLINE_S = 30.0  # Serve's own time limit lies above the longest deadline, so that ours speaks first
+
+
+class LocalService:
+    """A running service; closing it stops Serve, and Ray too where this started it."""
+
+    def __init__(self, url: str, *, owns_ray: bool) -> None:
+        self.url = url
+        self._owns_ray = owns_ray
+        self._open = True
+
+    def close(self) -> None:
+        """Stop it; a second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        serve.shutdown()
+        if self._owns_ray:
+            ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def serve_locally(
+    ensemble: Ensemble,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    dashboard: bool = False,
+    ready_within_s: float = 600.0,
+    on_progress: Callable[[str], None] | None = None,
+) -> LocalService:
+    """Start the service of `ensemble` and return once it answers; use the handle as a context manager.
+
+    Ray is started unless it runs in this process already; `dashboard` starts Ray's too, which `serve status` needs.
+    On the loopback interface `auth` becomes `none`. `on_progress` gets a line for each deployment that is up.
+    Raises `ConfigError` before anything starts for a taken port, a missing token or a wrong checkpoint, and
+    `ServiceError` where the service does not become ready.
+    """
+    if host in LOOPBACK:
+        ensemble = ensemble.model_copy(update={"auth": "none"})
+    say = on_progress or _say_nothing
+    read_tokens(ensemble)
+    check_port_free(host, port)
+    owns_ray = not ray.is_initialized()
+    if owns_ray:
+        say("starting Ray")
+        start_ray(ensemble, dashboard=dashboard)
+    service = LocalService(f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}", owns_ray=owns_ray)
+    try:
+        _deploy(ensemble, host, port)
+        _wait(service.url, deployments(ensemble), time.monotonic() + ready_within_s, say)
+    except BaseException:
+        service.close()
+        raise
+    return service
+
+
+def _say_nothing(line: str) -> None:
+    del line
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raise `ConfigError` where another program listens on the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"port: expected a free port on {host}; got {port} ({error.strerror})") from None
+
+
+def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float = 0) -> None:
+    """Start a local Ray with room for every replica: CPUs are promised beyond those there are, if it must be.
+
+    `extra_cpus` are for other work on the same Ray.
+    """
+    replicas = [ensemble.replicas.get(name, Replica()) for name in ("gateway", "fusion")]
+    replicas += [ensemble.replica(name) for name in deployments(ensemble)]
+    needed = math.ceil(sum(_most(replica) * replica.num_cpus for replica in replicas) + extra_cpus)
+    ray.init(
+        address="local",
+        num_cpus=max(needed, os.cpu_count() or 1),
+        include_dashboard=dashboard,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+
+
+def _most(replica: Replica) -> int:
+    autoscaling: Autoscaling | None = replica.autoscaling
+    return autoscaling.max_replicas if autoscaling else replica.num_replicas
+
+
+def _deploy(ensemble: Ensemble, host: str, port: int) -> None:
+    serve.start(
+        proxy_location=ProxyLocation.HeadOnly,
+        http_options=HTTPOptions(
+            host=host, port=port, request_timeout_s=ensemble.limits.max_deadline_s + _SPARE_DEADLINE_S
+        ),
+    )
+    serve.run_many(
+        [serve.RunTarget(build(ensemble), name=APPLICATION, route_prefix="/")],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+
+
+def _wait(url: str, view_servers: list[str], end: float, say: Callable[[str], None]) -> None:
+    """Until `/readyz` says so, with a line for each deployment on the way."""
+    waiting = {"Gateway", "Fusion", *view_servers}
+    detail = "nothing yet"
+    while time.monotonic() < end:
+        status = serve.status().applications.get(APPLICATION)
+        if status is not None and status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise ServiceError(f"the service did not start: {_why(status)}")
+        for name, deployment in sorted((status.deployments if status else {}).items()):
+            if name in waiting and deployment.status == "HEALTHY":
+                waiting.remove(name)
+                say(f"{name} is up ({sum(deployment.replica_states.values())} replicas)")
+        ready, detail = (False, f"waiting for {', '.join(sorted(waiting))}") if waiting else _ready(url)
+        if ready:
+            say(f"ready at {url}")
+            return
+        time.sleep(0.2)
+    raise ServiceError(f"the service is not ready in time: {detail}")
+
+
+def _ready(url: str) -> tuple[bool, str]:
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
+        return answer.status_code == 200, str(answer.json().get("detail"))
+    except (httpx.HTTPError, ValueError) as error:
+        return False, str(error)
+
+
+def _why(status: Any) -> str:
+    """The last lines of what the failed deployments say: the error itself without its traceback."""
+    messages = [deployment.message for deployment in status.deployments.values() if deployment.status != "HEALTHY"]
+    lines = [line.strip() for line in "\n".join([*messages, status.message]).splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line]
+    return (errors or lines or ["no reason given"])[-1]

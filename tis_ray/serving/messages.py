@@ -1,0 +1,66 @@
+"""What the service's processes tell each other: numpy arrays in small frozen records, and how long is left.
+
+No RLE and no JSON here; those appear at the gateway. The image itself travels as an object reference.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from tis_ray.instances import Instances
+from tis_ray.views import View
+
+Status = Literal["ok", "error", "timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewAnswer:
+    """One view server's answer: the instances of each of its views in order, and the seconds the forward took."""
+
+    instances: tuple[Instances, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ViewReport:
+    """How one view fared. `seconds` is the forward it was part of (its flips share one), else the time waited.
+
+    `found` holds the view's own instances before fusion where they were asked for.
+    """
+
+    view: View
+    status: Status
+    seconds: float
+    num_instances: int = 0
+    found: Instances | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FusedAnswer:
+    """The fused instances in the image frame, or None where a view is missing; reports in the order of sources."""
+
+    instances: Instances | None
+    reports: tuple[ViewReport, ...]
+    views_s: float
+    fusion_s: float
+
+
+class DeadlineError(Exception):
+    """The request's time is up."""
+
+
+class Deadline:
+    """A moment on this process's clock. Between processes only the remaining seconds travel: clocks differ."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left, never below 0."""
+        return max(self._end - time.monotonic(), 0.0)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._end

@@ -1,0 +1,201 @@
+"""The HTTP interface: paths, what they accept, and the two pages. The work is done by `Gateway`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import tis_ray
+from tis_ray.config import Ensemble, FusionSection, dump
+from tis_ray.instances import Categories
+from tis_ray.serving import answer, problems
+from tis_ray.serving.auth import Doorkeeper
+from tis_ray.serving.body import read_image
+from tis_ray.serving.gateway import Gateway
+from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.readiness import Readiness
+from tis_ray.serving.schemas import EnsembleAnswer, Problem, ReadyAnswer, SegmentAnswer, SegmentQuery
+
+MAX_HEADER_BYTES = 16 * 1024
+_PAGES = Path(__file__).parent / "viewer"
+# Pages hold their own styles and scripts and talk to this service alone.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src blob: data:",
+    "X-Content-Type-Options": "nosniff",
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The image is empty, cut short or none at all"},
+    401: {"description": "A token is missing or wrong"},
+    408: {"description": "The body did not arrive before the deadline"},
+    413: {"description": "Too many bytes or pixels"},
+    415: {"description": "Neither an image type nor multipart/form-data"},
+    422: {"description": "A query parameter is unknown or out of range"},
+    431: {"description": f"More than {MAX_HEADER_BYTES} bytes of headers"},
+    503: {"description": "Too many requests are waiting, or a view failed; try again after Retry-After seconds"},
+    504: {"description": "The deadline passed"},
+}
+_IMAGE_BODY = {
+    "required": True,
+    "content": {
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"image": {"type": "string", "format": "binary"}},
+                "required": ["image"],
+            }
+        },
+    },
+}
+
+
+def build_app(
+    gateway: Gateway,
+    *,
+    ensemble: Ensemble,
+    categories: Categories,
+    model_version: str,
+    fusion_section: Callable[[], Awaitable[FusionSection]],
+    tokens: Sequence[str],
+) -> FastAPI:
+    """The application. `fusion_section` asks the fusion deployment for the section in force."""
+    warm_up = SegmentQuery.model_validate({})
+    readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up)))
+    app = FastAPI(
+        title="tis-ray",
+        version=tis_ray.__version__,
+        description="Finds and segments tiny objects: one ensemble, many views, one answer.",
+        lifespan=_warming_up(readiness),
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.add_middleware(HeaderLimit)
+    _add_segment(app, gateway, Doorkeeper(tokens))
+    _add_ensemble(app, ensemble, categories, model_version, fusion_section, Doorkeeper(tokens))
+    _add_health(app, readiness)
+    _add_pages(app)
+    return app
+
+
+def _warming_up(readiness: Readiness) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(readiness.run())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    return lifespan
+
+
+def _add_segment(app: FastAPI, gateway: Gateway, door: Doorkeeper) -> None:
+    @app.post(
+        "/v1/segment",
+        response_model=SegmentAnswer,
+        dependencies=[Depends(_authorised(door))],
+        responses=_documented(_ERRORS),
+        openapi_extra={"requestBody": _IMAGE_BODY},
+        summary="Find and segment the objects of one image",
+    )
+    async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
+        deadline = gateway.deadline(query)
+        with gateway.admitted():
+            image = await read_image(request, max_bytes=gateway.max_bytes, deadline=deadline)
+            return Response(await gateway.segment(image, query, deadline), media_type="application/json")
+
+
+def _add_ensemble(
+    app: FastAPI,
+    ensemble: Ensemble,
+    categories: Categories,
+    model_version: str,
+    fusion_section: Callable[[], Awaitable[FusionSection]],
+    door: Doorkeeper,
+) -> None:
+    @app.get(
+        "/v1/ensemble",
+        response_model=EnsembleAnswer,
+        dependencies=[Depends(_authorised(door))],
+        responses=_documented({401: _ERRORS[401], 503: _ERRORS[503]}),
+        summary="Members, views, categories, fusion and limits of this service",
+    )
+    async def describe() -> Response:
+        content = {
+            "model_version": model_version,
+            "views": [answer.write_view(view) for view in ensemble.views],
+            "deployments": sorted({view.deployment for view in ensemble.views}),
+            "categories": categories.to_json(),
+            "fusion": dump(await fusion_section()),
+            "limits": dump(ensemble.limits),
+        }
+        return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _add_health(app: FastAPI, readiness: Readiness) -> None:
+    @app.get("/healthz", summary="The gateway is alive")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get(
+        "/readyz",
+        response_model=ReadyAnswer,
+        responses=_documented({503: {"description": "Not every deployment has answered the warm-up image"}}),
+        summary="Every deployment has answered a warm-up image",
+    )
+    async def readyz() -> Response:
+        if not readiness.ready:
+            raise ProblemError(503, readiness.detail, headers={"Retry-After": "1"})
+        return Response(orjson.dumps({"ready": True, "detail": readiness.detail}), media_type="application/json")
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def viewer() -> HTMLResponse:
+        return HTMLResponse((_PAGES / "index.html").read_text(), headers=_PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> HTMLResponse:
+        return HTMLResponse((_PAGES / "docs.html").read_text(), headers=_PAGE_HEADERS)
+
+
+def _authorised(door: Doorkeeper) -> Callable[..., Awaitable[None]]:
+    async def check(authorization: Annotated[str | None, Header()] = None) -> None:
+        door.check(authorization)
+
+    return check
+
+
+def _documented(errors: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Errors for OpenAPI, each with the problem's schema."""
+    content = {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {status: entry | {"content": content} for status, entry in errors.items()}
+
+
+class HeaderLimit:
+    """Answers 431 where names and values of the headers are longer than `MAX_HEADER_BYTES` together."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = sum(len(name) + len(value) for name, value in scope.get("headers", ()))
+        if size <= MAX_HEADER_BYTES:
+            await self._app(scope, receive, send)
+            return
+        problem = ProblemError(
+            431,
+            "the headers are too long",
+            field="headers",
+            expected=f"at most {MAX_HEADER_BYTES} bytes",
+            got=f"{size}",
+        )
+        await problem.response()(scope, receive, send)

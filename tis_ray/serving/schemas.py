@@ -1,0 +1,127 @@
+"""The HTTP interface in types: what a request may ask for and what an answer holds. OpenAPI is made from these."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class SegmentQuery(BaseModel):
+    """Query parameters of `/v1/segment`. An unknown one is refused: a misspelt name would otherwise do nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score_threshold: Fraction = Field(0.0, description="Leave out instances with a lower score.")
+    max_instances: int | None = Field(None, ge=1, description="At most so many, the highest scores first.")
+    masks: Literal["rle", "polygon", "none"] = Field("rle", description="How masks are written.")
+    deadline_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Seconds the answer may take; 504 after that."
+    )
+    explain: bool = Field(False, description="Also what each view found by itself, before fusion.")
+
+
+class Answer(BaseModel):
+    """Base of what the service answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageInfo(Answer):
+    """The image as it was understood: stored pixels (EXIF orientation is ignored) and the SHA-256 of its bytes."""
+
+    width: int
+    height: int
+    sha256: str
+
+
+class Detection(Answer):
+    """A category and its box: `bbox` is x, y, width, height in image pixels, `score` 0 to 1."""
+
+    category_id: int
+    category: str
+    score: float
+    bbox: tuple[float, float, float, float]
+
+
+class Instance(Detection):
+    """One instance of the answer.
+
+    `segmentation` is COCO's compressed RLE, a list of polygons, or null; `area` the mask's pixels, or the box's
+    area where there is no mask.
+    """
+
+    segmentation: dict[str, Any] | list[list[int]] | None
+    area: float
+
+
+class ViewInfo(Answer):
+    """One view of the ensemble; `crop` is x1, y1, x2, y2, or null for the whole image."""
+
+    member: str
+    scale: int
+    flip: bool
+    crop: tuple[int, int, int, int] | None
+
+
+class ViewOutcome(ViewInfo):
+    """How a view fared. `seconds` is the forward it was part of, `instances` how many it found before fusion.
+
+    `detections` are those instances, with `explain=true`.
+    """
+
+    status: Literal["ok", "error", "timeout"]
+    seconds: float
+    instances: int
+    detections: list[Detection] | None = None
+
+
+class Timings(Answer):
+    """Seconds from the whole body received: decoding, waiting for all views, fusing, writing masks, and all of it."""
+
+    decode_s: float
+    views_s: float
+    fusion_s: float
+    encode_s: float
+    total_s: float
+
+
+class SegmentAnswer(Answer):
+    """The answer of `/v1/segment`. `degraded` is true where a view is missing from it."""
+
+    image: ImageInfo
+    instances: list[Instance]
+    views: list[ViewOutcome]
+    degraded: bool
+    timings: Timings
+    model_version: str
+
+
+class EnsembleAnswer(Answer):
+    """The answer of `/v1/ensemble`: what runs here, with COCO's `categories` and the fusion section in force."""
+
+    model_version: str
+    views: list[ViewInfo]
+    deployments: list[str]
+    categories: list[dict[str, Any]]
+    fusion: dict[str, Any]
+    limits: dict[str, Any]
+
+
+class ReadyAnswer(Answer):
+    """The answer of `/readyz`: ready once every deployment has answered a warm-up image; else what is missing."""
+
+    ready: bool
+    detail: str
+
+
+class Problem(BaseModel):
+    """Every error, RFC 9457: `field`, `expected` and `got` where one value of the request is at fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    expected: str | None = None
+    got: str | None = None
