@@ -16,6 +16,7 @@ from tis_ray.errors import InputError
 from tis_ray.ops.boxes import Boxes
 
 Counts = NDArray[np.int64]  # (K,) run lengths, zeros first
+_ALPHABET = bytes(range(48, 48 + 64))
 
 
 class Rle(TypedDict):
@@ -65,37 +66,46 @@ def encode_crops(crops: Sequence[NDArray[np.uint8]], offsets: NDArray[np.int32],
 
 
 def decode_crop(rle: Rle) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The mask as the smallest crop (h, w) of 0/1 that holds it, and the crop's x, y; (0, 0) in size if empty."""
+    """The mask as the smallest crop (h, w) of 0/1 that holds it, and the crop's x, y; (0, 0) in size if empty.
+
+    Raises `InputError` where the runs do not fill the image exactly.
+    """
     height, width = rle["size"]
     counts = counts_of(rle)
+    _check_fill(counts, height, width)
     x1, y1, x2, y2 = _bounds(counts, height)
     if x2 <= x1:
         return np.zeros((0, 0), dtype=np.uint8), (0, 0)
-    if x2 > width:
-        raise InputError(f"counts: expected runs within {height}x{width} pixels; got {counts.sum()} pixels")
     return _decode(counts, height, x1, y1, x2, y2), (int(x1), int(y1))
 
 
 def from_counts(counts: Sequence[int] | Counts, height: int, width: int) -> Rle:
     """The compressed RLE of uncompressed run lengths. Raises `InputError` where they do not add up."""
     runs = np.asarray(counts, dtype=np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != height * width:
-        raise InputError(
-            f"counts: expected runs >= 0 that add up to {height} x {width} = {height * width}; got sum {runs.sum()}"
-        )
+    _check_fill(runs, height, width)
     return _pack(runs, height, width)
 
 
 def counts_of(rle: Rle) -> Counts:
-    """Run lengths of a compressed RLE, zeros first."""
+    """Run lengths of a compressed RLE, zeros first, as the text says them. Raises `InputError` for other text."""
     text = rle["counts"]
-    raw = text.encode("ascii") if isinstance(text, str) else text
+    raw = text.encode("utf-8") if isinstance(text, str) else text
+    if raw.strip(_ALPHABET):
+        raise InputError(f"counts: expected COCO's characters '0' to 'o'; got {raw[:40]!r}")
     return np.asarray(_unpack_string(np.frombuffer(raw, dtype=np.uint8)))
 
 
 def areas(rles: Sequence[Rle]) -> NDArray[np.int64]:
     """Number of set pixels of each mask, (N,)."""
     return np.array([counts_of(rle)[1::2].sum() for rle in rles], dtype=np.int64)
+
+
+def _check_fill(counts: Counts, height: int, width: int) -> None:
+    pixels = height * width  # each run is compared as well, so that no sum of huge runs wraps round to it
+    if counts.ndim != 1 or ((counts < 0) | (counts > pixels)).any() or int(counts.sum()) != pixels:
+        raise InputError(
+            f"counts: expected runs >= 0 that add up to {height} x {width} = {pixels}; got sum {counts.sum()}"
+        )
 
 
 def _pack(counts: Counts, height: int, width: int) -> Rle:
