@@ -1,0 +1,211 @@
+"""The core tables: what they refuse, and that every operation keeps fields together."""
+
+import numpy as np
+import pytest
+
+from tis_ray.errors import ConfigError, DataError, InputError
+from tis_ray.instances import Annotations, Categories, Instances
+from tis_ray.masks import BoxMasks, CropMasks
+
+BOXES = np.array([[0, 0, 4, 4], [1, 1, 5, 5], [2, 2, 6, 6]], np.float32)
+
+
+def three(*, masks=True, size=2):
+    patches = np.arange(3, dtype=np.float16)[:, None, None] * np.ones((3, size, size), np.float16)
+    return Instances.of(
+        BOXES, [0.9, 0.5, 0.1], [0, 1, 2], BoxMasks(BOXES, patches) if masks else None, source=[3, 4, 5]
+    )
+
+
+def fields_of(**changed):
+    """Constructor arguments of two instances, some of them replaced."""
+    fields = {
+        "boxes": np.zeros((2, 4), np.float32),
+        "scores": np.zeros(2, np.float32),
+        "labels": np.zeros(2, np.int32),
+        "masks": None,
+        "source": np.zeros(2, np.int32),
+    }
+    return {**fields, **changed}
+
+
+# -------------------------------------------------------------------------------------------- Instances
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("boxes", np.zeros((2, 5), np.float32), r"boxes: expected float32 of shape \(2, 4\); got .*\(2, 5\)"),
+        ("boxes", np.zeros((2, 4)), r"boxes: expected float32 .*; got float64"),
+        ("scores", np.zeros(3, np.float32), r"scores: expected float32 of shape \(2,\); got .*\(3,\)"),
+        ("scores", np.zeros(2), r"scores: expected float32 .*; got float64"),
+        ("labels", np.zeros(2, np.int64), r"labels: expected int32 .*; got int64"),
+        ("source", np.zeros((2, 1), np.int32), r"source: expected int32 of shape \(2,\); got .*\(2, 1\)"),
+        ("masks", BoxMasks.empty(), r"masks: expected 2, one for each box; got 0"),
+    ],
+)
+def test_instances_of_wrong_form_are_refused(field, value, message):
+    with pytest.raises(InputError, match=message):
+        Instances(**fields_of(**{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("boxes", [[0, 0, 1, 1], [0, 0, np.nan, 1]], r"boxes: expected finite numbers; got .*nan.* at position 1"),
+        ("boxes", [[0, 0, 1, 1], [0, 0, np.inf, 1]], r"boxes: expected finite numbers; got .*inf.* at position 1"),
+        ("boxes", [[0, 3, 1, 1], [0, 0, 1, 1]], r"boxes: expected x1 <= x2 and y1 <= y2; got .* at position 0"),
+        ("scores", [0.5, 1.5], r"scores: expected 0\.\.1; got 1\.5 at position 1"),
+        ("scores", [-0.5, 0.5], r"scores: expected 0\.\.1; got -0\.5 at position 0"),
+        ("scores", [np.nan, 0.5], r"scores: expected 0\.\.1; got nan at position 0"),
+        ("labels", [0, 7], r"labels: expected 0\.\.6; got 7 at position 1"),
+        ("labels", [-1, 0], r"labels: expected 0\.\.6; got -1 at position 0"),
+    ],
+)
+def test_values_no_step_could_use_are_refused(field, value, message):
+    value = np.array(value, np.int32 if field == "labels" else np.float32)
+    with pytest.raises(InputError, match=message):
+        Instances(**fields_of(**{field: value})).check_values(num_classes=7)
+
+
+def test_values_at_the_limits_pass():
+    instances = Instances.of([[0, 0, 0, 0], [-5, -5, 9, 9]], [0, 1], [0, 6])
+    instances.check_values(num_classes=7)
+    Instances.empty().check_values(num_classes=0)
+
+
+@pytest.mark.parametrize("index", [[2, 0], np.array([True, False, True]), slice(1, None), np.array([], np.int64)])
+def test_indexing_keeps_fields_together(index):
+    chosen = three()[index]
+    expected = np.arange(3)[index]
+    np.testing.assert_array_equal(chosen.boxes, BOXES[expected])
+    np.testing.assert_array_equal(chosen.labels, expected)
+    np.testing.assert_array_equal(chosen.source, expected + 3)
+    np.testing.assert_array_equal(chosen.scores, np.float32([0.9, 0.5, 0.1])[expected])
+    np.testing.assert_array_equal(chosen.masks.probabilities[:, 0, 0], expected)
+
+
+def test_of_converts_lists_and_spreads_one_source():
+    instances = Instances.of([[0, 0, 1, 1]] * 2, [0.5, 0.25], [1, 0], source=7)
+    assert instances.boxes.dtype == instances.scores.dtype == np.float32
+    assert instances.labels.dtype == instances.source.dtype == np.int32
+    assert instances.source.tolist() == [7, 7]
+    instances.source[0] = 1  # an array of its own
+    assert instances.source.tolist() == [1, 7]
+
+
+def test_empty_has_the_promised_shapes():
+    assert Instances.empty().boxes.shape == (0, 4)
+    assert Instances.empty().masks is None
+    assert Instances.empty(mask_size=14).masks.probabilities.shape == (0, 14, 14)
+
+
+def test_concatenate_joins_in_order_with_the_largest_patch():
+    joined = Instances.concatenate([three(size=2), Instances.empty(), three(size=4)[[1]]])
+    assert joined.labels.tolist() == [0, 1, 2, 1]
+    assert joined.source.tolist() == [3, 4, 5, 4]
+    assert joined.masks.probabilities.shape == (4, 4, 4)
+    assert joined.masks.probabilities[:, 0, 0].tolist() == [0, 1, 2, 1]
+
+
+def test_concatenate_of_nothing_is_empty():
+    assert len(Instances.concatenate([])) == 0
+    assert Instances.concatenate([Instances.empty(), Instances.empty()]).masks is None
+
+
+def test_concatenate_refuses_masks_in_some_parts_only():
+    with pytest.raises(InputError, match=r"masks: expected masks in all parts or in none; parts \[1\] have none"):
+        Instances.concatenate([three(), three(masks=False)])
+
+
+def test_operations_return_new_objects():
+    before = three()
+    assert before.with_scores(np.zeros(3)).scores.tolist() == [0, 0, 0]
+    assert before.with_scores(np.zeros(3)).scores.dtype == np.float32
+    assert before.from_view(9).source.tolist() == [9, 9, 9]
+    assert before.without_masks().masks is None
+    assert before.scores.tolist() == np.float32([0.9, 0.5, 0.1]).tolist()
+    assert before.source.tolist() == [3, 4, 5]
+    with pytest.raises(AttributeError):
+        before.scores = np.zeros(3, np.float32)
+
+
+def test_relabelled_maps_and_drops():
+    assert three().relabelled(np.array([5, 6, 7], np.int32)).labels.tolist() == [5, 6, 7]
+    dropped = three().relabelled(np.array([-1, 6, -1], np.int32))
+    assert dropped.labels.tolist() == [6]
+    assert dropped.source.tolist() == [4]
+    assert len(Instances.empty().relabelled(np.array([-1], np.int32))) == 0
+
+
+# ------------------------------------------------------------------------------------------ Annotations
+
+
+def test_annotations_are_indexed_and_checked():
+    masks = CropMasks(np.zeros((3, 2), np.int32), tuple(np.ones((i, i), np.uint8) for i in (1, 2, 3)))
+    annotations = Annotations(BOXES, np.arange(3, dtype=np.int32), masks, np.array([False, True, False]))
+    chosen = annotations[[2, 1]]
+    assert len(annotations) == 3
+    assert chosen.labels.tolist() == [2, 1]
+    assert chosen.crowd.tolist() == [False, True]
+    assert chosen.masks.areas().tolist() == [9, 4]
+    with pytest.raises(InputError, match="masks: expected 3, one for each box; got 2"):
+        Annotations(BOXES, annotations.labels, masks[:2], annotations.crowd)
+    with pytest.raises(InputError, match=r"crowd: expected bool of shape \(3,\); got uint8"):
+        Annotations(BOXES, annotations.labels, masks, annotations.crowd.astype(np.uint8))
+
+
+# ------------------------------------------------------------------------------------------- Categories
+
+
+LVIS = [
+    {"id": 7, "name": "zebra", "frequency": "f", "instance_count": 900},
+    {"id": 3, "name": "acorn", "frequency": "r", "instance_count": 4},
+]
+
+
+def test_categories_come_back_from_json_in_the_order_of_ids():
+    categories = Categories.from_json(LVIS)
+    assert categories == Categories((3, 7), ("acorn", "zebra"), (), ("r", "f"), (4, 900))
+    assert categories.to_json() == sorted(LVIS, key=lambda entry: entry["id"])
+    assert Categories.from_json(categories.to_json()) == categories
+    assert len(Categories.from_json([])) == 0
+
+
+def test_a_column_that_some_entries_lack_is_left_out():
+    categories = Categories.from_json([{"id": 1, "name": "a", "supercategory": "s"}, {"id": 2, "name": "b"}])
+    assert categories.supercategories == ()
+    assert categories.to_json() == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (((1, 1), ("a", "b")), r"categories\.ids: expected each once; got twice: \[1\]"),
+        (((1, 2), ("a", "a")), r"categories\.names: expected each once; got twice: \['a'\]"),
+        (((1, 2), ("a",)), r"categories\.names: expected 2 entries; got 1"),
+        (((1,), ()), r"categories\.names: expected 1 entries; got 0"),
+        (((1, 2), ("a", "b"), ("s",)), r"categories\.supercategories: expected 2 entries; got 1"),
+        (((1, 2), ("a", "b"), (), ("r", "c", "f")), r"categories\.frequency: expected 2 entries; got 3"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(fields, message):
+    with pytest.raises(DataError, match=message):
+        Categories(*fields)
+
+
+def test_index_map_joins_by_name():
+    here, there = Categories((1, 2), ("bus", "car")), Categories((5, 6, 7), ("car", "person", "bus"))
+    mapped = here.index_map(there)
+    assert mapped.dtype == np.int32
+    assert mapped.tolist() == [2, 0]
+    assert three()[:2].relabelled(mapped).labels.tolist() == [2, 0]
+
+
+def test_a_class_that_is_missing_names_both_tables():
+    here, there = Categories((1, 2), ("bus", "lorry")), Categories((5, 6), ("bus", "truck"))
+    with pytest.raises(ConfigError) as caught:
+        here.index_map(there, key="members.b")
+    assert str(caught.value) == (
+        "members.b: lorry not among the expected classes (bus, truck); this table has bus, lorry"
+    )
