@@ -49,7 +49,7 @@ class _Style:
     @staticmethod
     def for_size(height: int, width: int) -> "_Style":
         side = float(np.sqrt(height * width))
-        text = max(10, round(side / 85))
+        text = max(11, round(side / 90))
         return _Style(max(1, round(side / 1000)), ImageFont.load_default(text), text, max(1, text // 6))
 
 
@@ -160,59 +160,52 @@ def _draw_labels(
     style: _Style,
     size_hw: tuple[int, int],
 ) -> None:
-    """Best score first, each label where it covers no other label and no small object, or not at all."""
+    """Best score first: each label where it covers no other label and no tiny object, or not at all.
+
+    Of such places, one that covers no other object either is preferred.
+    """
     boxes = np.array([one["bbox"] for one in shown], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    taken = boxes[sides < 4 * style.text]
+    large = sides >= 4 * style.text
+    taken = boxes[~large]
     for i in np.argsort([-one["score"] for one in shown], kind="stable"):
         text = f"{shown[i]['category']} {shown[i]['score']:.2f}"
         wide = draw.textlength(text, font=style.font) + 2 * style.pad
         high = style.text + 2 * style.pad
-        place = _free_place(boxes[i], wide, high, taken, size_hw, inside=sides[i] >= 4 * style.text)
-        if place is None:
+        places = _places(boxes[i], wide, high, size_hw, inside=bool(large[i]))
+        places = places[~_overlap(places, taken).any(axis=1)]
+        if len(places) == 0:
             continue
-        taken = np.concatenate([taken, place[None]])
+        others = boxes[large & (np.arange(len(boxes)) != i)]
+        x1, y1, x2, y2 = places[np.argmin(_overlap(places, others).any(axis=1))]
+        taken = np.concatenate([taken, [[x1, y1, x2, y2]]])
         colour = colours[shown[i]["category"]]
-        draw.rectangle(tuple(place), fill=colour)
-        draw.text(
-            (place[0] + style.pad, place[1] + high / 2), text, fill=_readable_on(colour), font=style.font, anchor="lm"
-        )
+        draw.rectangle((x1, y1, x2, y2), fill=colour)
+        middle = (x1 + style.pad, (y1 + y2) / 2)
+        draw.text(middle, text, fill=_readable_on(colour), font=style.font, anchor="lm")
 
 
-def _free_place(
-    box: NDArray[np.float64],
-    wide: float,
-    high: float,
-    taken: NDArray[np.float64],
-    size_hw: tuple[int, int],
-    *,
-    inside: bool,
-) -> NDArray[np.float64] | None:
-    """The first place beside a box (within it, for a large one) that lies in the picture and covers nothing taken."""
+def _places(
+    box: NDArray[np.float64], wide: float, high: float, size_hw: tuple[int, int], *, inside: bool
+) -> NDArray[np.float64]:
+    """Where a label of a box may stand in the picture, the best first: (P, 4) xyxy. `inside` a large box too."""
     x1, y1, x2, y2 = box
-    corners = [
-        (x1, y1 - high - 2),
-        (x1, y2 + 2),
-        (x2 + 2, y1),
-        (x1 - wide - 2, y1),
-        (x2 - wide, y1 - high - 2),
-        (x2 - wide, y2 + 2),
-    ]
+    above, below, right = y1 - high - 2, y2 + 2, x2 - wide
+    corners = [(x1, above), (x1, below), (x2 + 2, y1), (x1 - wide - 2, y1), (right, above), (right, below)]
     if inside:
-        corners = [
-            (x1 + 2, y1 + 2),
-            (x2 - wide - 2, y2 - high - 2),
-            ((x1 + x2 - wide) / 2, (y1 + y2 - high) / 2),
-            *corners,
-        ]
-    for x, y in corners:
-        place = np.round([x, y, x + wide, y + high])
-        outside = place[0] < 0 or place[1] < 0 or place[2] > size_hw[1] or place[3] > size_hw[0]
-        covers = (taken[:, :2] < place[2:]).all(axis=1) & (taken[:, 2:] > place[:2]).all(axis=1)
-        if not outside and not covers.any():
-            return place
-    return None
+        middle = ((x1 + x2 - wide) / 2, (y1 + y2 - high) / 2)
+        corners = [(x1 + 2, y1 + 2), (right - 2, y2 - high - 2), middle, *corners]
+    places = np.round([(x, y, x + wide, y + high) for x, y in corners])
+    within = (places[:, :2] >= 0).all(axis=1) & (places[:, 2:] <= [size_hw[1], size_hw[0]]).all(axis=1)
+    return np.asarray(places[within])
+
+
+def _overlap(places: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which places cover some of which boxes, (P, B)."""
+    starts = places[:, None, :2] < boxes[None, :, 2:]
+    ends = places[:, None, 2:] > boxes[None, :, :2]
+    return np.asarray((starts & ends).all(axis=2))
 
 
 def _with_legend(
@@ -220,7 +213,7 @@ def _with_legend(
 ) -> Image.Image:
     """The picture above a strip that names each class with its colour and count, most frequent first."""
     names = sorted(counts, key=lambda name: (-counts[name], name))
-    entries: list[tuple[str, Colour | None]] = [(f"{name} {counts[name]}", colours[name]) for name in names]
+    entries: list[tuple[str, Colour | None]] = [(f"{name}: {counts[name]}", colours[name]) for name in names]
     entries = entries or [("nothing found", None)]
     row, gap = style.text + 4 * style.pad, style.text
     places, x, y = [], gap, 0

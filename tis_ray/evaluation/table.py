@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from tis_ray.evaluation.coco import CocoReport, KindScores
@@ -26,20 +28,23 @@ def report_table(report: CocoReport) -> Table:
 
 
 def members_table(rows: Sequence[tuple[str, CocoReport]]) -> Table:
-    """One row for each name and report: AP with its interval, AP50 and APs, of boxes and of masks."""
-    table = Table()
-    table.add_column("")
+    """One row for each name and report: AP with its 95% interval, AP50 and APs, of boxes and of masks.
+
+    It fits 80 columns: names are broken before figures are.
+    """
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("", min_width=12, overflow="fold")
     kinds = [kind for kind in _NAMES if any(kind in report.scores for _, report in rows)]
     for kind in kinds:
-        for name in ("AP", "AP50", "APs"):
-            table.add_column(f"{_NAMES[kind]} {name}", justify="right", no_wrap=True)
+        for name in ("AP [95%]", "AP50", "APs"):
+            table.add_column(f"{_NAMES[kind]}\n{name}", justify="right", no_wrap=True)
     for name, report in rows:
         cells: list[str] = []
         for kind in kinds:
             scores = report.scores.get(kind, KindScores())
             interval = f" {_interval(scores)}" if scores.AP_interval else ""
             cells += [_percent(scores.AP) + interval, _percent(scores.AP50), _percent(scores.APs)]
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     return table
 
 
@@ -51,4 +56,4 @@ def _interval(scores: KindScores) -> str:
     if scores.AP_interval is None:
         return "n/a"
     low, high = scores.AP_interval
-    return f"[{_percent(low)}, {_percent(high)}]"
+    return f"[{_percent(low)}, {_percent(high)}]"  # a bracket before a digit is no rich markup

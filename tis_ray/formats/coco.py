@@ -12,7 +12,7 @@ import numpy as np
 
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
-from tis_ray.formats.coco_checks import check_annotations, check_categories, check_images
+from tis_ray.formats.coco_checks import check_annotations, check_categories, check_images, shown
 from tis_ray.formats.json_file import load_json
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
@@ -108,7 +108,7 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
         raise DataError(f"{path}: expected an object with {', '.join(needed)}; got {type(content).__name__}")
     for key in needed:
         if not isinstance(content.get(key), list):
-            raise DataError(f"{path}: {key}: expected a list; got {type(content.get(key)).__name__}")
+            raise DataError(f"{path}: {key}: expected a list; got {shown(content, key)}")
     entries = content.get("annotations", [])
     check_images(path, content["images"])
     check_categories(path, content["categories"])

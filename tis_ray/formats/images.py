@@ -62,7 +62,9 @@ _FAILURES = (
     OverflowError,
     MemoryError,
     Image.DecompressionBombError,
+    Warning,  # where the process turns warnings into errors
 )
+_WARNING_READERS = ("TIFF", "GIF")  # of odd tags, private ones among them, and of frames beyond the canvas
 
 
 _warnings_lock = threading.Lock()  # warning filters belong to the process
@@ -96,9 +98,9 @@ def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
     An image that is cut short or damaged, and bytes that are no image, raise `InputError`.
     """
     kind = _kind_of(data)
-    if kind != "TIFF":
+    if kind not in _WARNING_READERS:
         return _decode(kind, data, max_pixels)
-    with _warnings_lock, warnings.catch_warnings():  # this reader warns of odd tags, private ones among them
+    with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _decode(kind, data, max_pixels)
 
@@ -106,6 +108,8 @@ def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
 def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
     try:
         image = _READERS[kind](io.BytesIO(data), "")
+    except Image.DecompressionBombError as error:  # the WebP reader has Pillow's own limit
+        raise PixelLimitError(f"image: expected at most {max_pixels or 'a common number of'} pixels; {error}") from None
     except _FAILURES:
         raise InputError(f"image: expected a whole {kind} image; got {len(data)} bytes cut short or damaged") from None
     width, height = image.size
