@@ -4,6 +4,8 @@ Everything a worker does with PyTorch is in `tis_ray.training.run`; this module 
 and a way to report.
 """
 
+import logging
+import math
 import os
 import threading
 import time
@@ -29,6 +31,8 @@ from tis_ray.training.progress import Board, RunProgress, display_for
 POLL_S = 0.5
 MAX_FAILURES = 0  # a lost worker ends the run; `resume` goes on from its last checkpoint
 KEPT_CHECKPOINTS = 2
+# A Ray of one machine needs no process that watches for lost nodes, and can be asked more often how it is.
+LOCAL_RAY = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
 
 class TrainingError(TisRayError):
@@ -97,11 +101,19 @@ def _connected(recipes: Sequence[Recipe]) -> Iterator[None]:
         yield
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         needed = sum(recipe.resources.workers * recipe.resources.cpus_per_worker for recipe in recipes)
-        cpus = max(int(-(-needed // 1)), os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        for name, value in LOCAL_RAY.items():
+            os.environ.setdefault(name, value)
+        cpus = max(math.ceil(needed), os.cpu_count() or 1)
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     try:
         yield
     finally:
@@ -136,7 +148,7 @@ def _run_all(
             if display is not None:
                 display.show(runs)
                 for name in failures.keys() - announced:
-                    display.line(f"{name}: {_first_line(_explain(failures[name], name))}")
+                    display.line(_first_line(_explain(failures[name], name)))
                     announced.add(name)
             for name, progress in runs.items():
                 if on_progress is not None and told.get(name) != progress:
@@ -146,7 +158,8 @@ def _run_all(
                 time.sleep(POLL_S)
     for recipe in recipes:
         if recipe.name in failures:
-            raise _explain(failures[recipe.name], recipe.name) from None
+            explained = _explain(failures[recipe.name], recipe.name)
+            raise explained from None if isinstance(explained, TisRayError) else failures[recipe.name]
 
 
 def _trainer(recipe: Recipe, board: ActorHandle, *, gpus: float) -> TorchTrainer:

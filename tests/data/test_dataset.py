@@ -1,0 +1,133 @@
+"""Training samples and batches of a small COCO folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tis_ray.data.dataset import TrainingSet, check_files
+from tis_ray.data.loading import Batches
+from tis_ray.data.sampling import ShuffledShare
+from tis_ray.errors import DataError
+from tis_ray.formats import coco
+
+SIZES_WH = [(60, 40), (40, 60), (120, 10), (50, 50), (64, 48)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images of different shapes with i objects in image i; the file `3.png` is 50x50."""
+    images, annotations = [], []
+    for i, (width, height) in enumerate(SIZES_WH):
+        pixels = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        images.append({"id": 10 + i, "file_name": f"{i}.png", "width": width, "height": height})
+        for k in range(i):
+            box = [2 + 3 * k, 1 + k, 6, 5]
+            annotations.append({"id": len(annotations) + 1, "image_id": 10 + i, "category_id": 1 + k % 2, "bbox": box})
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def training_set(folder, **options):
+    settings = {"scales": (32, 48, 64), "max_long_edge": 200, "flip_probability": 0.5, "seed": 0} | options
+    return TrainingSet(coco.read(folder / "instances.json"), **settings)
+
+
+def test_samples_are_resized_to_one_of_the_scales(folder):
+    dataset = training_set(folder)
+    seen = set()
+    for epoch in range(12):
+        dataset.set_epoch(epoch)
+        for index, (width, height) in enumerate(SIZES_WH):
+            image, annotations, image_id = dataset[index]
+            assert image.dtype == torch.uint8
+            assert image_id == 10 + index
+            assert len(annotations) == index
+            if width != 120:
+                assert min(image.shape[1:]) in (32, 48, 64)
+                seen.add(min(image.shape[1:]))
+            assert max(image.shape[1:]) <= 200
+            assert abs(image.shape[2] / image.shape[1] - width / height) < 0.1 * width / height
+    assert seen == {32, 48, 64}
+
+
+def test_one_scale_and_no_flip_is_the_plain_picture(folder):
+    image, annotations, _ = training_set(folder, scales=(50,), flip_probability=0)[3]
+    with Image.open(folder / "3.png") as picture:
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(picture))
+    np.testing.assert_array_equal(annotations.boxes[2], [8, 3, 14, 8])
+    mirrored, flipped, _ = training_set(folder, scales=(50,), flip_probability=1)[3]
+    assert torch.equal(mirrored, image.flip(-1))
+    np.testing.assert_array_equal(flipped.boxes[2], [36, 3, 42, 8])
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(folder):
+    first, second = training_set(folder), training_set(folder)
+    for index in (4, 0, 2):
+        second[index]
+    for epoch in range(4):
+        first.set_epoch(epoch)
+        second.set_epoch(epoch)
+        assert torch.equal(first[1].image, second[1].image)
+    shapes = {seed: [] for seed in range(2)}
+    for seed, found in shapes.items():
+        dataset = training_set(folder, seed=seed)
+        for epoch in range(12):
+            dataset.set_epoch(epoch)
+            found.append(dataset[4].image.shape)
+    assert shapes[0] != shapes[1]
+    assert len(set(shapes[0])) == 3
+
+
+def batches(folder, processes):
+    dataset = training_set(folder)
+    return Batches(dataset, ShuffledShare(len(dataset), seed=0), batch_size=2, loader_processes=processes)
+
+
+def test_loader_processes_do_not_change_the_batches(folder):
+    alone, several = batches(folder, 0), batches(folder, 2)
+    assert len(alone) == len(several) == 3
+    for epoch in (0, 1, 5):
+        for one, other in zip(alone.epoch(epoch), several.epoch(epoch), strict=True):
+            assert one.image_ids == other.image_ids
+            for left, right in zip(one.images, other.images, strict=True):
+                assert torch.equal(left, right)
+            for left, right in zip(one.annotations, other.annotations, strict=True):
+                np.testing.assert_array_equal(left.boxes, right.boxes)
+
+
+def test_an_epoch_holds_images_without_objects_too(folder):
+    ids = [image_id for batch in batches(folder, 0).epoch(0) for image_id in batch.image_ids]
+    assert sorted(ids) == [10, 11, 12, 13, 14]
+
+
+def test_missing_files_are_counted_before_training(folder):
+    dataset = coco.read(folder / "instances.json")
+    check_files(dataset)
+    (folder / "1.png").unlink()
+    (folder / "4.png").unlink()
+    with pytest.raises(DataError, match=r"2 of its 5 image files are missing.*1\.png"):
+        check_files(dataset)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_truncated_image_is_one_line_naming_the_file(folder, processes):
+    data = (folder / "3.png").read_bytes()
+    (folder / "3.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"3\.png") as caught:
+        list(batches(folder, processes).epoch(0))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_of_another_size_than_listed_is_an_error(folder):
+    Image.new("RGB", (49, 50)).save(folder / "3.png")
+    with pytest.raises(DataError, match=r"3\.png: expected 50x50 .* got 49x50"):
+        training_set(folder)[3]
