@@ -49,13 +49,15 @@ class _Stand:
 def _tree(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
     stand.blob(0, 0, 1.6, 0.25, (12, 12, 16), alpha=60, mask=False)
     stand.box((-0.14, 0.14), (0, 3.2), tone((86, 66, 50)))
-    crown, wide, green = rng.uniform(4.2, 5.6), rng.uniform(1.3, 2.3), int(rng.integers(-14, 20))
-    for i in range(26):
+    crown, wide, tall = rng.uniform(4.4, 5.4), rng.uniform(1.3, 2.1), rng.uniform(1.3, 1.8)
+    green = int(rng.integers(-14, 20))
+    leaf = (62 + green, 104 + green, 48)
+    stand.blob(0, crown, wide, tall, tone(leaf, 0.5))
+    for i in range(44):
         angle, out = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
-        x, y = wide * out * np.cos(angle), crown + 1.6 * out * np.sin(angle)
-        strength = 0.55 + 0.35 * (i / 26) + 0.12 * (y - crown)
-        leaf = (62 + green, 104 + green, 48)
-        stand.blob(x, y, rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.65), tone(leaf, strength))
+        x, y = wide * out * np.cos(angle), crown + tall * out * np.sin(angle)
+        strength = 0.5 + 0.3 * (i / 44) + 0.13 * (y - crown) + rng.uniform(-0.06, 0.06)
+        stand.blob(x, y, rng.uniform(0.22, 0.5), rng.uniform(0.2, 0.42), tone(leaf, strength))
 
 
 def _lamp_post(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]

@@ -1,5 +1,7 @@
 """Houses along the pavement: a front with rows of windows, a ground floor with shops, and a gable."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageDraw
@@ -48,31 +50,33 @@ class _Wall:
         along = self.b - self.a
         normal = np.array([-along[1], 0.0, along[0]]) / max(float(np.hypot(*along)), 1e-9)
         eye = np.array([self.a[0], 0.0, self.a[1]])
+        self._parts: list[tuple[NDArray[Any], ...]] = []
         self.normal = normal if normal @ eye < 0 else -normal
 
-    def paint(
+    def add(
         self, s: NDArray[np.float64], h: NDArray[np.float64], colours: NDArray[np.float64], *, lit: bool = False
     ) -> None:
         """Rectangles from s[:, 0] to s[:, 1] (shares along) and h[:, 0] to h[:, 1] (metres up), each one colour."""
+        self._parts.append((s, h, colours, np.full(len(s), lit)))
+
+    def band(self, s: tuple[float, float], h: tuple[float, float], colour: Colour) -> None:
+        """One rectangle."""
+        self.add(np.array([s]), np.array([h]), np.array([colour], dtype=np.float64))
+
+    def paint(self) -> None:
+        """Paint what was added, in that order."""
+        s, h, colours, lit = (np.concatenate(column) for column in zip(*self._parts, strict=True))
         n = len(s)
-        if n == 0:
-            return
         ends = self.a + s[..., None] * (self.b - self.a)  # (N, 2, 2) x, z
         corners = np.zeros((n, 4, 3))
         corners[:, :, 0], corners[:, :, 2] = ends[:, [0, 1, 1, 0], 0], ends[:, [0, 1, 1, 0], 1]
         corners[:, :, 1] = h[:, [0, 0, 1, 1]]
         depth = corners[:, :, 2].mean(axis=1)
-        shaded = (
-            self.light.veil(colours, depth) if lit else self.light.shade(colours, np.tile(self.normal, (n, 1)), depth)
-        )
+        shaded = self.light.shade(colours, np.tile(self.normal, (n, 1)), depth)
+        shaded[lit] = self.light.veil(colours[lit], depth[lit])
         pixels = self.camera.project(corners.reshape(-1, 3)) * self.scale
-        flat = pixels.reshape(n, 8).tolist()
-        for outline, (r, g, b) in zip(flat, shaded.tolist(), strict=True):
+        for outline, (r, g, b) in zip(pixels.reshape(n, 8).tolist(), shaded.tolist(), strict=True):
             self.draw.polygon(outline, fill=(r, g, b))
-
-    def band(self, s: tuple[float, float], h: tuple[float, float], colour: Colour) -> None:
-        """One rectangle."""
-        self.paint(np.array([s]), np.array([h]), np.array([colour], dtype=np.float64))
 
     def widths_px(self, columns: int) -> float:
         """The width on the picture of one of `columns` at the far end."""
@@ -107,9 +111,9 @@ def _facade(wall: _Wall, rng: np.random.Generator, colour: Colour, length: float
     if shops:
         _shops(wall, rng, length)
     columns, storeys = max(int(length / rng.uniform(2.2, 3.4)), 1), int((wall.height - first - 0.6) / _STOREY_M)
-    if storeys < 1:
-        return
-    _windows(wall, rng, columns, storeys, first, lamps=lamps)
+    if storeys > 0:
+        _windows(wall, rng, columns, storeys, first, lamps=lamps)
+    wall.paint()
 
 
 def _windows(wall: _Wall, rng: np.random.Generator, columns: int, storeys: int, first: float, *, lamps: bool) -> None:
@@ -124,9 +128,9 @@ def _windows(wall: _Wall, rng: np.random.Generator, columns: int, storeys: int, 
     tone = rng.uniform(40, 105) + rng.uniform(-18, 18, len(s))
     colours = np.stack([tone, tone + 8, tone + 16], axis=1)
     glowing = rng.random(len(s)) < (0.35 if lamps else 0.02)
-    wall.paint(s[~glowing], h[~glowing], colours[~glowing])
+    wall.add(s[~glowing], h[~glowing], colours[~glowing])
     warm = np.array([236.0, 196.0, 120.0]) * rng.uniform(0.75, 1.05, (len(s), 1))
-    wall.paint(s[glowing], h[glowing], warm[glowing], lit=True)
+    wall.add(s[glowing], h[glowing], warm[glowing], lit=True)
 
 
 def _shops(wall: _Wall, rng: np.random.Generator, length: float) -> None:

@@ -9,26 +9,30 @@ from tis_ray.data.scenes.furniture import FURNITURE
 from tis_ray.data.scenes.street import Street
 
 _EMPTY = 0.04  # share of pictures without any instance
-_TRIES = 12
-_SIZES_M = {  # length, width
-    "car": (4.6, 1.85),
-    "van": (4.7, 1.95),
-    "truck": (7.4, 2.4),
-    "bus": (11.5, 2.5),
-    "motorbicycle": (1.9, 0.7),
-    "bicycle": (1.8, 0.6),
-    "tricycle": (2.7, 1.2),
-    "person": (0.6, 0.6),
+_TRIES = 16
+_FAR, _FAR_TIMES = 0.08, 3.0  # some may stand this many times farther than usual
+_MOST_HIDDEN = 0.65  # share of a thing that another may hide, roughly
+_SIGHT = 0.47  # X by Z at about the edge of the picture
+_EYE_M = 1.65  # about the height of the camera
+_SIZES_M = {  # length, width, height
+    "car": (4.6, 1.85, 1.5),
+    "van": (4.7, 1.95, 2.0),
+    "truck": (7.4, 2.4, 3.1),
+    "bus": (11.5, 2.5, 3.1),
+    "motorbicycle": (1.9, 0.7, 1.3),
+    "bicycle": (1.8, 0.6, 1.1),
+    "tricycle": (2.7, 1.2, 1.8),
+    "person": (0.6, 0.6, 1.7),
 }
 _DEPTHS_M = {  # nearest and farthest; drawn evenly in their logarithm
-    "car": (9.0, 150.0),
-    "van": (9.0, 150.0),
-    "truck": (13.0, 170.0),
-    "bus": (16.0, 180.0),
-    "motorbicycle": (6.5, 60.0),
-    "bicycle": (6.5, 55.0),
-    "tricycle": (8.0, 80.0),
-    "person": (6.0, 60.0),
+    "car": (6.0, 44.0),
+    "van": (6.0, 44.0),
+    "truck": (9.5, 70.0),
+    "bus": (12.0, 80.0),
+    "motorbicycle": (4.8, 24.0),
+    "bicycle": (4.5, 20.0),
+    "tricycle": (6.0, 34.0),
+    "person": (4.2, 17.0),
 }
 
 
@@ -41,24 +45,30 @@ class Thing:
     x: float
     z: float
     yaw: float
+    height: float
     span: tuple[float, float, float, float]
     seed: int
+
+    @property
+    def breadth(self) -> float:
+        """Metres across the view."""
+        return self.span[1] - self.span[0]
 
 
 def populate(rng: np.random.Generator, street: Street, classes: tuple[SceneClass, ...]) -> list[Thing]:
     """Everything that stands in the street, farthest first."""
-    number = 0 if rng.random() < _EMPTY else int(np.clip(rng.gamma(5.0, 3.0), 5, 30))
+    number = 0 if rng.random() < _EMPTY else int(np.clip(rng.gamma(6.0, 3.0), 6, 30))
     weights = np.array([c.weight for c in classes])
     labels = rng.choice(len(classes), size=number, p=weights / weights.sum())
     things: list[Thing] = []
-    for label in sorted(labels.tolist(), key=lambda i: -_SIZES_M[classes[i].kind][0]):
+    for label in labels.tolist():
         _add(rng, street, classes[label].kind, label, things)
     for _ in range(int(rng.integers(4, 14))):
         kind, side = str(rng.choice(FURNITURE)), int(rng.integers(2))
         kerb, z = street.kerbs[side], float(np.exp(rng.uniform(2.0, 4.4)))
         x = kerb + (rng.uniform(0.5, 0.9) if side else -rng.uniform(0.5, 0.9))
         if not street.in_crossing(z, 2.0):
-            _put(rng, things, kind, -1, x, z, 0.0, (0.4, 0.4))
+            _put(rng, things, kind, -1, x, z, 0.0, (0.4, 0.4, 3.0))
     return [things[i] for i in _far_to_near(things)]
 
 
@@ -66,14 +76,16 @@ def _add(rng: np.random.Generator, street: Street, kind: str, label: int, things
     """One thing at the first free place of a few that are drawn; none where all are taken."""
     near, far = _DEPTHS_M[kind]
     for _ in range(_TRIES):
-        z = float(np.exp(rng.uniform(np.log(near), np.log(far))))
+        reach = far * (_FAR_TIMES if rng.random() < _FAR else 1.0)
+        z = float(np.exp(rng.uniform(np.log(near), np.log(reach))))
         if kind == "person":
             x, z, yaw = _on_foot(rng, street, z)
         elif kind in ("bicycle", "motorbicycle", "tricycle"):
             x, yaw = _by_the_kerb(rng, street)
         else:
             x, z, yaw = _on_the_road(rng, street, kind, z)
-        if z - _SIZES_M[kind][0] / 2 > 2.5 and _put(rng, things, kind, label, x, z, yaw, _SIZES_M[kind]):
+        in_sight = abs(x) < _SIGHT * z and z - _SIZES_M[kind][0] / 2 > 2.5
+        if in_sight and _put(rng, things, kind, label, x, z, yaw, _SIZES_M[kind]):
             return
 
 
@@ -84,7 +96,8 @@ def _on_the_road(rng: np.random.Generator, street: Street, kind: str, z: float) 
         start, stop = street.crossing
         forth = rng.random() < 0.5
         lane = start + (stop - start) * (0.3 if forth else 0.7)
-        return float(rng.uniform(-0.75, 0.75) * lane), float(lane), np.pi / 2 * (1 if forth else -1)
+        low, high = street.walls[0] + _SIZES_M[kind][0] / 2, street.walls[1] - _SIZES_M[kind][0] / 2
+        return float(rng.uniform(min(low, high), high)), float(lane), np.pi / 2 * (1 if forth else -1)
     side = int(rng.integers(2))
     if where < 0.55 and street.parking[side] and kind != "bus" and not street.in_crossing(z, 6.0):
         x = street.kerbs[side] + (-1.25 if side else 1.25)
@@ -126,17 +139,31 @@ def _put(
     x: float,
     z: float,
     yaw: float,
-    size_m: tuple[float, float],
+    size_m: tuple[float, float, float],
 ) -> bool:
-    """Add a thing unless its footprint meets another's."""
-    length, width = size_m
+    """Add a thing unless its footprint meets another's, or one of the two would hardly be seen."""
+    length, width, height = size_m
     half_x = (abs(np.sin(yaw)) * length + abs(np.cos(yaw)) * width) / 2
     half_z = (abs(np.cos(yaw)) * length + abs(np.sin(yaw)) * width) / 2
     span = (float(x - half_x), float(x + half_x), float(z - half_z), float(z + half_z))
     if any(span[0] < t.span[1] and t.span[0] < span[1] and span[2] < t.span[3] and t.span[2] < span[3] for t in things):
         return False
-    things.append(Thing(kind, label, float(x), float(z), float(yaw), span, int(rng.integers(2**31))))
+    thing = Thing(kind, label, float(x), float(z), float(yaw), height, span, int(rng.integers(2**31)))
+    if label >= 0 and any(max(_hidden(thing, t), _hidden(t, thing)) > _MOST_HIDDEN for t in things):
+        return False
+    things.append(thing)
     return True
+
+
+def _hidden(thing: Thing, other: Thing) -> float:
+    """About which share of `thing` the nearer `other` hides, both taken as boards across the view."""
+    if other.z >= thing.z:
+        return 0.0
+    low, high = (thing.x + s * thing.breadth / 2 for s in (-1, 1))
+    scale = thing.z / other.z
+    cover = min(high, (other.x + other.breadth / 2) * scale) - max(low, (other.x - other.breadth / 2) * scale)
+    above = thing.height - _EYE_M - (other.height - _EYE_M) * scale
+    return max(cover, 0.0) / (high - low) * (1 - min(max(above, 0.0) / thing.height, 1.0))
 
 
 def _far_to_near(things: list[Thing]) -> list[int]:

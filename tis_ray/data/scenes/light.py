@@ -26,7 +26,7 @@ class Light:
     @staticmethod
     def draw(rng: np.random.Generator) -> "Light":
         """Day, overcast or dusk, each with its own spread."""
-        name = str(rng.choice(["day", "overcast", "dusk"], p=[0.5, 0.3, 0.2]))
+        name = str(rng.choice(["day", "overcast", "dusk"], p=[0.52, 0.32, 0.16]))
         azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.1)
         sun = (np.cos(height) * np.cos(azimuth), np.sin(height), np.cos(height) * np.sin(azimuth))
         jitter = rng.uniform(0.94, 1.06, 3)
@@ -45,7 +45,8 @@ class Light:
     def veil(self, colours: Colours, depth_m: float | Colours) -> NDArray[np.uint8]:
         """Colours as they look through `depth_m` metres of haze."""
         share = np.asarray(1 - np.exp(-np.asarray(depth_m, dtype=np.float64) / self.haze_m))[..., None]
-        return np.clip(colours * (1 - share) + np.array(self.haze) * share, 0, 255).astype(np.uint8)
+        seen: NDArray[np.float64] = np.clip(colours * (1 - share) + np.array(self.haze) * share, 0, 255)
+        return seen.astype(np.uint8)
 
     def flat(self, colour: Colour, depth_m: float, *, strength: float = 0.9) -> Colour:
         """One colour, lit from nowhere in particular."""

@@ -100,7 +100,7 @@ class _Outfit:
         hair, skirt = HAIR[int(rng.integers(len(HAIR)))], bool(rng.random() < 0.2)
         tones = [light.flat(c, z) for c in (skin, hair, top)] + [light.flat(top, z, strength=0.68)]
         tones += [light.flat(c, z) for c in (legs, (28, 26, 26), bag)]
-        return _Outfit(*tones, skirt=skirt)
+        return _Outfit(*tones, skirt=skirt)  # type: ignore[misc,arg-type]
 
 
 def _legs(pen: Pen, figure: _Figure, tones: _Outfit, stride: float, wide: float) -> None:

@@ -38,11 +38,12 @@ class Solid:
 
     def patch(self, side: str, s: Range, t: Range, colour: Colour, *, lamp: bool = False) -> "Solid":
         """Paint the part `s` (along) by `t` (up), shares of 0..1, of a four-cornered side."""
-        a, b, c, d = (np.array(corner) for corner in self.sides[side])
+        a, b, c, d = self.sides[side]
 
         def at(along: float, up: float) -> Point:
-            x, y, z = ((a * (1 - along) + b * along) * (1 - up) + (d * (1 - along) + c * along) * up).tolist()
-            return x, y, z
+            share = (1 - along) * (1 - up), along * (1 - up), along * up, (1 - along) * up
+            u, v, h = (share[0] * a[i] + share[1] * b[i] + share[2] * c[i] + share[3] * d[i] for i in range(3))
+            return u, v, h
 
         corners = [at(s[0], t[0]), at(s[1], t[0]), at(s[1], t[1]), at(s[0], t[1])]
         self.faces.append(Face(corners, colour, lamp))
@@ -159,7 +160,7 @@ def paint_model(
     lit = light.shade(colours, normals, z)
     lit[lamps] = light.veil(colours[lamps] * (1.0 if light.lamps else 0.85), z)
     pixels = camera.project(corners)
-    shadow = _shadow(camera, corners)
+    shadow = _shadow(camera, np.array([point for face, _ in faces for point in face.points]), turn, place)
 
     def paint(pen: Pen) -> None:
         for points, alpha in shadow:
@@ -177,15 +178,19 @@ def paint_model(
     canvas.paint((low[0], low[1], high[0], high[1]), number, paint)
 
 
-def _shadow(camera: Camera, corners: NDArray[np.float64]) -> list[tuple[NDArray[np.float64], int]]:
-    """The dark place under a model: its footprint, once a little larger and once a little smaller."""
-    low, high = corners.min(axis=0), corners.max(axis=0)
+def _shadow(
+    camera: Camera, local: NDArray[np.float64], turn: NDArray[np.float64], place: NDArray[np.float64]
+) -> list[tuple[NDArray[np.float64], int]]:
+    """The dark place under a model: its footprint, the edge of it softened by three layers."""
+    low, high = local.min(axis=0), local.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2
+    half[1] = min(half[1], half[0] * 0.5)
     layers = []
-    for grown, alpha in ((0.22, 60), (0.08, 70), (-0.06, 80)):
-        du, dz = max(half[0] + grown, 0.02), max(half[2] + grown, 0.02)
-        ground = [[middle[0] + i * du, 0.0, max(middle[2] + k * dz, 1.0)] for i, k in _CORNERS]
-        layers.append((camera.project(np.array(ground)), alpha))
+    for grown, alpha in ((1.12, 50), (1.04, 60), (0.94, 80)):
+        ground = [(middle[0] + i * half[0] * grown, middle[1] + k * half[1] * grown, 0.0) for i, k in _CORNERS]
+        points = np.array(ground) @ turn + place
+        points[:, 2] = np.maximum(points[:, 2], 1.0)
+        layers.append((camera.project(points), alpha))
     return layers
 
 
@@ -203,4 +208,5 @@ def _halos(
         outline = pixels[firsts[k] : firsts[k + 1]]
         (x, y), reach = outline.mean(axis=0).tolist(), float(np.ptp(outline, axis=0).max())
         r, g, b = lit[k].tolist()
-        pen.ellipse(x, y, reach, reach, (r, g, b), alpha=70, mask=False)
+        for share in (0.5, 0.75, 1.0):
+            pen.ellipse(x, y, reach * share, reach * share, (r, g, b), alpha=20, mask=False)

@@ -45,7 +45,7 @@ class Street:
         edges = [left - LANE_M * theirs, left + LANE_M * ours]
         kerbs = edges[0] - 2.4 * parking[0] - 0.4, edges[1] + 2.4 * parking[1] + 0.4
         walls = kerbs[0] - rng.uniform(3.0, 7.0), kerbs[1] + rng.uniform(3.0, 7.0)
-        start = rng.uniform(14, 55)
+        start = rng.uniform(14, 38)
         crossing = (start, start + rng.uniform(9, 15)) if rng.random() < 0.55 else None
         buildings = [house for side in (-1, 1) for house in _row(rng, side, crossing)]
         return Street(tuple(lanes), left if theirs else None, kerbs, walls, parking, crossing, tuple(buildings))

@@ -71,7 +71,7 @@ def write_scenes(
     out = Path(out)
     _claim(out, settings)
     scenes = []
-    make = partial(_write_image, out / "images", seed, tuple(size_wh), preset)
+    make = partial(_write_image, out / "images", seed, (size_wh[0], size_wh[1]), preset)
     for annotations in _in_order(make, num_images, processes):
         scenes.append(annotations)
         if on_progress is not None:
