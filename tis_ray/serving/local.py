@@ -74,7 +74,9 @@ def serve_locally(
     owns_ray = not ray.is_initialized()
     if owns_ray:
         say("starting Ray")
-        start_ray(ensemble, dashboard=dashboard)
+        address = start_ray(ensemble, dashboard=dashboard)
+        if address:
+            say(f"Ray's dashboard is at {address}; RAY_AUTH_MODE=token serve status --address {address}")
     service = LocalService(f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}", owns_ray=owns_ray)
     try:
         _deploy(ensemble, host, port)
@@ -100,21 +102,22 @@ def check_port_free(host: str, port: int) -> None:
             raise ConfigError(f"port: expected a free port on {host}; got {port} ({error.strerror})") from None
 
 
-def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float = 0) -> None:
+def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float = 0) -> str | None:
     """Start a local Ray with room for every replica: CPUs are promised beyond those there are, if it must be.
 
-    `extra_cpus` are for other work on the same Ray.
+    `extra_cpus` are for other work on the same Ray. Returns the address of Ray's dashboard, if it was asked for.
     """
     replicas = [ensemble.replicas.get(name, Replica()) for name in ("gateway", "fusion")]
     replicas += [ensemble.replica(name) for name in deployments(ensemble)]
     needed = math.ceil(sum(_most(replica) * replica.num_cpus for replica in replicas) + extra_cpus)
-    ray.init(
+    context = ray.init(
         address="local",
         num_cpus=max(needed, os.cpu_count() or 1),
         include_dashboard=dashboard,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         log_to_driver=False,
     )
+    return f"http://{context.dashboard_url}" if dashboard else None
 
 
 def _most(replica: Replica) -> int:
