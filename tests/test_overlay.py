@@ -1,5 +1,7 @@
 """Overlay pictures: colour only where something was found, legible labels, a legend below."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,6 +113,10 @@ def test_colours_follow_the_class_and_differ_between_the_first_21():
     assert len({colour_of(name, names) for name in names[:21]}) == 21
     assert colour_of("a", ["a", "b"]) == colour_of("x", ["x"])
     assert colour_of("car") == colour_of("car", ["truck"])  # by name alone
+    found = [_found(60, 50, 60, 60, category="truck")]
+    table = Categories((3, 8), ("car", "truck"))
+    by_table, by_names = draw_overlay(GREY, found, categories=table), draw_overlay(GREY, found, categories=table.names)
+    assert by_table.tobytes() == by_names.tobytes()
 
 
 def test_predictions_take_the_same_path():
@@ -121,6 +127,19 @@ def test_predictions_take_the_same_path():
     assert _changed(draw_overlay(GREY, [one]))[32:68, 22:58].all()
 
 
+def test_dataclasses_are_drawn_like_mappings():
+    @dataclass(frozen=True, slots=True)
+    class Answer:
+        category: str
+        score: float
+        bbox: tuple[float, ...]
+        segmentation: dict | None
+
+    one = _found(30, 40, 20, 20)
+    same = Answer(one["category"], one["score"], tuple(one["bbox"]), one["segmentation"])
+    assert draw_overlay(GREY, [same]).tobytes() == draw_overlay(GREY, [one]).tobytes()
+
+
 RLE = {"size": [160, 120], "counts": [160 * 120]}
 
 
@@ -129,6 +148,7 @@ RLE = {"size": [160, 120], "counts": [160 * 120]}
     [
         (GREY[:, :, 0], None, r"image: expected uint8 \(H, W, 3\); got uint8 \(120, 160\)"),
         (GREY.astype(np.float32), None, r"image: .* got float32"),
+        (GREY, 7, r"found\[0\]: expected a mapping or a dataclass; got int"),
         (GREY, {"category": "car", "bbox": [1, 2, 3, 4]}, r"found\[0\]: expected .* got no score"),
         (GREY, {"category": "car", "score": 1, "bbox": [1, 2, -3, 4]}, r"found\[0\].bbox: .* got \[1, 2, -3, 4\]"),
         (
@@ -137,7 +157,7 @@ RLE = {"size": [160, 120], "counts": [160 * 120]}
             r"found\[0\].segmentation: .* got \[160, 120\]",
         ),
     ],
-    ids=["grey", "float", "no score", "negative box", "mask of another size"],
+    ids=["grey", "float", "a number", "no score", "negative box", "mask of another size"],
 )
 def test_wrong_input_is_named(image, one, message):
     with pytest.raises(InputError, match=message):

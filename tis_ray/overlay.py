@@ -6,7 +6,7 @@ Lines and letters grow with the picture. The legend stands below it, so that it 
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -55,18 +55,20 @@ class _Style:
 
 def draw_overlay(
     image: NDArray[np.uint8],
-    found: Sequence[Mapping[str, Any]],
+    found: Sequence[Any],
     *,
-    categories: Sequence[str] = (),
+    categories: Categories | Sequence[str] = (),
     score_threshold: float = 0.3,
     max_side: int | None = None,
 ) -> Image.Image:
     """The image with the found instances drawn over it and a legend below.
 
     image:      uint8 (H, W, 3) RGB
-    found:      one mapping for each instance, as the service answers: `category`, `score`, `bbox` x, y, width,
-                height in px, and perhaps `segmentation` of the image's size. Without one, the box is drawn.
-    categories: class names in label order; they fix the colours, which otherwise follow from the names.
+    found:      one mapping or dataclass for each instance, as the service and its client answer: `category`,
+                `score`, `bbox` x, y, width, height in px, and perhaps `segmentation` of the image's size. Without
+                one, the box is drawn.
+    categories: the classes or their names in label order; they fix the colours, which otherwise follow from the
+                names.
     max_side:   the finished picture is reduced to this many px along its longer side.
 
     Raises `InputError` for an image, an instance or a mask of another form.
@@ -78,7 +80,8 @@ def draw_overlay(
     shown = [_checked(i, one, height, width) for i, one in enumerate(found)]
     shown = [one for one in shown if one["score"] >= score_threshold]
     shown.sort(key=lambda one: -one["bbox"][2] * one["bbox"][3])  # small ones last, on top
-    colours = {name: colour_of(name, categories) for name in {one["category"] for one in shown}}
+    names = categories.names if isinstance(categories, Categories) else categories
+    colours = {name: colour_of(name, names) for name in {one["category"] for one in shown}}
 
     canvas = image.copy()
     for one in shown:
@@ -113,7 +116,11 @@ def colour_of(name: str, categories: Sequence[str] = ()) -> Colour:
     return red, green, blue
 
 
-def _checked(position: int, one: Mapping[str, Any], height: int, width: int) -> Mapping[str, Any]:
+def _checked(position: int, one: Any, height: int, width: int) -> Mapping[str, Any]:
+    if is_dataclass(one) and not isinstance(one, type):
+        one = asdict(one)
+    if not isinstance(one, Mapping):
+        raise InputError(f"found[{position}]: expected a mapping or a dataclass; got {type(one).__name__}")
     lacking = [key for key in ("category", "score", "bbox") if key not in one]
     if lacking:
         raise InputError(f"found[{position}]: expected category, score and bbox; got no {', '.join(lacking)}")

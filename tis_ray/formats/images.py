@@ -108,8 +108,10 @@ def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
 def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
     try:
         image = _READERS[kind](io.BytesIO(data), "")
-    except Image.DecompressionBombError as error:  # the WebP reader has Pillow's own limit
-        raise PixelLimitError(f"image: expected at most {max_pixels or 'a common number of'} pixels; {error}") from None
+    except Image.DecompressionBombError:  # the WebP reader alone knows Pillow's own limit
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        allowed = limit if max_pixels is None else min(limit, max_pixels)
+        raise PixelLimitError(f"image: expected at most {allowed} pixels; got a WebP of more than {limit}") from None
     except _FAILURES:
         raise InputError(f"image: expected a whole {kind} image; got {len(data)} bytes cut short or damaged") from None
     width, height = image.size
