@@ -1,0 +1,127 @@
+"""Assembling the application, without starting Ray."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tiny import CATEGORIES, save_tiny_checkpoint
+from tis_ray.config import Ensemble, FusionSection, parse
+from tis_ray.errors import CheckpointError, ConfigError, ServiceError
+from tis_ray.fusion.fuse import Fuser
+from tis_ray.instances import Categories
+from tis_ray.serving import app, local
+from tis_ray.serving.client import Client
+
+LOCAL = Path(__file__).parents[2] / "deployments" / "local.yaml"
+
+
+def in_a_fresh_process(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def test_gateway_and_fusion_come_without_pytorch():
+    code = "import sys, tis_ray.serving.app; print([m for m in ('torch', 'torchvision', 'timm') if m in sys.modules])"
+    assert in_a_fresh_process(code) == "[]"
+
+
+def test_the_client_comes_without_pytorch_and_ray():
+    code = "import sys, tis_ray.serving.client; print([m for m in ('torch', 'ray', 'numba') if m in sys.modules])"
+    assert in_a_fresh_process(code) == "[]"
+
+
+def test_the_serve_config_is_valid_and_names_every_deployment():
+    from ray.serve.schema import ServeDeploySchema
+
+    config = ServeDeploySchema.model_validate(yaml.safe_load(LOCAL.read_text()))
+    (application,) = config.applications
+    ensemble = parse(Ensemble, application.args, source="args")
+    assert application.import_path == "tis_ray.serving.app:build"
+    assert [d.name for d in application.deployments] == ["Gateway", "Fusion", *app.deployments(ensemble)]
+    assert config.http_options.request_timeout_s > ensemble.limits.max_deadline_s
+    section = application.deployments[1].user_config
+    Fuser(parse(FusionSection, section, source="user_config"))
+
+
+def test_builds_one_deployment_per_member_and_scale(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        save_tiny_checkpoint(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    ensemble = Ensemble.model_validate(
+        {
+            "members": {
+                "one": {"checkpoint": "one", "scales": [64, 96]},
+                "two": {"checkpoint": "two", "scales": [64]},
+            },
+            "replicas": {"one@96": {"num_replicas": 3, "num_cpus": 2}, "default": {"num_gpus": 0.25}},
+            "auth": "none",
+        }
+    )
+    built = _deployments(app.build(ensemble))
+    assert sorted(built) == ["Fusion", "Gateway", "one@64", "one@96", "two@64"]
+    assert built["one@96"].num_replicas == 3
+    assert built["one@96"].ray_actor_options["num_cpus"] == 2
+    assert built["two@64"].ray_actor_options["num_gpus"] == 0.25
+    assert built["Fusion"].user_config["top_k"] == 100
+
+
+def _deployments(application) -> dict:
+    """Every deployment of an application, by walking the arguments it is bound to."""
+    found, open_ = {}, [application]
+    while open_:
+        node = open_.pop()
+        if isinstance(node, dict):
+            open_ += node.values()
+        elif hasattr(node, "_bound_deployment"):
+            bound = node._bound_deployment
+            found[bound.name] = bound
+            open_ += [*bound.init_args, *bound.init_kwargs.values()]
+    return found
+
+
+def test_a_missing_checkpoint_is_one_clear_error(tmp_path):
+    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": tmp_path / "nowhere", "scales": [64]}}})
+    with pytest.raises(CheckpointError, match="nowhere: expected a folder"):
+        app.build(ensemble)
+
+
+def test_members_of_different_classes_are_refused(tmp_path):
+    save_tiny_checkpoint(tmp_path / "one")
+    save_tiny_checkpoint(tmp_path / "two", categories=Categories(CATEGORIES.ids, ("car", "person", "tram")))
+    members = {name: {"checkpoint": tmp_path / name, "scales": [64]} for name in ("one", "two")}
+    with pytest.raises(ConfigError, match=r"members\.two: .*bus.*tram"):
+        app.build(Ensemble.model_validate({"members": members}))
+
+
+def test_a_taken_port_is_named_before_ray_starts():
+    import socket
+
+    import ray
+
+    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": "nowhere", "scales": [64]}}})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        started = ray.is_initialized()
+        with pytest.raises(ConfigError, match=rf"port: expected a free port on 127\.0\.0\.1; got {port}"):
+            local.serve_locally(ensemble, port=port)
+        assert ray.is_initialized() == started
+
+
+def test_another_interface_than_loopback_needs_tokens(monkeypatch):
+    monkeypatch.delenv("TIS_RAY_TOKENS", raising=False)
+    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": "nowhere", "scales": [64]}}})
+    with pytest.raises(ConfigError, match="TIS_RAY_TOKENS"):
+        local.serve_locally(ensemble, host="0.0.0.0", port=0)
+
+
+def test_the_client_names_a_service_that_is_not_there():
+    with Client("http://127.0.0.1:1") as client:
+        assert not client.ready()
+        with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1: expected a tis-ray service") as error:
+            client.segment(b"picture")
+        assert error.value.status is None

@@ -1,0 +1,120 @@
+"""The fusion's side of a request, without Ray: view servers are plain coroutines here."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from tis_ray.config import Ensemble
+from tis_ray.errors import ConfigError
+from tis_ray.fusion.fuse import fuse
+from tis_ray.instances import Instances
+from tis_ray.serving.fusion import Fusion
+from tis_ray.serving.messages import DeadlineError, ViewAnswer
+
+ENSEMBLE = Ensemble.model_validate(
+    {
+        "members": {
+            "a": {"checkpoint": "a", "scales": [64, 96]},
+            "b": {"checkpoint": "b", "scales": [64], "flip": False},
+        },
+        "fusion": {"rules": [{"nms": {"iou_threshold": 0.5}}], "top_k": 50},
+    }
+)
+HW = (60, 80)
+
+
+def answering(found: Instances, *views: int, after_s: float = 0.0):
+    """A view server that finds `found`, moved by a few pixels for each of its views."""
+
+    async def call(frame, *, deadline_s):
+        assert frame == "the frame"
+        await asyncio.sleep(after_s)
+        return ViewAnswer(tuple(moved(found, number) for number in views), 0.125)
+
+    return call
+
+
+def moved(found: Instances, number: int) -> Instances:
+    boxes = found.boxes + np.float32(9 * number)
+    return Instances.of(boxes, found.scores / (1 + number), found.labels)
+
+
+def servers(found: Instances, **changes):
+    return {"a@64": answering(found, 0, 1), "a@96": answering(found, 2, 3), "b@64": answering(found, 4)} | changes
+
+
+def segment(fusion: Fusion, *, deadline_s: float = 5.0, explain: bool = False):
+    return asyncio.run(fusion.segment("the frame", image_hw=HW, deadline_s=deadline_s, explain=explain))
+
+
+def test_fuses_what_the_views_found_in_the_order_of_sources(found):
+    answer = segment(Fusion(ENSEMBLE, servers(found)))
+    views = {view: moved(found, number) for number, view in enumerate(ENSEMBLE.views)}
+    expected = fuse(views, ENSEMBLE.fusion, image_hw=HW, sources=ENSEMBLE.views)
+    np.testing.assert_array_equal(answer.instances.boxes, expected.boxes)
+    np.testing.assert_array_equal(answer.instances.source, expected.source)
+    assert [report.view for report in answer.reports] == list(ENSEMBLE.views)
+    assert {(report.status, report.seconds, report.num_instances) for report in answer.reports} == {("ok", 0.125, 3)}
+    assert all(report.found is None for report in answer.reports)
+
+
+def test_asks_all_view_servers_at_once(found):
+    slow = {name: answering(found, *views, after_s=0.2) for name, views in
+            {"a@64": (0, 1), "a@96": (2, 3), "b@64": (4,)}.items()}  # fmt: skip
+    answer = segment(Fusion(ENSEMBLE, slow))
+    assert 0.2 <= answer.views_s < 0.4
+
+
+def test_explains_with_each_views_own_boxes(found):
+    answer = segment(Fusion(ENSEMBLE, servers(found)), explain=True)
+    for number, report in enumerate(answer.reports):
+        np.testing.assert_array_equal(report.found.boxes, moved(found, number).boxes)
+        assert report.found.masks is None
+
+
+def test_a_view_server_that_fails_is_named_and_nothing_is_answered(found):
+    async def broken(frame, *, deadline_s):
+        raise RuntimeError("the device is gone")
+
+    answer = segment(Fusion(ENSEMBLE, servers(found, **{"a@96": broken})))
+    assert answer.instances is None
+    assert [report.status for report in answer.reports] == ["ok", "ok", "error", "error", "ok"]
+
+
+def test_a_view_server_that_is_late_is_named(found):
+    async def late(frame, *, deadline_s):
+        assert deadline_s <= 0.2
+        await asyncio.sleep(deadline_s)
+        raise DeadlineError("late")
+
+    start = time.monotonic()
+    answer = segment(Fusion(ENSEMBLE, servers(found, **{"b@64": late})), deadline_s=0.2)
+    assert time.monotonic() - start < 2
+    assert answer.instances is None
+    assert [report.status for report in answer.reports] == ["ok", "ok", "ok", "ok", "timeout"]
+
+
+def test_another_fusion_section_takes_effect_while_running(found):
+    fusion = Fusion(ENSEMBLE, servers(found))
+    before = len(segment(fusion).instances)
+    fusion.reconfigure({"rules": [{"nms": {"iou_threshold": 0.5}}], "top_k": 2})
+    assert len(segment(fusion).instances) == 2 < before
+    assert fusion.section.top_k == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        pytest.param({"rules": ["nsm"]}, "nms", id="unknown rule"),
+        pytest.param({"top": 3}, "top_k", id="unknown key"),
+        pytest.param({"ranges": {"@65": [0, 10]}}, "@64", id="scale nobody has"),
+    ],
+)
+def test_a_wrong_section_is_refused_and_the_old_one_stays(found, section, message):
+    fusion = Fusion(ENSEMBLE, servers(found))
+    with pytest.raises(ConfigError, match=message):
+        fusion.reconfigure(section)
+    assert fusion.section == ENSEMBLE.fusion
+    assert segment(fusion).instances is not None

@@ -1,0 +1,172 @@
+"""The gateway's side of a request, without Ray: the fusion is a plain coroutine here."""
+
+import asyncio
+import io
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from tis_ray.config import Limits
+from tis_ray.instances import Categories, Instances
+from tis_ray.serving.gateway import Gateway, model_version
+from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, ViewReport
+from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.readiness import Readiness, warm_up_image
+from tis_ray.serving.schemas import SegmentAnswer, SegmentQuery
+from tis_ray.views import View
+
+CATEGORIES = Categories((3, 7, 9), ("car", "person", "bus"))
+VIEWS = (View("a", 64), View("a", 64, True))
+
+
+def gateway(*, fusion=None, answer: FusedAnswer | None = None, **limits) -> Gateway:
+    async def fixed(frame, *, image_hw, deadline_s, explain):
+        return answer
+
+    return Gateway(
+        fusion or fixed,
+        put=lambda frame: frame,
+        categories=CATEGORIES,
+        limits=Limits(**limits),
+        model_version="0123456789ab",
+    )
+
+
+def fused(instances: Instances | None, *statuses: str) -> FusedAnswer:
+    reports = tuple(
+        ViewReport(view, status, 0.5, 3) for view, status in zip(VIEWS, statuses or ("ok", "ok"), strict=True)
+    )
+    return FusedAnswer(instances, reports, 0.5, 0.25)
+
+
+def png(height: int = 60, width: int = 80) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((height, width, 3), dtype=np.uint8)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def ask(service: Gateway, image: bytes | None = None, *, deadline_s: float = 5.0, **query) -> dict:
+    asked = SegmentQuery.model_validate(query)
+    return orjson.loads(asyncio.run(service.segment(image or png(), asked, Deadline(deadline_s))))
+
+
+def problem(service: Gateway, **arguments) -> ProblemError:
+    with pytest.raises(ProblemError) as error:
+        ask(service, **arguments)
+    return error.value
+
+
+def test_writes_boxes_as_xywh_and_labels_as_the_data_sets_categories(found):
+    answer = ask(gateway(answer=fused(found)))
+    assert [row["category_id"] for row in answer["instances"]] == [9, 3, 7]
+    assert [row["category"] for row in answer["instances"]] == ["bus", "car", "person"]
+    assert answer["instances"][0]["bbox"] == [4, 5, 20, 20]
+    assert [row["score"] for row in answer["instances"]] == [np.float32(0.9).item(), 0.5, 0.25] or [
+        row["score"] for row in answer["instances"]
+    ] == [0.9, 0.5, 0.25]
+    SegmentAnswer.model_validate(answer)
+
+
+def test_masks_are_clipped_to_the_image(found):
+    answer = ask(gateway(answer=fused(found)))
+    assert all(row["segmentation"]["size"] == [60, 80] for row in answer["instances"])
+    first, last = answer["instances"][0]["area"], answer["instances"][2]["area"]
+    assert 0 < last < first  # the last box of the same size lies half outside
+
+
+def test_without_masks_area_is_the_boxs(found):
+    answer = ask(gateway(answer=fused(found.without_masks())))
+    assert [(row["segmentation"], row["area"]) for row in answer["instances"]] == [
+        (None, 400),
+        (None, 600),
+        (None, 400),
+    ]
+    assert ask(gateway(answer=fused(found)), masks="none")["instances"] == answer["instances"]
+
+
+def test_no_instances_is_an_answer():
+    for masks in ("rle", "polygon", "none"):
+        answer = ask(gateway(answer=fused(Instances.empty(mask_size=14))), masks=masks)
+        assert answer["instances"] == []
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status"),
+    [
+        pytest.param(("ok", "error"), 503, id="failed"),
+        pytest.param(("ok", "timeout"), 504, id="late"),
+        pytest.param(("timeout", "error"), 503, id="both"),
+    ],
+)
+def test_a_missing_view_is_named_in_the_refusal(statuses, status):
+    error = problem(gateway(answer=fused(None, *statuses)))
+    assert error.status == status
+    assert "a@64/flip" in error.detail
+    assert ("Retry-After" in error.headers) == (status == 503)
+
+
+def test_a_fusion_that_never_answers_is_a_504():
+    async def silent(frame, *, image_hw, deadline_s, explain):
+        await asyncio.sleep(deadline_s)
+        raise DeadlineError("no answer")
+
+    assert problem(gateway(fusion=silent), deadline_s=0.1).status == 504
+
+
+def test_no_time_left_after_decoding_is_a_504():
+    async def never(frame, *, image_hw, deadline_s, explain):
+        raise AssertionError("must not be asked")
+
+    assert problem(gateway(fusion=never), deadline_s=0.0).status == 504
+
+
+def test_pixels_are_counted_before_decoding():
+    error = problem(gateway(max_pixels=4000), image=png())
+    assert error.status == 413
+    assert error.members == {"field": "image", "expected": "at most 4000 pixels", "got": "80 x 60 = 4800"}
+
+
+def test_places_are_given_back():
+    service = gateway(max_queued_requests=2)
+    with service.admitted(), service.admitted():
+        with pytest.raises(ProblemError, match="2 requests are waiting") as error, service.admitted():
+            pass
+        assert error.value.status == 503
+    with service.admitted():
+        pass
+
+
+def test_model_version_follows_names_and_contents(tmp_path):
+    def write(folder, weights: bytes):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "model.safetensors").write_bytes(weights)
+        for name in ("recipe.yaml", "categories.json"):
+            (tmp_path / folder / name).write_text(name)
+        return tmp_path / folder
+
+    first = model_version({"a": write("a", b"1"), "b": write("b", b"2")})
+    assert first == model_version({"b": tmp_path / "b", "a": tmp_path / "a"})
+    assert len(first) == 12
+    assert first != model_version({"a": tmp_path / "a", "c": tmp_path / "b"})
+    assert first != model_version({"a": write("a", b"3"), "b": tmp_path / "b"})
+
+
+def test_ready_only_after_the_warm_up_image_was_answered():
+    tries = []
+
+    async def segment(image: bytes) -> bytes:
+        tries.append(image)
+        if len(tries) == 1:
+            raise ProblemError(503, "a@64 is not there")
+        if len(tries) == 2:
+            raise RuntimeError("the replica died")
+        return b"{}"
+
+    readiness = Readiness(segment, pause_s=0)
+    assert not readiness.ready
+    asyncio.run(readiness.run())
+    assert readiness.ready
+    assert tries == [warm_up_image()] * 3
+    assert Image.open(io.BytesIO(tries[0])).size == (256, 160)

@@ -1,0 +1,83 @@
+"""A view server without Ray, over a real tiny detector."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.tiny import CATEGORIES
+from tis_ray.inference.predictor import Predictor
+from tis_ray.instances import Instances
+from tis_ray.serving.messages import DeadlineError
+from tis_ray.serving.view_server import ViewServer, load_predictor
+from tis_ray.views import View
+
+VIEWS = (View("one", 64), View("one", 64, True))
+
+
+def test_answers_for_its_views_like_the_predictor(tiny_checkpoint, picture):
+    server = ViewServer(lambda: load_predictor(tiny_checkpoint, CATEGORIES), VIEWS)
+    frame = picture.copy()
+    frame.setflags(write=False)  # as it comes out of the object store
+    answer = asyncio.run(server.segment(frame, deadline_s=30))
+    expected = Predictor.from_checkpoint(tiny_checkpoint, device="cpu").predict(picture, VIEWS)
+    assert answer.seconds > 0
+    for found, own in zip(answer.instances, expected, strict=True):
+        np.testing.assert_array_equal(found.boxes, own.boxes)
+        np.testing.assert_array_equal(found.masks.probabilities, own.masks.probabilities)
+    np.testing.assert_array_equal(frame, picture)
+
+
+class Slow:
+    """Takes 50 ms and notes how many calls run at the same time."""
+
+    def __init__(self) -> None:
+        self.running = self.most = self.calls = 0
+        self.lock = threading.Lock()
+
+    def predict(self, image, views):
+        with self.lock:
+            self.running += 1
+            self.calls += 1
+            self.most = max(self.most, self.running)
+        time.sleep(0.05)
+        with self.lock:
+            self.running -= 1
+        return [Instances.empty() for _ in views]
+
+
+def test_one_forward_at_a_time_however_many_requests(picture):
+    predictor = Slow()
+    server = ViewServer(lambda: predictor, VIEWS)
+
+    async def many():
+        await asyncio.gather(*(server.segment(picture, deadline_s=30) for _ in range(5)))
+
+    asyncio.run(many())
+    assert (predictor.most, predictor.calls) == (1, 6)  # the sixth is the warm-up
+
+
+def test_a_request_whose_time_is_up_costs_no_forward(picture):
+    predictor = Slow()
+    server = ViewServer(lambda: predictor, VIEWS)
+
+    async def two():
+        return await asyncio.gather(
+            server.segment(picture, deadline_s=30), server.segment(picture, deadline_s=0.01), return_exceptions=True
+        )
+
+    first, second = asyncio.run(two())
+    assert len(first.instances) == 2
+    assert isinstance(second, DeadlineError)
+    assert predictor.calls == 2  # the warm-up and the first
+
+
+def test_a_broken_model_shows_when_the_replica_starts():
+    class Broken:
+        def predict(self, image, views):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        ViewServer(Broken, VIEWS)
