@@ -139,10 +139,11 @@ def _check_same(began: Recipe, recipe: Recipe) -> None:
     """Refuse a change of anything that decides the weights."""
     before, now = dict(_deciding(dump(began))), dict(_deciding(dump(recipe)))
     for key in [*now, *before]:
-        if before.get(key) != now.get(key):
+        was, came = (repr(leaves[key]) if key in leaves else "nothing" for leaves in (before, now))
+        if was != came:
             raise ConfigError(
-                f"{key}: expected {before.get(key)!r}, with which the run in {recipe.run_dir} began; "
-                f"got {now.get(key)!r} (a resumed run keeps its recipe)"
+                f"{key}: expected {was}, with which the run in {recipe.run_dir} began; "
+                f"got {came} (a resumed run keeps its recipe)"
             )
 
 

@@ -1,0 +1,106 @@
+"""What may lie in a run's folder, and what resuming makes of it."""
+
+import pytest
+
+from tis_ray.errors import ConfigError
+from tis_ray.training import run_folder
+
+
+def write_checkpoint(folder, epochs):
+    path = run_folder.partial(folder, epochs)
+    (path / "model.safetensors").write_text(f"weights {epochs}")
+    (path / run_folder.STATE).write_text("state")
+    return path
+
+
+def test_an_uncommitted_checkpoint_does_not_exist(tmp_path):
+    assert run_folder.newest(tmp_path) is None
+    run_folder.commit(write_checkpoint(tmp_path, 1))
+    write_checkpoint(tmp_path, 2)
+    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000001", 1)
+
+
+def test_the_newest_is_found_by_number(tmp_path):
+    for epochs in (2, 10, 9):
+        run_folder.commit(write_checkpoint(tmp_path, epochs))
+    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000010", 10)
+
+
+def test_committing_twice_replaces(tmp_path):
+    run_folder.commit(write_checkpoint(tmp_path, 1))
+    again = write_checkpoint(tmp_path, 1)
+    (again / "model.safetensors").write_text("newer")
+    assert (run_folder.commit(again) / "model.safetensors").read_text() == "newer"
+
+
+def test_publishing_leaves_out_what_only_training_needs(tmp_path):
+    run_folder.commit(write_checkpoint(tmp_path, 1))
+    run_folder.commit(write_checkpoint(tmp_path, 2))
+    assert not run_folder.finished(tmp_path)
+    published = run_folder.publish(tmp_path)
+    assert run_folder.finished(tmp_path)
+    assert published == tmp_path / "checkpoint"
+    assert [path.name for path in published.iterdir()] == ["model.safetensors"]
+    assert (published / "model.safetensors").read_text() == "weights 2"
+
+
+def test_publishing_nothing_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="there is none"):
+        run_folder.publish(tmp_path)
+
+
+def test_a_folder_in_use_is_refused_without_resume(make_recipe):
+    recipe = make_recipe()
+    run_folder.check(recipe, resume=False)
+    run_folder.prepare(recipe)
+    with pytest.raises(ConfigError, match=r"output: .*toy already holds a run; continue it with --resume"):
+        run_folder.check(recipe, resume=False)
+    run_folder.check(recipe, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seed=7", "seed: expected 0"),
+        ("data.batch_size=3", "data.batch_size: expected 2"),
+        ("schedule.lr=0.5", "schedule.lr: expected 0.01"),
+        ("schedule.clip_grad_norm=null", "schedule.clip_grad_norm: expected 5.0"),
+        ("detector.mask=null", "detector.mask: expected nothing"),
+        ("detector.backbone=resnet18", "detector.backbone"),
+        ("resources.workers=2", "resources.workers: expected 1"),
+    ],
+)
+def test_resuming_with_another_recipe_names_the_key(make_recipe, override, key):
+    run_folder.prepare(make_recipe())
+    with pytest.raises(ConfigError, match=f"^{key}"):
+        run_folder.check(make_recipe("toy", override), resume=True)
+
+
+def test_what_does_not_touch_the_weights_may_change(make_recipe):
+    run_folder.prepare(make_recipe())
+    run_folder.check(make_recipe("toy", "data.loader_processes=2", "resources.cpus_per_worker=2"), resume=True)
+
+
+def test_preparing_clears_leftovers_and_torn_notes(make_recipe):
+    recipe = make_recipe()
+    run_folder.prepare(recipe)
+    run_folder.commit(write_checkpoint(recipe.run_dir, 1))
+    write_checkpoint(recipe.run_dir, 2)
+    notes = recipe.run_dir / "checkpoint_manager_snapshot.json"
+    notes.write_text('{"checkpoint_results": [')
+    run_folder.prepare(recipe)
+    assert sorted(path.name for path in recipe.run_dir.iterdir()) == ["checkpoint_000001", "recipe.yaml"]
+    notes.write_text("{}")
+    run_folder.prepare(recipe)
+    assert notes.read_text() == "{}"
+
+
+def test_paths_become_absolute(make_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = make_recipe(
+        "toy", "data.train.annotations=a/b.json", "output=runs", "detector.backbone.shufflenet_v2_x0_5.weights=w.pth"
+    )
+    moved = run_folder.absolute(recipe)
+    assert moved.data.train.annotations == tmp_path / "a" / "b.json"
+    assert moved.output == tmp_path / "runs"
+    assert moved.detector.backbone.options == {"weights": str(tmp_path / "w.pth")}
