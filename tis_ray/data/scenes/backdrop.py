@@ -55,14 +55,20 @@ class _Ground:
 def _sky(rng: np.random.Generator, camera: Camera, light: Light, scale: int) -> Image.Image:
     """A vertical gradient with soft clouds, made small and enlarged."""
     width, height = camera.size_wh
-    size_hw = (height + 1) // 2, (width + 1) // 2
-    rows = np.clip(np.arange(size_hw[0]) * 2 / camera.horizon_px, 0, 1)[:, None, None] ** 1.3
+    step = _coarse_step(camera.size_wh)
+    size_hw = -(-height // step), -(-width // step)
+    rows = np.clip(np.arange(size_hw[0]) * step / camera.horizon_px, 0, 1)[:, None, None] ** 1.3
     sky = np.array(light.sky_top) * (1 - rows) + np.array(light.sky_low) * rows
     clouds = _blotches(rng, size_hw, 9) + 0.5 * _blotches(rng, size_hw, 28)
     cover = np.clip(clouds - rng.uniform(0.2, 1.2), 0, 1)[..., None] * (0.55 if light.name == "day" else 0.25)
     bright = np.array(light.sky_low) * 0.5 + 250 * (0.5 if light.name == "day" else 0.3)
     painted = np.clip(sky * (1 - cover) + bright * cover, 0, 255).astype(np.uint8)
     return Image.fromarray(painted).resize((width * scale, height * scale), Image.Resampling.BILINEAR)
+
+
+def _coarse_step(size_wh: tuple[int, int]) -> int:
+    """Pixels of the picture to one of soft things, which need no more than about a thousand either way."""
+    return max(2, -(-max(size_wh) // 1024))
 
 
 def _blotches(rng: np.random.Generator, size_hw: tuple[int, int], cells: int) -> NDArray[np.float32]:
@@ -133,6 +139,13 @@ def _markings(rng: np.random.Generator, ground: _Ground, street: Street) -> None
 
 def _weathered(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     """Uneven light and wear over everything painted so far."""
-    size_hw = (picture.height, picture.width)
-    wear = 1 + np.float32(0.035) * _blotches(rng, size_hw, 12) + np.float32(0.025) * _blotches(rng, size_hw, 60)
-    return Image.fromarray(np.clip(np.asarray(picture) * wear[..., None], 0, 255).astype(np.uint8))
+    width, height = picture.size
+    step = _coarse_step(picture.size)
+    size_hw = -(-height // step), -(-width // step)
+    coarse = 1 + np.float32(0.035) * _blotches(rng, size_hw, 12) + np.float32(0.025) * _blotches(rng, size_hw, 60)
+    wear = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))
+    out = np.empty((height, width, 3), dtype=np.uint8)
+    for top in range(0, height, 256):  # in bands, so that a large frame needs no copy in float
+        band = np.asarray(picture.crop((0, top, width, min(top + 256, height))))
+        out[top : top + 256] = np.clip(band * wear[top : top + 256, :, None], 0, 255).astype(np.uint8)
+    return Image.fromarray(out)

@@ -1,8 +1,8 @@
 """The classes of each preset and how often each is drawn."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
+from functools import cache
 
 from tis_ray.data.scenes.light import Colour
 from tis_ray.errors import InputError
@@ -25,7 +25,7 @@ def scene_classes(preset: str) -> tuple[SceneClass, ...]:
     """The classes of a preset in label order. Raises `InputError` naming the presets there are."""
     if preset not in _PRESETS:
         raise InputError(f"preset: expected one of {', '.join(_PRESETS)}; got {preset!r}")
-    return _PRESETS[preset]
+    return _PRESETS[preset]()
 
 
 def categories(preset: str) -> Categories:
@@ -49,7 +49,7 @@ _DRIVING = (
     SceneClass(40, "tricycle", "vehicle", "tricycle", 10.7),
 )
 
-_KINDS = ("car", "van", "person", "bus", "truck", "motorbicycle", "bicycle", "tricycle")
+_KINDS = ("car", "person", "van", "bus", "truck", "bicycle", "motorbicycle", "tricycle")
 _PAINTS: dict[str, Colour] = {
     "white": (232, 232, 232),
     "black": (34, 35, 38),
@@ -61,21 +61,18 @@ _PAINTS: dict[str, Colour] = {
 _ZIPF = 1.15
 
 
+@cache
 def _longtail() -> tuple[SceneClass, ...]:
-    """Every kind in every paint, 48 classes, ranked at random once and weighted 1 / rank ** 1.15."""
-    pairs = [(kind, paint) for kind in _KINDS for paint in _PAINTS]
-    ranks = np.random.default_rng(2020).permutation(len(pairs)) + 1
-    return tuple(
-        SceneClass(
-            i + 1,
-            f"person in {paint}" if kind == "person" else f"{paint} {kind}",
-            "human" if kind == "person" else "vehicle",
-            kind,
-            float(rank) ** -_ZIPF,
-            _PAINTS[paint],
-        )
-        for i, ((kind, paint), rank) in enumerate(zip(pairs, ranks.tolist(), strict=True))
-    )
+    """Every kind in every paint, 48 classes weighted 1 / rank ** 1.15: rare kinds in rare paints come last."""
+    pairs = [(k + 1, p + 1) for k in range(len(_KINDS)) for p in range(len(_PAINTS))]
+    ranked = sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair))
+    classes = []
+    for rank, (k, p) in enumerate(ranked, start=1):
+        kind, paint = _KINDS[k - 1], list(_PAINTS)[p - 1]
+        name = f"person in {paint}" if kind == "person" else f"{paint} {kind}"
+        above = "human" if kind == "person" else "vehicle"
+        classes.append(SceneClass(rank, name, above, kind, rank**-_ZIPF, _PAINTS[paint]))
+    return tuple(classes)
 
 
-_PRESETS = {"driving": _DRIVING, "longtail": _longtail()}
+_PRESETS: dict[str, Callable[[], tuple[SceneClass, ...]]] = {"driving": lambda: _DRIVING, "longtail": _longtail}
