@@ -38,7 +38,7 @@ lint: $(READY)
 	$(VENV)/bin/lint-imports
 
 test: lint
-	$(PY) -m pytest -m "not slow and not gpu"
+	$(PY) -m pytest -m "not slow and not gpu and not docs"
 
 test-slow: $(READY)
 	$(PY) -m pytest -m "slow and not gpu"

@@ -1,0 +1,108 @@
+"""Config files in and out: YAML, `a.b=value` overrides, and one clear line for what is wrong."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tis_ray.config.ensemble import Ensemble
+from tis_ray.config.recipe import Recipe
+from tis_ray.config.section import Section
+from tis_ray.errors import ConfigError
+from tis_ray.menu import explain
+
+Model = TypeVar("Model", bound=BaseModel)
+SHIPPED_RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe. A bare name, as `tiny_resnet18`, means the recipe of that name that tis-ray ships.
+
+    `overrides` are `a.b=value` texts; paths in the file are relative to the current folder.
+    """
+    path = Path(path)
+    if not path.exists() and path.parent == Path() and not path.suffix:
+        names = sorted(file.stem for file in SHIPPED_RECIPES.glob("*.yaml"))
+        if path.name not in names:
+            raise ConfigError(f"recipe: expected a YAML file or one of {', '.join(names)}; got '{path}'")
+        path = SHIPPED_RECIPES / f"{path.name}.yaml"
+    return parse(Recipe, read_yaml(path), overrides, source=str(path))
+
+
+def load_ensemble(path: Path | str, overrides: Sequence[str] = ()) -> Ensemble:
+    """Read an ensemble; checkpoint paths in the file are relative to the file's own folder."""
+    path = Path(path)
+    ensemble = parse(Ensemble, read_yaml(path), overrides, source=str(path))
+    members = {
+        name: member.model_copy(update={"checkpoint": (path.parent / member.checkpoint).resolve()})
+        for name, member in ensemble.members.items()
+    }
+    return ensemble.model_copy(update={"members": members})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises `ConfigError` where there is none."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable YAML file; got {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML; got {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected keys and values; got {type(content).__name__}")
+    return content
+
+
+def parse(model: type[Model], content: dict[str, Any], overrides: Sequence[str] = (), *, source: str) -> Model:
+    """Validate `content`, with `a.b=value` overrides applied, as `model`. Raises `ConfigError`."""
+    content = deepcopy(content)
+    for override in overrides:
+        _override(content, override)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error, allowed=_allowed(model, error))}") from None
+
+
+def dump(section: Section) -> dict[str, Any]:
+    """A section as plain YAML values that validate to the same section."""
+    return section.model_dump(mode="json")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set: expected key.path=value; got '{override}'")
+    *parents, last = key.split(".")
+    node: Any = content
+    for parent in parents:
+        if isinstance(node, dict) and isinstance(node.get(parent), str):
+            node[parent] = {node[parent]: {}}  # `backbone: resnet18` gains options
+        if isinstance(node, dict) and node.get(parent) is None:
+            node[parent] = {}  # a key without a value, as `fusion:`
+        node = node[parent] if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {key}: '{parent}' is not a section")
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: expected a YAML value; got '{text}'") from None
+
+
+def _allowed(model: type[BaseModel], error: ValidationError) -> list[str] | None:
+    """The keys of the section in which the first problem lies."""
+    section: type[BaseModel] | None = model
+    for step in error.errors(include_url=False)[0]["loc"][:-1]:
+        field = getattr(section, "model_fields", {}).get(step)
+        section = _section_of(field.annotation) if field is not None else section
+    return sorted(section.model_fields) if section is not None else None
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_section_of(argument) for argument in getattr(annotation, "__args__", ())]
+    return next((found for found in inner if found is not None), None)

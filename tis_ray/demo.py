@@ -1,0 +1,230 @@
+"""The whole system on one machine, from nothing: scenes, training, service, query, submission and scores.
+
+`make demo` runs it. Ray is started once for all of it and stopped at the end.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from tis_ray.config import Ensemble, Recipe, load_ensemble, load_recipe
+from tis_ray.errors import DataError
+from tis_ray.evaluation.table import members_table
+from tis_ray.formats import coco
+from tis_ray.formats.coco import CocoDataset
+from tis_ray.formats.images import open_image
+from tis_ray.formats.image_list import read_image_list
+from tis_ray.submission.members import score_members
+
+MEMBERS = {"resnet18": "tiny_resnet18", "shufflenet": "tiny_shufflenet"}
+SCALES = (384, 576)
+NUM_SCENES, VAL_FRACTION = 240, 0.2
+MAX_TRAIN_IMAGES, MAX_VAL_IMAGES = 240, 60
+BOOTSTRAP = 200
+NUM_CPUS = 8  # Ray's count of slots, not of cores: two trainings, then six small deployments, share what there is
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the demo puts things."""
+
+    out: Path
+
+    @property
+    def ensemble(self) -> Path:
+        return self.out / "ensemble.yaml"
+
+    @property
+    def overlay(self) -> Path:
+        return self.out / "overlay.png"
+
+    @property
+    def results(self) -> Path:
+        return self.out / "results.json"
+
+    @property
+    def scores(self) -> Path:
+        return self.out / "scores.json"
+
+
+def run_demo(out: Path, *, data: Path | None, seed: int, console: Console) -> None:
+    """Run every step into the folder `out`; one that was finished there before with the same seed is not repeated.
+
+    data: COCO-format folder to use in place of scenes. Raises `TisRayError` for what a user can mend.
+    """
+    started = time.perf_counter()
+    folders = Folders(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with _step(console, "scenes" if data is None else f"images of {data}"):
+        train_json, val_json, images = _scenes(out, seed) if data is None else _user_data(data, out)
+    with _ray():
+        with _step(console, f"training {' and '.join(MEMBERS)} side by side"):
+            checkpoints = _train(out, train_json, val_json, images, seed, console)
+        ensemble = _write_ensemble(folders, dict(zip(MEMBERS, checkpoints, strict=True)))
+        dataset = coco.read(val_json, images)
+        with _step(console, "service, one query and the submission"):
+            rows = _serve_and_score(ensemble, dataset, folders, val_json, images, console)
+    console.print(members_table(rows))
+    folders.scores.write_bytes(
+        orjson.dumps({name: report.to_json() for name, report in rows}, option=orjson.OPT_INDENT_2)
+    )
+    console.print(
+        f"AP in percent on {len(dataset)} validation images, 95% bootstrap intervals. "
+        f"Everything took {time.perf_counter() - started:.0f} s and lies in {out}:\n"
+        f"  {folders.overlay}  what the ensemble found in one image\n"
+        f"  {folders.ensemble}  the ensemble; serve it again with: tis-ray serve {folders.ensemble}\n"
+        f"  {folders.results}  the submission; {folders.scores}  the table\n"
+        f"  {out / 'runs'}  checkpoints and losses; see them with: tensorboard --logdir {out / 'runs'}"
+    )
+
+
+@contextmanager
+def _step(console: Console, title: str) -> Iterator[None]:
+    console.print(f"[bold]{title}[/]")
+    started = time.perf_counter()
+    yield
+    console.print(f"  {time.perf_counter() - started:.0f} s")
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=NUM_CPUS, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+# ------------------------------------------------------------------------------------------------------ data
+
+
+def _scenes(out: Path, seed: int) -> tuple[Path, Path, Path]:
+    from tis_ray.data.scenes import write_scenes
+
+    write_scenes(out / "scenes", num_images=NUM_SCENES, seed=seed, val_fraction=VAL_FRACTION)
+    return out / "scenes/instances_train.json", out / "scenes/instances_val.json", out / "scenes/images"
+
+
+def _user_data(data: Path, out: Path) -> tuple[Path, Path, Path | None]:
+    """Train and val JSONs of a COCO-format folder, cut to what trains in minutes; a single JSON is split."""
+    train, val = _find(data, "*train*.json"), _find(data, "*val*.json")
+    if train is None or val is None:
+        single = train or val or _find(data, "*.json")
+        if single is None:
+            raise DataError(f"data: expected a COCO JSON such as instances_train.json in {data}; found none")
+        dataset = coco.read(single)
+        cut = max(1, min(MAX_VAL_IMAGES, len(dataset) // 5))
+        ids = [record.id for record in dataset.images]
+        parts = [(dataset, ids[cut:][:MAX_TRAIN_IMAGES]), (dataset, ids[:cut])]
+    else:
+        both = coco.read(train), coco.read(val)
+        limits = (MAX_TRAIN_IMAGES, MAX_VAL_IMAGES)
+        parts = [(one, [r.id for r in one.images][:limit]) for one, limit in zip(both, limits, strict=True)]
+    folder = out / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "instances_train.json", folder / "instances_val.json"]
+    for path, (dataset, ids) in zip(written, parts, strict=True):
+        if not ids:
+            raise DataError(f"data: expected at least 2 images in {data}; {path.name} would be empty")
+        _write_part(dataset, set(ids), path)
+    return written[0], written[1], Path("/")
+
+
+def _find(data: Path, pattern: str) -> Path | None:
+    folders = [data, data / "annotations"]
+    return next((path for folder in folders for path in sorted(folder.glob(pattern))), None)
+
+
+def _write_part(dataset: CocoDataset, ids: set[int], path: Path) -> None:
+    """A COCO JSON of some images of a data set, its file names absolute."""
+    content = {
+        "images": [
+            {"id": one.id, "file_name": str(one.path.resolve()), "height": one.height, "width": one.width}
+            for one in dataset.images
+            if one.id in ids
+        ],
+        "annotations": [entry for image_id in sorted(ids) for entry in dataset.entries(image_id)],
+        "categories": dataset.categories.to_json(),
+    }
+    path.write_bytes(orjson.dumps(content))
+
+
+# -------------------------------------------------------------------------------------------------- training
+
+
+def _train(out: Path, train_json: Path, val_json: Path, images: Path | None, seed: int, console: Console) -> list[Path]:
+    from tis_ray.training.trainer import train
+
+    overrides = [
+        f"data.train.annotations={train_json}",
+        f"data.train.images={images}",
+        f"data.val.annotations={val_json}",
+        f"data.val.images={images}",
+        f"output={out / 'runs'}",
+        f"seed={seed}",
+    ]
+    recipes: list[Recipe] = [load_recipe(name, overrides) for name in MEMBERS.values()]
+    return train(recipes, resume=True, console=console)
+
+
+def _write_ensemble(folders: Folders, checkpoints: dict[str, Path]) -> Ensemble:
+    """The ensemble file: both members at two scales, mirrored too; big objects are left to the smaller scale."""
+    content = {
+        "members": {
+            name: {
+                "checkpoint": str(path.resolve().relative_to(folders.out.resolve())),
+                "scales": list(SCALES),
+                "max_long_edge": 1333,
+                "flip": True,
+            }
+            for name, path in checkpoints.items()
+        },
+        "fusion": {
+            "ranges": {f"@{SCALES[1]}": [0, 96]},
+            "rules": [{"nms": {"iou_threshold": 0.7}}, {"soft_nms": {"method": "linear", "iou_threshold": 0.5}}],
+            "masks": "best",
+            "top_k": 100,
+        },
+    }
+    folders.ensemble.write_text(yaml.safe_dump(content, sort_keys=False))
+    return load_ensemble(folders.ensemble)
+
+
+# --------------------------------------------------------------------------------------------------- service
+
+
+def _serve_and_score(
+    ensemble: Ensemble, dataset: CocoDataset, folders: Folders, val_json: Path, images: Path | None, console: Console
+) -> list[tuple[str, object]]:
+    from tis_ray.serving.local import free_port, serve_locally
+    from tis_ray.submission.pipeline import segment_images, service_segmenter, write_coco
+
+    with serve_locally(ensemble, port=free_port(), dashboard=False) as service:
+        _query(service.url, dataset, folders, console)
+        segmenter = service_segmenter(service.fusion, ensemble.views, deadline_s=120, keep_views=True)
+        listed = read_image_list(val_json, images)
+        found = segment_images(segmenter, listed, in_flight=4)
+        results = list(track(found, "  submission", total=len(listed), console=console))
+    write_coco(iter(results), folders.results, categories=dataset.categories)
+    return score_members(ensemble, results, dataset, bootstrap=BOOTSTRAP)
+
+
+def _query(url: str, dataset: CocoDataset, folders: Folders, console: Console) -> None:
+    """Ask for the validation image with the most objects over HTTP and draw the answer."""
+    from tis_ray.overlay import draw_overlay
+    from tis_ray.serving.client import Client
+
+    busiest = max(dataset.images, key=lambda record: len(dataset.entries(record.id)))
+    with Client(url) as client:
+        result = client.segment(busiest.path, score_threshold=0.3)
+    draw_overlay(open_image(busiest.path), result.instances, categories=dataset.categories).save(folders.overlay)
+    console.print(f"  {url} found {len(result.instances)} objects in {busiest.path.name}: {folders.overlay}")

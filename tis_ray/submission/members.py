@@ -1,0 +1,59 @@
+"""What each part of an ensemble is worth: the same images scored per member, per view set and fused.
+
+Works on the instances that every view found in one batch run, so that no model runs twice.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from tis_ray.config import Ensemble
+from tis_ray.evaluation.coco import CocoReport, evaluate
+from tis_ray.formats.coco import CocoDataset
+from tis_ray.formats.coco_results import to_results
+from tis_ray.fusion.fuse import Fuser
+from tis_ray.instances import Instances
+from tis_ray.submission.pipeline import ImageResult
+from tis_ray.views import View
+
+
+def score_members(
+    ensemble: Ensemble, results: Sequence[ImageResult], dataset: CocoDataset, *, bootstrap: int = 0
+) -> list[tuple[str, CocoReport]]:
+    """Rows of a table: each member at each scale alone, each member with all its views, and the ensemble.
+
+    `results` must hold each view's instances. A single view is scored as it is, without valid ranges, which only make
+    sense beside other scales.
+    """
+    rows = []
+    for name, views in view_sets(ensemble):
+        section = ensemble.fusion if len(views) > 1 else ensemble.fusion.model_copy(update={"ranges": {}})
+        fuser = Fuser(section)
+        found = [
+            line
+            for result in results
+            if result.found is not None
+            for line in to_results(
+                _fused(fuser, result.found.views, views, result.size_hw),
+                image_id=result.image.id,
+                categories=dataset.categories,
+                size_hw=result.size_hw,
+            )
+        ]
+        rows.append((name, evaluate(dataset, found, bootstrap=bootstrap)))
+    return rows
+
+
+def view_sets(ensemble: Ensemble) -> list[tuple[str, list[View]]]:
+    """Names and views of the rows: member at a scale, member with all views, all members."""
+    rows: list[tuple[str, list[View]]] = []
+    for name, member in ensemble.members.items():
+        own = [view for view in ensemble.views if view.member == name]
+        for scale in member.scales:
+            rows.append((f"{name} at {scale} px", [view for view in own if view.scale == scale and not view.flip]))
+        rows.append((f"{name}, {len(own)} views", own))
+    return [*rows, (f"ensemble, {len(ensemble.views)} views", list(ensemble.views))]
+
+
+def _fused(
+    fuser: Fuser, found: Mapping[View, Instances], views: Sequence[View], image_hw: tuple[int, int]
+) -> Instances:
+    return fuser.fuse({view: found[view] for view in views}, image_hw=image_hw, sources=views)
