@@ -62,11 +62,14 @@ def train(
     for recipe in open_runs:
         run_folder.prepare(recipe)
     remaining = [recipe for recipe in open_runs if _epochs_done(recipe) < recipe.schedule.epochs]
-    if remaining:
-        with _connected(remaining):
-            _run_all(remaining, on_progress=on_progress, console=console)
-    for recipe in open_runs:
-        run_folder.publish(recipe.run_dir)
+    try:
+        if remaining:
+            with _connected(remaining):
+                _run_all(remaining, on_progress=on_progress, console=console)
+    finally:
+        for recipe in open_runs:
+            if _epochs_done(recipe) == recipe.schedule.epochs:
+                run_folder.publish(recipe.run_dir)
     return [recipe.run_dir / run_folder.FINISHED for recipe in recipes]
 
 
