@@ -28,7 +28,7 @@ class Camera:
         width, height = size_wh
         return Camera(
             size_wh,
-            focal_px=rng.uniform(0.95, 1.12) * np.sqrt(width * height * 4 / 3),
+            focal_px=rng.uniform(1.0, 1.16) * np.sqrt(width * height * 4 / 3),
             centre_px=width * rng.uniform(0.42, 0.58),
             horizon_px=height * rng.uniform(0.4, 0.52),
             height_m=rng.uniform(1.35, 2.0),

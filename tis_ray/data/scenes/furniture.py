@@ -1,11 +1,14 @@
 """What stands in a street and is labelled as nothing: trees, lamp posts, signs, bins."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from tis_ray.data.scenes.camera import Camera
 from tis_ray.data.scenes.canvas import Canvas, Pen
 from tis_ray.data.scenes.light import Colour, Light
 
+Tone = Callable[..., Colour]  # a colour, and perhaps its strength, as the light shows it
 FURNITURE = ("tree", "tree", "lamp post", "sign", "bin")
 
 
@@ -46,7 +49,7 @@ class _Stand:
         self.pen.ellipse(*self.at(x, y), rx * self.metre, ry * self.metre, colour, alpha=alpha, mask=mask)
 
 
-def _tree(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
+def _tree(stand: _Stand, tone: Tone, rng: np.random.Generator) -> None:
     stand.blob(0, 0, 1.6, 0.25, (12, 12, 16), alpha=60, mask=False)
     stand.box((-0.14, 0.14), (0, 3.2), tone((86, 66, 50)))
     crown, wide, tall = rng.uniform(4.4, 5.4), rng.uniform(1.3, 2.1), rng.uniform(1.3, 1.8)
@@ -60,14 +63,14 @@ def _tree(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
         stand.blob(x, y, rng.uniform(0.22, 0.5), rng.uniform(0.2, 0.42), tone(leaf, strength))
 
 
-def _lamp_post(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
+def _lamp_post(stand: _Stand, tone: Tone, rng: np.random.Generator) -> None:
     grey = tone((96, 100, 104))
     stand.box((-0.08, 0.08), (0, 7.6), grey)
     stand.box((-0.05, 2.0), (7.5, 7.66), grey)
     stand.box((1.5, 2.3), (7.42, 7.6), tone((210, 206, 190) if rng.random() < 0.5 else (120, 122, 124)))
 
 
-def _sign(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
+def _sign(stand: _Stand, tone: Tone, rng: np.random.Generator) -> None:
     stand.box((-0.04, 0.04), (0, 2.6), tone((150, 152, 154)))
     face, ring = ((30, 80, 170), (236, 236, 236)) if rng.random() < 0.5 else ((236, 236, 232), (200, 30, 34))
     if rng.random() < 0.5:
@@ -78,7 +81,7 @@ def _sign(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
         stand.box((-0.4, 0.4), (2.25, 2.95), tone(face))
 
 
-def _bin(stand: _Stand, tone, rng) -> None:  # type: ignore[no-untyped-def]
+def _bin(stand: _Stand, tone: Tone, rng: np.random.Generator) -> None:
     colour = (60, 90, 70) if rng.random() < 0.5 else (90, 92, 96)
     stand.blob(0, 0, 0.4, 0.08, (12, 12, 16), alpha=70, mask=False)
     stand.box((-0.28, 0.28), (0, 0.9), tone(colour))

@@ -10,9 +10,10 @@ from tis_ray.data.scenes.street import Street
 
 _EMPTY = 0.04  # share of pictures without any instance
 _TRIES = 16
-_FAR, _FAR_TIMES = 0.08, 3.0  # some may stand this many times farther than usual
+_GAP_TIMES = 1.7
+_FAR, _FAR_TIMES = 0.14, 3.0  # some may stand this many times farther than usual
 _MOST_HIDDEN = 0.65  # share of a thing that another may hide, roughly
-_SIGHT = 0.47  # X by Z at about the edge of the picture
+_SIGHT = 0.45  # X by Z at about the edge of the picture
 _EYE_M = 1.65  # about the height of the camera
 _SIZES_M = {  # length, width, height
     "car": (4.6, 1.85, 1.5),
@@ -105,7 +106,8 @@ def _on_the_road(rng: np.random.Generator, street: Street, kind: str, z: float) 
         return x, z, (0.0 if side else np.pi) + turned + rng.normal(0, 0.02)
     x, heading = street.lanes[int(rng.integers(len(street.lanes)))]
     changing = rng.normal(0, 0.18) if rng.random() < 0.12 else rng.normal(0, 0.015)
-    return x + rng.normal(0, 0.2), z, heading + changing
+    ahead = _GAP_TIMES if x == 0 else 1.0  # one keeps a distance in one's own lane
+    return x + rng.normal(0, 0.2), z * ahead, heading + changing
 
 
 def _by_the_kerb(rng: np.random.Generator, street: Street) -> tuple[float, float]:

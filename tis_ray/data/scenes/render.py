@@ -12,8 +12,8 @@ from tis_ray.data.scenes.classes import SceneClass, scene_classes
 from tis_ray.data.scenes.furniture import paint_furniture
 from tis_ray.data.scenes.layout import Thing, populate
 from tis_ray.data.scenes.light import Light
+from tis_ray.data.scenes.models import paint_model
 from tis_ray.data.scenes.people import paint_person
-from tis_ray.data.scenes.solids import paint_model
 from tis_ray.data.scenes.street import Street
 from tis_ray.errors import InputError
 from tis_ray.instances import Annotations
