@@ -57,11 +57,25 @@ def test_a_terminal_gets_a_bar_for_every_run():
     display = display_for(console, ["r50", "x101"])
     assert isinstance(display, Bars)
     with display:
+        display.show({"r50": BEGIN, "x101": RunProgress("x101")})
         display.show({"r50": Meter(BEGIN).seen(step=7, loss=0.5, images=2, seconds=1.0)})
         display.line("x101: lost")
     shown = out.getvalue()
     for text in ("7/20", "loss 0.500", "2.0 images/s", "x101", "waiting for workers", "x101: lost"):
         assert text in shown
+
+
+def test_without_a_console_nothing_is_shown(capsys):
+    with display_for(None, ["r50"]) as display:
+        display.show({"r50": BEGIN})
+        display.line("news")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_waits_says_what_for():
+    assert str(RunProgress("r50", state="waiting for 2 workers (1 CPU each)")) == (
+        "r50: waiting for 2 workers (1 CPU each)"
+    )
 
 
 def test_elsewhere_there_are_plain_lines():

@@ -81,18 +81,22 @@ def test_what_does_not_touch_the_weights_may_change(make_recipe):
     run_folder.check(make_recipe("toy", "data.loader_processes=2", "resources.cpus_per_worker=2"), resume=True)
 
 
-def test_preparing_clears_leftovers_and_torn_notes(make_recipe):
+def test_preparing_clears_what_a_kill_may_have_torn(make_recipe):
     recipe = make_recipe()
     run_folder.prepare(recipe)
     run_folder.commit(write_checkpoint(recipe.run_dir, 1))
     write_checkpoint(recipe.run_dir, 2)
-    notes = recipe.run_dir / "checkpoint_manager_snapshot.json"
-    notes.write_text('{"checkpoint_results": [')
+    (recipe.run_dir / "checkpoint_manager_snapshot.json").write_text('{"checkpoint_results": [')
     run_folder.prepare(recipe)
     assert sorted(path.name for path in recipe.run_dir.iterdir()) == ["checkpoint_000001", "recipe.yaml"]
-    notes.write_text("{}")
-    run_folder.prepare(recipe)
-    assert notes.read_text() == "{}"
+
+
+def test_publishing_leaves_the_last_two_training_checkpoints(tmp_path):
+    for epochs in (1, 2, 9, 10):
+        run_folder.commit(write_checkpoint(tmp_path, epochs))
+    run_folder.publish(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint", "checkpoint_000009", "checkpoint_000010"]
 
 
 def test_paths_become_absolute(make_recipe, tmp_path, monkeypatch):

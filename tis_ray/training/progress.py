@@ -36,6 +36,8 @@ class RunProgress:
     mask_ap: float | None = None
 
     def __str__(self) -> str:
+        if not self.total_steps:
+            return f"{self.recipe}: {self.state}"
         figures = [f"epoch {self.epoch}/{self.epochs}, step {self.step}/{self.total_steps}", self.numbers()]
         return f"{self.recipe}: {self.state}, {', '.join(filter(None, figures))}"
 
@@ -107,8 +109,10 @@ class Display(Protocol):
         """Show one line of news that stays."""
 
 
-def display_for(console: Console, names: list[str]) -> Display:
-    """Bars where `console` is a terminal, else plain lines."""
+def display_for(console: Console | None, names: list[str]) -> Display:
+    """Bars where `console` is a terminal, plain lines where it is something else, nothing where there is none."""
+    if console is None:
+        return PlainLines(Console(quiet=True))
     return Bars(console, names) if console.is_terminal else PlainLines(console)
 
 
@@ -124,9 +128,7 @@ class Bars:
             TextColumn("{task.fields[numbers]}"),
             console=console,
         )
-        self._rows: dict[str, TaskID] = {
-            name: self._bars.add_task(name, total=None, numbers="waiting for workers") for name in names
-        }
+        self._rows: dict[str, TaskID] = {name: self._bars.add_task(name, total=None, numbers="") for name in names}
 
     def __enter__(self) -> Self:
         self._bars.start()

@@ -5,7 +5,6 @@ all, because it is written under another name and renamed; `checkpoint/` the fin
 Ray Train keeps its own notes in the same folder.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from tis_ray.errors import ConfigError
 
 FINISHED = "checkpoint"
 STATE = "training_state.pt"
+KEPT_CHECKPOINTS = 2
 _PREFIX, _PARTIAL = "checkpoint_", ".partial-"
 _DECIDING = {"data", "detector", "schedule", "seed", "resources.workers"}
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -69,13 +69,21 @@ def prepare(recipe: Recipe) -> None:
     noted = folder / f"{_PARTIAL}recipe.yaml"
     noted.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
     noted.replace(folder / "recipe.yaml")
-    _drop_torn_snapshot(folder / _RAY_SNAPSHOT)
+    # Ray Train writes its notes in place, so a kill can tear them, and refuses to start where they name a folder
+    # that is gone. Checkpoints are found by name instead, and Ray begins its notes anew.
+    (folder / _RAY_SNAPSHOT).unlink(missing_ok=True)
+
+
+def prune(folder: Path) -> None:
+    """Delete all training checkpoints but the newest two; Ray forgets those from before a kill."""
+    for path in _checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(folder: Path) -> tuple[Path, int] | None:
     """The last complete training checkpoint and the number of epochs it stands for."""
-    epochs = [int(path.name.removeprefix(_PREFIX)) for path in folder.glob(f"{_PREFIX}[0-9]*") if path.is_dir()]
-    return (folder / f"{_PREFIX}{max(epochs):06d}", max(epochs)) if epochs else None
+    found = _checkpoints(folder)
+    return (found[-1], int(found[-1].name.removeprefix(_PREFIX))) if found else None
 
 
 def partial(folder: Path, epochs: int) -> Path:
@@ -102,12 +110,18 @@ def publish(folder: Path) -> Path:
     shutil.rmtree(written, ignore_errors=True)
     shutil.copytree(found[0], written, ignore=shutil.ignore_patterns(STATE))
     _replace(written, folder / FINISHED)
+    prune(folder)
     return folder / FINISHED
 
 
 def finished(folder: Path) -> bool:
     """Whether the run has published its detector."""
     return (folder / FINISHED).is_dir()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Complete training checkpoints, oldest first."""
+    return sorted(path for path in folder.glob(f"{_PREFIX}{'[0-9]' * 6}") if path.is_dir())
 
 
 def _replace(written: Path, final: Path) -> None:
@@ -123,16 +137,6 @@ def _flush(path: Path) -> None:
     with suppress(OSError):
         os.fsync(descriptor)
     os.close(descriptor)
-
-
-def _drop_torn_snapshot(path: Path) -> None:
-    """Ray Train writes its notes in place and refuses torn ones; checkpoints are found without them."""
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        path.unlink()
 
 
 def _check_same(began: Recipe, recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from tis_ray.training.progress import Board, RunProgress, display_for
 
 POLL_S = 0.5
 MAX_FAILURES = 0  # a lost worker ends the run; `resume` goes on from its last checkpoint
-KEPT_CHECKPOINTS = 2
 # A Ray of one machine needs no process that watches for lost nodes, and can be asked more often how it is.
 LOCAL_RAY = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
@@ -81,12 +80,15 @@ def _check(recipes: Sequence[Recipe], *, resume: bool) -> None:
     if doubles:
         raise ConfigError(f"name: expected another for each recipe; got twice: {', '.join(doubles)}")
     for recipe in recipes:
-        for folder, key in ((recipe.data.train, "data.train"), (recipe.data.val, "data.val")):
-            if folder is not None and not folder.annotations.is_file():
-                raise ConfigError(
-                    f"{key}.annotations: expected a COCO JSON file; there is none at {folder.annotations}"
-                )
         run_folder.check(recipe, resume=resume)
+        if not run_folder.finished(recipe.run_dir):
+            _check_annotations(recipe)
+
+
+def _check_annotations(recipe: Recipe) -> None:
+    for folder, key in ((recipe.data.train, "data.train"), (recipe.data.val, "data.val")):
+        if folder is not None and not folder.annotations.is_file():
+            raise ConfigError(f"{key}.annotations: expected a COCO JSON file; got {folder.annotations}")
 
 
 def _epochs_done(recipe: Recipe) -> int:
@@ -103,8 +105,12 @@ def _connected(recipes: Sequence[Recipe]) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError:
+            raise ConfigError(f"RAY_ADDRESS: expected the address of a running Ray; got {address}") from None
     else:
         needed = sum(recipe.resources.workers * recipe.resources.cpus_per_worker for recipe in recipes)
         for name, value in LOCAL_RAY.items():
@@ -128,8 +134,10 @@ def _run_all(
 ) -> None:
     """Fit all recipes in threads, show their progress, and raise the first failure once all have ended."""
     gpus = {recipe.name: _gpus_per_worker(recipe) for recipe in recipes}
+    runs = {recipe.name: RunProgress(recipe.name, state=_awaited(recipe, gpus[recipe.name])) for recipe in recipes}
     board = ray.remote(num_cpus=0)(Board).remote()
     failures: dict[str, Exception] = {}
+    tell = on_progress or (lambda _: None)
 
     def fit(recipe: Recipe) -> None:
         try:
@@ -138,25 +146,22 @@ def _run_all(
             failures[recipe.name] = error
 
     threads = [threading.Thread(target=fit, args=(recipe,), name=recipe.name, daemon=True) for recipe in recipes]
-    with ExitStack() as stack:
-        display = stack.enter_context(display_for(console, [r.name for r in recipes])) if console else None
-        told: dict[str, RunProgress] = {}
-        announced: set[str] = set()
+    with display_for(console, list(runs)) as display:
+        display.show(runs)
         for thread in threads:
             thread.start()
+        announced: set[str] = set()
         ended = False
         while not ended:
             ended = not any(thread.is_alive() for thread in threads)
-            runs = ray.get(board.read.remote())
-            if display is not None:
-                display.show(runs)
-                for name in failures.keys() - announced:
-                    display.line(_first_line(_explain(failures[name], name)))
-                    announced.add(name)
-            for name, progress in runs.items():
-                if on_progress is not None and told.get(name) != progress:
-                    on_progress(progress)
-            told = runs
+            news = {name: run for name, run in ray.get(board.read.remote()).items() if run != runs[name]}
+            runs |= news
+            display.show(runs)
+            for run in news.values():
+                tell(run)
+            for name in failures.keys() - announced:
+                display.line(_first_line(_explain(failures[name], name)))
+                announced.add(name)
             if not ended:
                 time.sleep(POLL_S)
     for recipe in recipes:
@@ -176,17 +181,27 @@ def _trainer(recipe: Recipe, board: ActorHandle, *, gpus: float) -> TorchTrainer
         run_config=RunConfig(
             name=recipe.name,
             storage_path=str(recipe.output),
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+            checkpoint_config=CheckpointConfig(num_to_keep=run_folder.KEPT_CHECKPOINTS),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
 
 
 def _gpus_per_worker(recipe: Recipe) -> float:
+    """GPUs of each worker. Raises `ConfigError` where this machine, not a cluster that may grow, lacks them."""
     wanted, there = recipe.resources.gpus_per_worker, ray.cluster_resources().get("GPU", 0)
     if wanted == "auto":
         return 1 if there >= recipe.resources.workers else 0
+    if wanted * recipe.resources.workers > there and not os.environ.get("RAY_ADDRESS"):
+        needed = f"{recipe.resources.workers} x {wanted:g}"
+        raise ConfigError(f"resources.gpus_per_worker: expected at most {there:g} GPUs in all; got {needed}")
     return wanted
+
+
+def _awaited(recipe: Recipe, gpus: float) -> str:
+    count, cpus = recipe.resources.workers, recipe.resources.cpus_per_worker
+    each = f"{cpus:g} CPU, {gpus:g} GPU" if gpus else f"{cpus:g} CPU"
+    return f"waiting for {count} worker{'s' if count > 1 else ''} ({each}{' each' if count > 1 else ''})"
 
 
 def _explain(error: Exception, name: str) -> Exception:

@@ -38,7 +38,7 @@ class Validation:
         results = self._results(predictor)
         kinds = {"box": "bbox"} | ({"mask": "segm"} if detector.roi_heads.mask_branch is not None else {})
         report = evaluate(self.coco, results, kinds=tuple(kinds.values()))
-        scores = {}
+        scores: dict[str, float] = {}
         for name, kind in kinds.items():
             scores |= {f"{name}_ap": report[kind].AP, f"{name}_ap_small": report[kind].APs}
         return {name: score for name, score in scores.items() if score != UNDEFINED}
