@@ -83,7 +83,8 @@ def _deployments(application) -> dict:
 
 
 def test_a_missing_checkpoint_is_one_clear_error(tmp_path):
-    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": tmp_path / "nowhere", "scales": [64]}}})
+    members = {"one": {"checkpoint": tmp_path / "nowhere", "scales": [64]}}
+    ensemble = Ensemble.model_validate({"members": members, "auth": "none"})
     with pytest.raises(CheckpointError, match="nowhere: expected a folder"):
         app.build(ensemble)
 
@@ -93,15 +94,15 @@ def test_members_of_different_classes_are_refused(tmp_path):
     save_tiny_checkpoint(tmp_path / "two", categories=Categories(CATEGORIES.ids, ("car", "person", "tram")))
     members = {name: {"checkpoint": tmp_path / name, "scales": [64]} for name in ("one", "two")}
     with pytest.raises(ConfigError, match=r"members\.two: .*bus.*tram"):
-        app.build(Ensemble.model_validate({"members": members}))
+        app.build(Ensemble.model_validate({"members": members, "auth": "none"}))
 
 
-def test_a_taken_port_is_named_before_ray_starts():
+def test_a_taken_port_is_named_before_ray_starts(tiny_checkpoint):
     import socket
 
     import ray
 
-    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": "nowhere", "scales": [64]}}})
+    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": tiny_checkpoint, "scales": [64]}}})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -117,6 +118,13 @@ def test_another_interface_than_loopback_needs_tokens(monkeypatch):
     ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": "nowhere", "scales": [64]}}})
     with pytest.raises(ConfigError, match="TIS_RAY_TOKENS"):
         local.serve_locally(ensemble, host="0.0.0.0", port=0)
+
+
+def test_a_misspelt_rule_is_refused_before_ray_starts(tiny_checkpoint):
+    members = {"one": {"checkpoint": tiny_checkpoint, "scales": [64]}}
+    ensemble = Ensemble.model_validate({"members": members, "fusion": {"rules": ["nsm"]}})
+    with pytest.raises(ConfigError, match=r"fusion\.rules\.0: .*did you mean 'nms'"):
+        local.serve_locally(ensemble)
 
 
 def test_the_client_names_a_service_that_is_not_there():

@@ -121,9 +121,23 @@ def test_long_headers(http):
     check_problem(response, 431, "headers")
 
 
-def test_a_deadline_too_short_for_the_views(http):
-    response = http.post("/v1/segment?deadline_s=0.004", content=encoded("JPEG"), headers=IMAGE)
-    assert "deadline" in check_problem(response, 504)["detail"]
+def test_a_deadline_too_short_for_the_views(service):
+    """How long is too short depends on the machine: deadlines double while other requests keep the views busy."""
+
+    def ask(deadline_s: float) -> httpx.Response:
+        url = f"{service.url}/v1/segment?deadline_s={deadline_s}"
+        return httpx.post(url, content=encoded("JPEG"), headers=IMAGE, timeout=60)
+
+    with ThreadPoolExecutor(6) as pool:
+        late = []
+        for doubled in range(7):
+            busy = [pool.submit(ask, 30) for _ in range(6)]
+            response = ask(0.005 * 2**doubled)
+            assert response.status_code in (200, 408, 503, 504), response.text
+            late += [response] if response.status_code == 504 else []
+            assert all(future.result().status_code == 200 for future in busy)
+    assert late
+    assert "deadline" in check_problem(late[0], 504)["detail"]
 
 
 def test_a_body_that_stops_arriving(service):

@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from tis_ray.serving.calls import bounded, fusion_call
-from tis_ray.serving.messages import Deadline, DeadlineError
+from tis_ray.serving.messages import Deadline, DeadlineError, UnavailableError
 
 
 class Response:
@@ -40,6 +42,16 @@ def test_a_late_answer_is_given_up_and_cancelled():
 def test_a_time_out_inside_the_replica_is_not_taken_for_the_deadline():
     with pytest.raises(TimeoutError, match="a socket"):
         asyncio.run(bounded(lambda: Response(0, TimeoutError("a socket")), deadline_s=5))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BackPressureError(9, 8), RayActorError(), DeploymentUnavailableError("not there")],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_deployment_that_cannot_serve_is_unavailable(error):
+    with pytest.raises(UnavailableError):
+        asyncio.run(bounded(lambda: Response(0, error), deadline_s=5))
 
 
 def test_the_frame_travels_to_the_fusion_as_a_reference():

@@ -11,7 +11,7 @@ from PIL import Image
 from tis_ray.config import Limits
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving.gateway import Gateway, model_version
-from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, ViewReport
+from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, UnavailableError, ViewReport
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness, warm_up_image
 from tis_ray.serving.schemas import SegmentAnswer, SegmentQuery
@@ -113,6 +113,14 @@ def test_a_fusion_that_never_answers_is_a_504():
         raise DeadlineError("no answer")
 
     assert problem(gateway(fusion=silent), deadline_s=0.1).status == 504
+
+
+def test_a_fusion_that_takes_no_more_is_a_503():
+    async def full(frame, *, image_hw, deadline_s, explain):
+        raise UnavailableError("the queue is full")
+
+    error = problem(gateway(fusion=full))
+    assert (error.status, error.headers) == (503, {"Retry-After": "1"})
 
 
 def test_no_time_left_after_decoding_is_a_504():

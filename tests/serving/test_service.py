@@ -3,7 +3,6 @@
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 
 import tis_ray
+from tests.serving.replicas import replica_processes
 from tis_ray.inference.ensemble import EnsemblePredictor
 from tis_ray.instances import Instances
 from tis_ray.ops import boxes as box_ops
@@ -197,33 +197,8 @@ def test_the_client_speaks_for_the_service(service, local, tmp_path):
 
 
 def test_light_replicas_hold_no_pytorch(service):
-    replicas = _replicas()
-    assert {name for name, _ in replicas} == {"Gateway", "Fusion", "one@64", "one@96", "two@64"}
-    for name, folder in replicas:
-        has_torch = "libtorch" in (folder / "maps").read_text()
-        assert has_torch == ("@" in name), name
-
-
-def _replicas() -> list[tuple[str, Path]]:
-    """Name and /proc folder of every replica this test session started."""
-    import os
-
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            title = (folder / "cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace")
-            if title.startswith("ray::ServeReplica:tis-ray:") and os.getpid() in _ancestors(folder):
-                found.append((title.rsplit(":", 1)[1].split(".")[0], folder))
-        except OSError:  # not a process, or one that has just ended
-            continue
-    return found
-
-
-def _ancestors(folder: Path) -> list[int]:
-    pids = []
-    while folder.name not in ("0", "1"):
-        status = (folder / "status").read_text()
-        parent = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
-        pids.append(int(parent))
-        folder = folder.parent / parent
-    return pids
+    replicas = replica_processes()
+    assert set(replicas) == {"Gateway", "Fusion", "one@64", "one@96", "two@64"}
+    for name, folders in replicas.items():
+        for folder in folders:
+            assert ("libtorch" in (folder / "maps").read_text()) == ("@" in name), name

@@ -13,18 +13,19 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, FusionSection, Replica, dump
 from tis_ray.formats.categories import join_categories, read_categories
+from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving.auth import read_tokens
 from tis_ray.serving.calls import bounded, fusion_call, view_call
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway, model_version
-from tis_ray.serving.messages import DeadlineError, FusedAnswer
+from tis_ray.serving.messages import DeadlineError, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.routes import build_app
 from tis_ray.serving.view_server import ViewServer, load_predictor
@@ -36,7 +37,7 @@ _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
 class GatewayReplica:
     """The gateway with its HTTP application, as Serve runs it."""
 
-    def __init__(self, ensemble: Ensemble, categories: Categories, fusion: DeploymentHandle) -> None:
+    def __init__(self, ensemble: Ensemble, categories: Categories, fusion: DeploymentHandle[Any]) -> None:
         self._tokens = read_tokens(ensemble)
         self._ensemble = ensemble
         self._categories = categories
@@ -63,7 +64,7 @@ class GatewayReplica:
     async def _section(self) -> FusionSection:
         try:
             section: FusionSection = await bounded(lambda: self._fusion.section.remote(), deadline_s=_DESCRIBE_S)
-        except DeadlineError as error:
+        except (DeadlineError, UnavailableError) as error:
             raise ProblemError(503, f"the fusion deployment is not there: {error}", headers=RETRY_AFTER) from None
         return section
 
@@ -71,7 +72,7 @@ class GatewayReplica:
 class FusionReplica:
     """The fusion over Serve handles; a `user_config` is its fusion section."""
 
-    def __init__(self, ensemble: Ensemble, servers: dict[str, DeploymentHandle]) -> None:
+    def __init__(self, ensemble: Ensemble, servers: dict[str, DeploymentHandle[Any]]) -> None:
         self._fusion = Fusion(ensemble, {name: view_call(handle) for name, handle in servers.items()})
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -84,20 +85,30 @@ class FusionReplica:
         return await self._fusion.segment(frames[0], image_hw=image_hw, deadline_s=deadline_s, explain=explain)
 
 
+def check(ensemble: Ensemble) -> Categories:
+    """The class table of all members, once everything that can be checked without a replica is right.
+
+    Raises `CheckpointError` or `ConfigError`: members that do not fit together, a misspelt rule, no token.
+    """
+    read_tokens(ensemble)
+    Fuser(ensemble.fusion)
+    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
+
+
 def build(args: Ensemble) -> Application:
-    """The application of an ensemble. Raises `CheckpointError` or `ConfigError` where a checkpoint does not fit."""
+    """The application of an ensemble. Raises what `check` raises."""
     ensemble = with_absolute_checkpoints(args)
-    categories = ensemble_categories(ensemble)
+    categories = check(ensemble)
     gpu_share = _gpu_share(ensemble)
     servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in deployments(ensemble)}
     queue = ensemble.limits.max_queued_requests
-    fusion = serve.deployment(FusionReplica, name="Fusion").options(
+    fusion = _deployment(FusionReplica, "Fusion").options(
         user_config=dump(ensemble.fusion),
         max_ongoing_requests=2 * queue,
         max_queued_requests=queue,
         **_resources(ensemble.replicas.get("fusion", Replica()), 0.0),
     )
-    gateway = serve.deployment(serve.ingress()(GatewayReplica), name="Gateway").options(
+    gateway = _deployment(serve.ingress()(GatewayReplica), "Gateway").options(
         # The gateway itself refuses what is too much for it, with a problem; Serve's own limit lies above that.
         max_ongoing_requests=2 * queue,
         max_queued_requests=2 * queue,
@@ -112,11 +123,6 @@ def deployments(ensemble: Ensemble) -> list[str]:
     return sorted({view.deployment for view in ensemble.views})
 
 
-def ensemble_categories(ensemble: Ensemble) -> Categories:
-    """The one class table of all members."""
-    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
-
-
 def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
     """The same ensemble; relative paths now start at the current folder."""
     members = {
@@ -129,7 +135,7 @@ def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
 def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
     views = [view for view in ensemble.views if view.deployment == name]
     checkpoint = ensemble.members[views[0].member].checkpoint
-    deployment = serve.deployment(ViewServer, name=name).options(
+    deployment = _deployment(ViewServer, name).options(
         max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
         max_queued_requests=ensemble.limits.max_queued_requests,
         **_resources(ensemble.replica(name), gpu_share),
@@ -137,9 +143,19 @@ def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_shar
     return deployment.bind(partial(load_predictor, checkpoint, categories), views)
 
 
+def _deployment(plain: Any, name: str) -> Deployment:
+    """A class without any Ray in it as a deployment."""
+    made: Any = serve.deployment(plain, name=name)
+    assert isinstance(made, Deployment)
+    return made
+
+
 def _resources(replica: Replica, gpu_share: float) -> dict[str, Any]:
     num_gpus = gpu_share if replica.num_gpus == "auto" else replica.num_gpus
-    options: dict[str, Any] = {"ray_actor_options": {"num_cpus": replica.num_cpus, "num_gpus": num_gpus}}
+    options: dict[str, Any] = {
+        "ray_actor_options": {"num_cpus": replica.num_cpus, "num_gpus": num_gpus},
+        "graceful_shutdown_wait_loop_s": 0.5,  # how often a replica that stops looks whether it is idle
+    }
     if replica.autoscaling is None:
         return options | {"num_replicas": replica.num_replicas}
     return options | {"autoscaling_config": replica.autoscaling.model_dump()}

@@ -1,7 +1,7 @@
 """The image bytes of a request, counted while they arrive: a body over the limit is never held whole."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
@@ -62,7 +62,7 @@ async def _read(request: Request, cap: int, max_bytes: int, deadline: Deadline) 
 
 
 async def _from_form(request: Request, body: bytes) -> bytes:
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:

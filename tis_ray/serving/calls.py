@@ -3,12 +3,13 @@ replica would wait for ever: each has a deadline, and a call that is given up is
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from tis_ray.serving.messages import DeadlineError, FusedAnswer, ViewAnswer
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from tis_ray.serving.messages import DeadlineError, FusedAnswer, UnavailableError, ViewAnswer
 from tis_ray.views import SizeHW
-
-Answer = TypeVar("Answer")
 
 
 class ViewCall(Protocol):
@@ -24,7 +25,11 @@ class FusionCall(Protocol):
 
 
 async def bounded(send: Callable[[], Any], *, deadline_s: float) -> Any:
-    """The answer of a Serve response that `send` starts. Raises `DeadlineError` after `deadline_s` seconds."""
+    """The answer of a Serve response that `send` starts.
+
+    Raises `DeadlineError` after `deadline_s` seconds, `UnavailableError` where the deployment cannot serve it, and
+    what the deployment's own code raised.
+    """
     response = None
     try:
         async with asyncio.timeout(deadline_s) as limit:
@@ -34,6 +39,8 @@ async def bounded(send: Callable[[], Any], *, deadline_s: float) -> Any:
         if not limit.expired():
             raise
         raise DeadlineError(f"no answer within {deadline_s:.3g} s") from error
+    except (BackPressureError, DeploymentUnavailableError, RayActorError) as error:
+        raise UnavailableError(str(error).splitlines()[0]) from error
     finally:
         if response is not None and limit.expired():
             response.cancel()

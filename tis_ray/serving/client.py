@@ -143,8 +143,8 @@ class Client:
         except orjson.JSONDecodeError:
             answer = {"detail": response.text[:200]}
         if response.status_code != 200:
-            reason = answer.get("detail") if isinstance(answer, dict) else None
-            raise ServiceError(f"{self._url}{path}: {response.status_code} {reason}", status=response.status_code)
+            detail = answer.get("detail") if isinstance(answer, dict) else None
+            raise ServiceError(f"{self._url}{path}: {response.status_code} {detail}", status=response.status_code)
         if not isinstance(answer, dict):
             raise ServiceError(f"{self._url}{path}: expected a JSON object; got {type(answer).__name__}", status=200)
         return answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from tis_ray.formats.images import PixelLimitError, decode_image
 from tis_ray.instances import Categories
 from tis_ray.serving import answer
 from tis_ray.serving.calls import FusionCall
-from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer
+from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.schemas import SegmentQuery
 from tis_ray.views import SizeHW
+
+logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER = {"Retry-After": "1"}
 
@@ -120,6 +123,9 @@ class Gateway:
             fused = await self._fusion(frame, image_hw=image_hw, deadline_s=deadline.remaining_s, explain=query.explain)
         except DeadlineError as error:
             raise ProblemError(504, f"the deadline passed: {error}") from None
+        except UnavailableError as error:
+            logger.warning("fusion: %s", error)
+            raise ProblemError(503, "the fusion takes no request at the moment", headers=RETRY_AFTER) from None
         if fused.instances is None:
             raise _missing_views(fused)
         return fused

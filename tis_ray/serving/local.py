@@ -16,8 +16,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from tis_ray.config import Autoscaling, Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
-from tis_ray.serving.app import build, deployments
-from tis_ray.serving.auth import read_tokens
+from tis_ray.serving.app import build, check, deployments
 
 APPLICATION = "tis-ray"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,9 +36,11 @@ class LocalService:
         if not self._open:
             return
         self._open = False
-        serve.shutdown()
         if self._owns_ray:
+            serve.delete(APPLICATION)  # requests in flight are answered; then Ray takes Serve with it
             ray.shutdown()
+        else:
+            serve.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -63,13 +64,13 @@ def serve_locally(
 
     Ray is started unless it runs in this process already; `dashboard` starts Ray's too, which `serve status` needs.
     On the loopback interface `auth` becomes `none`. `on_progress` gets a line for each deployment that is up.
-    Raises `ConfigError` before anything starts for a taken port, a missing token or a wrong checkpoint, and
-    `ServiceError` where the service does not become ready.
+    Raises `ConfigError` or `CheckpointError` before anything starts for a taken port, a missing token, a misspelt rule
+    or members that do not fit together, and `ServiceError` where the service does not become ready.
     """
     if host in LOOPBACK:
         ensemble = ensemble.model_copy(update={"auth": "none"})
     say = on_progress or _say_nothing
-    read_tokens(ensemble)
+    check(ensemble)
     check_port_free(host, port)
     owns_ray = not ray.is_initialized()
     if owns_ray:
@@ -126,6 +127,7 @@ def _most(replica: Replica) -> int:
 
 
 def _deploy(ensemble: Ensemble, host: str, port: int) -> None:
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # progress is told by `on_progress`
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
         http_options=HTTPOptions(

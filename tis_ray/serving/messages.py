@@ -49,6 +49,10 @@ class DeadlineError(Exception):
     """The request's time is up."""
 
 
+class UnavailableError(Exception):
+    """A deployment takes no more requests now, or lost the replica that had this one."""
+
+
 class Deadline:
     """A moment on this process's clock. Between processes only the remaining seconds travel: clocks differ."""
 

@@ -1,0 +1,97 @@
+"""The application as a Serve config: deployed with Ray's own command line, and changed while it runs.
+
+Deploying puts the same ensemble in the place of the one that is running, so the other tests may come before or after.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.serving.replicas import replica_processes
+from tis_ray.config import dump
+from tis_ray.serving.app import deployments
+
+pytestmark = pytest.mark.ray
+
+
+def serve_command(*arguments: str) -> str:
+    """Run Ray Serve's command line against the test session's Ray."""
+    command = [str(Path(sys.executable).with_name("serve")), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RAY_AUTH_MODE": "token"})
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def deploy(service, folder: Path, *, top_k: int, gateways: int = 1) -> None:
+    """`serve deploy` the ensemble, the fusion section as `user_config`, and wait until all is running."""
+    args = dump(service.ensemble.model_copy(update={"auth": "none"}))
+    section = args.pop("fusion") | {"top_k": top_k}
+    sections = [
+        {"name": "Gateway", "num_replicas": gateways},
+        {"name": "Fusion", "num_replicas": 1, "user_config": section},
+        *({"name": name, "num_replicas": 1} for name in deployments(service.ensemble)),
+    ]
+    application = {
+        "name": "tis-ray",
+        "route_prefix": "/",
+        "import_path": "tis_ray.serving.app:build",
+        "args": args,
+        "deployments": sections,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({"applications": [application]}))
+    serve_command("deploy", str(path), "--address", service.dashboard)
+    wait_until_running({section["name"]: section["num_replicas"] for section in sections})
+
+
+def wait_until_running(replicas: dict[str, int]) -> None:
+    from ray import serve
+
+    end = time.monotonic() + 300
+    while True:
+        application = serve.status().applications["tis-ray"]
+        states = {name: dict(one.replica_states) for name, one in application.deployments.items()}
+        if application.status == "RUNNING" and states == {name: {"RUNNING": n} for name, n in replicas.items()}:
+            return
+        assert application.status != "DEPLOY_FAILED", application
+        assert time.monotonic() < end, application
+        time.sleep(0.5)
+
+
+def count(service) -> int:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 112, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(stream, format="PNG")
+    headers = {"Content-Type": "image/png"}
+    response = httpx.post(f"{service.url}/v1/segment", content=stream.getvalue(), headers=headers, timeout=60)
+    assert response.status_code == 200, response.text
+    return len(response.json()["instances"])
+
+
+def test_fusion_and_replica_counts_change_without_restarting_a_view_server(service, tmp_path):
+    top_k = service.ensemble.fusion.top_k
+    deploy(service, tmp_path, top_k=top_k)
+    assert count(service) == top_k
+    before = replica_processes()
+    assert set(before) == {"Gateway", "Fusion", *deployments(service.ensemble)}
+    listed = yaml.safe_load(serve_command("status", "--address", service.dashboard))["applications"]["tis-ray"]
+    assert set(listed["deployments"]) == set(before)
+
+    deploy(service, tmp_path, top_k=3, gateways=2)
+    assert count(service) == 3
+    after = replica_processes()
+    assert len(after["Gateway"]) == 2
+    for name in ("Fusion", *deployments(service.ensemble)):
+        assert after[name] == before[name], name
+
+    deploy(service, tmp_path, top_k=top_k)
+    assert count(service) == top_k

@@ -1,0 +1,85 @@
+"""The HTTP interface without Ray: tokens, readiness and defects, through the real application."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.serving.test_gateway import CATEGORIES, fused, gateway, png
+from tis_ray.config import Ensemble
+from tis_ray.serving.routes import build_app
+
+ENSEMBLE = Ensemble.model_validate({"members": {"a": {"checkpoint": "a", "scales": [64]}}})
+IMAGE = {"Content-Type": "image/png"}
+
+
+def ask(method: str, path: str, *, service=None, tokens=(), **request) -> httpx.Response:
+    async def section():
+        return ENSEMBLE.fusion
+
+    app = build_app(
+        service or gateway(),
+        ensemble=ENSEMBLE,
+        categories=CATEGORIES,
+        model_version="0123456789ab",
+        fusion_section=section,
+        tokens=tokens,
+    )
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/segment"), ("GET", "/v1/ensemble")])
+def test_a_wrong_token_is_refused_before_anything_else(method, path):
+    response = ask(method, path, tokens=("right",), headers={"Authorization": "Bearer wrong"}, params={"masks": "png"})
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["got"] == "a wrong token"
+
+
+def test_the_right_token_opens(found):
+    headers = IMAGE | {"Authorization": "Bearer right"}
+    service = gateway(answer=fused(found))
+    response = ask("POST", "/v1/segment", service=service, tokens=("right",), headers=headers, content=png())
+    assert response.status_code == 200
+    assert len(response.json()["instances"]) == 3
+
+
+def test_health_and_pages_need_no_token():
+    assert [ask("GET", path, tokens=("right",)).status_code for path in ("/healthz", "/", "/docs")] == [200] * 3
+
+
+def test_not_ready_before_the_warm_up():
+    response = ask("GET", "/readyz")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+
+
+def test_a_defect_is_a_problem_without_its_inner_life():
+    async def broken(frame, *, image_hw, deadline_s, explain):
+        raise RuntimeError("secret path /root")
+
+    response = ask("POST", "/v1/segment", service=gateway(fusion=broken), headers=IMAGE, content=png())
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+
+
+def test_every_documented_answer_has_a_schema():
+    api = ask("GET", "/openapi.json").json()
+    post = api["paths"]["/v1/segment"]["post"]
+    assert {"200", "400", "401", "408", "413", "415", "422", "431", "503", "504"} <= set(post["responses"])
+    assert {parameter["name"] for parameter in post["parameters"] if parameter["in"] == "query"} == {
+        "score_threshold",
+        "max_instances",
+        "masks",
+        "deadline_s",
+        "explain",
+    }
+    assert set(post["requestBody"]["content"]) == {"image/*", "multipart/form-data"}
