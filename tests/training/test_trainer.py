@@ -156,3 +156,11 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
             with suppress(ProcessLookupError):
                 if os.getsid(int(entry.name)) == process.pid:
                     os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_the_job_script_tells_a_mistake_in_one_line(tmp_path):
+    ended = subprocess.run([sys.executable, JOB, tmp_path / "no.yaml"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert "no.yaml" in ended.stderr
