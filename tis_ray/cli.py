@@ -107,7 +107,7 @@ def segment(
 
     Example: `tis-ray segment street.jpg --overlay street_found.png`
     """
-    from tis_ray.segment import segment_files
+    from tis_ray.serving.segment import segment_files
 
     segment_files(
         images, url=url, token=token, out=out, overlay=overlay, score_threshold=score_threshold, console=console()
@@ -124,6 +124,10 @@ def predict(
     ] = None,
     format: Annotated[str, typer.Option(help="Format of the results: coco.")] = "coco",
     in_flight: Annotated[int, typer.Option(min=1, help="Images opened or waiting at any time.")] = 8,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="Ray on which the ensemble is served; default: serve it here."),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Segment many images through the deployments of an ensemble and write a submission.
@@ -137,7 +141,13 @@ def predict(
     if format != "coco":
         raise ConfigError(f"--format: expected coco; got '{format}'")
     summary = predict_to_coco(
-        load_ensemble(ensemble, overrides or ()), images, out, image_folder=image_folder, in_flight=in_flight
+        load_ensemble(ensemble, overrides or ()),
+        images,
+        out,
+        console=Console(stderr=True, highlight=False),
+        address=address,
+        image_folder=image_folder,
+        in_flight=in_flight,
     )
     _report(summary, out)
 

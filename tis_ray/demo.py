@@ -12,16 +12,16 @@ from pathlib import Path
 import orjson
 import yaml
 from rich.console import Console
-from rich.progress import track
 
 from tis_ray.config import Ensemble, Recipe, load_ensemble, load_recipe
 from tis_ray.errors import DataError
 from tis_ray.evaluation.table import members_table
 from tis_ray.formats import coco
 from tis_ray.formats.coco import CocoDataset
-from tis_ray.formats.images import open_image
 from tis_ray.formats.image_list import read_image_list
+from tis_ray.formats.images import open_image
 from tis_ray.submission.members import score_members
+from tis_ray.submission.progress import watched
 
 MEMBERS = {"resnet18": "tiny_resnet18", "shufflenet": "tiny_shufflenet"}
 SCALES = (384, 576)
@@ -206,14 +206,14 @@ def _serve_and_score(
     ensemble: Ensemble, dataset: CocoDataset, folders: Folders, val_json: Path, images: Path | None, console: Console
 ) -> list[tuple[str, object]]:
     from tis_ray.serving.local import free_port, serve_locally
+    from tis_ray.serving.running import fusion_handle
     from tis_ray.submission.pipeline import segment_images, service_segmenter, write_coco
 
     with serve_locally(ensemble, port=free_port(), dashboard=False) as service:
         _query(service.url, dataset, folders, console)
-        segmenter = service_segmenter(service.fusion, ensemble.views, deadline_s=120, keep_views=True)
+        segmenter = service_segmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)
         listed = read_image_list(val_json, images)
-        found = segment_images(segmenter, listed, in_flight=4)
-        results = list(track(found, "  submission", total=len(listed), console=console))
+        results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
     write_coco(iter(results), folders.results, categories=dataset.categories)
     return score_members(ensemble, results, dataset, bootstrap=BOOTSTRAP)
 

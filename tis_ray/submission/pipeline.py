@@ -5,7 +5,7 @@ alike, so that one path writes every submission.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,13 +73,7 @@ def segment_images(segmenter: Segmenter, images: Sequence[ListedImage], *, in_fl
                 future.cancel()
 
 
-def write_coco(
-    results: Iterator[ImageResult],
-    out: Path,
-    *,
-    categories: Categories,
-    on_result: Callable[[ImageResult], None] = lambda _: None,
-) -> Summary:
+def write_coco(results: Iterable[ImageResult], out: Path, *, categories: Categories) -> Summary:
     """Stream results into COCO's results JSON at `out`, which appears when it is whole.
 
     Failed images are listed with their reasons in `<out>.failed.json`; a file of that name from an earlier run goes.
@@ -101,7 +95,6 @@ def write_coco(
                         size_hw=result.size_hw,
                     )
                 )
-            on_result(result)
     return Summary(num_images, num_instances, tuple(failed), _write_failures(out, failed))
 
 
