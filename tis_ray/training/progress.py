@@ -128,7 +128,9 @@ class Bars:
             TextColumn("{task.fields[numbers]}"),
             console=console,
         )
-        self._rows: dict[str, TaskID] = {name: self._bars.add_task(name, total=None, numbers="") for name in names}
+        self._rows: dict[str, TaskID] = {
+            name: self._bars.add_task(name, total=None, start=False, numbers="") for name in names
+        }
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -142,6 +144,8 @@ class Bars:
     def show(self, runs: Mapping[str, RunProgress]) -> None:
         """Move the bars."""
         for name, run in runs.items():
+            if run.total_steps:
+                self._bars.start_task(self._rows[name])  # waiting for workers says nothing about the time left
             shown = run.numbers() if run.state == "training" else ", ".join(filter(None, [run.state, run.numbers()]))
             self._bars.update(self._rows[name], completed=run.step, total=run.total_steps or None, numbers=shown)
 
