@@ -127,6 +127,37 @@ def test_a_misspelt_rule_is_refused_before_ray_starts(tiny_checkpoint):
         local.serve_locally(ensemble)
 
 
+RETRYING = """The deployment failed to start 1 times in a row. Retrying 2 more times. Error:
+Traceback (most recent call last):
+  File "checkpoint.py", line 70, in _load_weights
+tis_ray.errors.CheckpointError: checkpoint one: model.safetensors does not fit
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        pytest.param("DEPLOYING", "", None, id="still starting"),
+        pytest.param("DEPLOYING", "1 replicas that have taken more than 30s to initialize", None, id="slow"),
+        pytest.param("DEPLOYING", RETRYING, "checkpoint one: model.safetensors does not fit", id="user's mistake"),
+        pytest.param(
+            "DEPLOY_FAILED", "Traceback\n  x\nRuntimeError: no memory", "RuntimeError: no memory", id="defect"
+        ),
+        pytest.param("UNHEALTHY", "", "no reason given", id="no message"),
+    ],
+)
+def test_says_why_a_service_will_not_start(status, message, expected):
+    from ray.serve.schema import ApplicationStatusOverview, DeploymentStatusOverview
+
+    deployment = DeploymentStatusOverview(
+        status="UPDATING", status_trigger="CONFIG_UPDATE_STARTED", replica_states={}, message=message
+    )
+    overview = ApplicationStatusOverview(
+        status=status, message="", last_deployed_time_s=0, deployments={"one@64": deployment}
+    )
+    assert local.failure(overview) == expected
+
+
 def test_the_client_names_a_service_that_is_not_there():
     with Client("http://127.0.0.1:1") as client:
         assert not client.ready()

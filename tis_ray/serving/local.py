@@ -7,12 +7,13 @@ import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.schema import ApplicationStatusOverview
 
 from tis_ray.config import Autoscaling, Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
@@ -147,8 +148,9 @@ def _wait(url: str, view_servers: list[str], end: float, say: Callable[[str], No
     detail = "nothing yet"
     while time.monotonic() < end:
         status = serve.status().applications.get(APPLICATION)
-        if status is not None and status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise ServiceError(f"the service did not start: {_why(status)}")
+        reason = failure(status) if status is not None else None
+        if reason is not None:
+            raise ServiceError(f"the service did not start: {reason}")
         for name, deployment in sorted((status.deployments if status else {}).items()):
             if name in waiting and deployment.status == "HEALTHY":
                 waiting.remove(name)
@@ -169,9 +171,17 @@ def _ready(url: str) -> tuple[bool, str]:
         return False, str(error)
 
 
-def _why(status: Any) -> str:
-    """The last lines of what the failed deployments say: the error itself without its traceback."""
-    messages = [deployment.message for deployment in status.deployments.values() if deployment.status != "HEALTHY"]
-    lines = [line.strip() for line in "\n".join([*messages, status.message]).splitlines() if line.strip()]
+def failure(status: ApplicationStatusOverview) -> str | None:
+    """Why an application will not start, in one line; None while it still may.
+
+    Serve starts a broken replica again and again: an error of tis-ray's own will not go away by that.
+    """
+    messages = [status.message, *(deployment.message for deployment in status.deployments.values())]
+    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
+    own = [line.partition(": ")[2] for line in lines if line.startswith("tis_ray.errors.")]
+    if own:
+        return own[-1]
+    if status.status not in ("DEPLOY_FAILED", "UNHEALTHY"):
+        return None
     errors = [line for line in lines if "Error" in line]
     return (errors or lines or ["no reason given"])[-1]
