@@ -1,6 +1,5 @@
 """One real Serve application for all tests of the service, over real HTTP, with two tiny members."""
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,15 +50,9 @@ def write_ensemble(folder: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    from tis_ray.serving.local import serve_locally, start_ray
+    from tis_ray.serving.local import free_port, serve_locally, start_ray
 
     path = write_ensemble(tmp_path_factory.mktemp("service"))
     ensemble = load_ensemble(path)

@@ -65,8 +65,8 @@ def test_the_frame_travels_to_the_fusion_as_a_reference():
                 return Response(0)
 
     call = fusion_call(Handle)
-    asyncio.run(call("reference", image_hw=(4, 5), deadline_s=3, explain=False))
-    assert sent == [(["reference"], {"image_hw": (4, 5), "deadline_s": 3, "explain": False})]
+    asyncio.run(call("reference", image_hw=(4, 5), deadline_s=3, explain="boxes"))
+    assert sent == [(["reference"], {"image_hw": (4, 5), "deadline_s": 3, "explain": "boxes"})]
 
 
 def test_a_deadline_runs_down_and_stays_at_nothing():

@@ -45,7 +45,7 @@ def servers(found: Instances, **changes):
     return {"a@64": answering(found, 0, 1), "a@96": answering(found, 2, 3), "b@64": answering(found, 4)} | changes
 
 
-def segment(fusion: Fusion, *, deadline_s: float = 5.0, explain: bool = False):
+def segment(fusion: Fusion, *, deadline_s: float = 5.0, explain: str = "none"):
     return asyncio.run(fusion.segment("the frame", image_hw=HW, deadline_s=deadline_s, explain=explain))
 
 
@@ -68,10 +68,23 @@ def test_asks_all_view_servers_at_once(found):
 
 
 def test_explains_with_each_views_own_boxes(found):
-    answer = segment(Fusion(ENSEMBLE, servers(found)), explain=True)
+    answer = segment(Fusion(ENSEMBLE, servers(found)), explain="boxes")
     for number, report in enumerate(answer.reports):
         np.testing.assert_array_equal(report.found.boxes, moved(found, number).boxes)
         assert report.found.masks is None
+
+
+def test_batch_runs_get_each_views_masks_too(found):
+    async def with_masks(frame, *, deadline_s):
+        return ViewAnswer((found, found), 0.125)
+
+    async def one_with_masks(frame, *, deadline_s):
+        return ViewAnswer((found,), 0.125)
+
+    answer = segment(
+        Fusion(ENSEMBLE, {"a@64": with_masks, "a@96": with_masks, "b@64": one_with_masks}), explain="masks"
+    )
+    assert [len(report.found.masks) for report in answer.reports] == [3] * 5
 
 
 def test_a_view_server_that_fails_is_named_and_nothing_is_answered(found):
@@ -101,7 +114,7 @@ def test_another_fusion_section_takes_effect_while_running(found):
     before = len(segment(fusion).instances)
     fusion.reconfigure({"rules": [{"nms": {"iou_threshold": 0.5}}], "top_k": 2})
     assert len(segment(fusion).instances) == 2 < before
-    assert fusion.section.top_k == 2
+    assert fusion.ensemble.fusion.top_k == 2
 
 
 @pytest.mark.parametrize(
@@ -116,5 +129,5 @@ def test_a_wrong_section_is_refused_and_the_old_one_stays(found, section, messag
     fusion = Fusion(ENSEMBLE, servers(found))
     with pytest.raises(ConfigError, match=message):
         fusion.reconfigure(section)
-    assert fusion.section == ENSEMBLE.fusion
+    assert fusion.ensemble.fusion == ENSEMBLE.fusion
     assert segment(fusion).instances is not None

@@ -25,7 +25,7 @@ from tis_ray.serving.auth import read_tokens
 from tis_ray.serving.calls import bounded, fusion_call, view_call
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway, model_version
-from tis_ray.serving.messages import DeadlineError, FusedAnswer, UnavailableError
+from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.routes import build_app
 from tis_ray.serving.view_server import ViewServer, load_predictor
@@ -63,10 +63,10 @@ class GatewayReplica:
 
     async def _section(self) -> FusionSection:
         try:
-            section: FusionSection = await bounded(lambda: self._fusion.section.remote(), deadline_s=_DESCRIBE_S)
+            running: Ensemble = await bounded(lambda: self._fusion.ensemble.remote(), deadline_s=_DESCRIBE_S)
         except (DeadlineError, UnavailableError) as error:
             raise ProblemError(503, f"the fusion deployment is not there: {error}", headers=RETRY_AFTER) from None
-        return section
+        return running.fusion
 
 
 class FusionReplica:
@@ -78,10 +78,10 @@ class FusionReplica:
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._fusion.reconfigure(user_config)
 
-    async def section(self) -> FusionSection:
-        return self._fusion.section
+    async def ensemble(self) -> Ensemble:
+        return self._fusion.ensemble
 
-    async def segment(self, frames: list[Any], *, image_hw: SizeHW, deadline_s: float, explain: bool) -> FusedAnswer:
+    async def segment(self, frames: list[Any], *, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         return await self._fusion.segment(frames[0], image_hw=image_hw, deadline_s=deadline_s, explain=explain)
 
 
@@ -92,7 +92,7 @@ def check(ensemble: Ensemble) -> Categories:
     """
     read_tokens(ensemble)
     Fuser(ensemble.fusion)
-    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
+    return ensemble_categories(ensemble)
 
 
 def build(args: Ensemble) -> Application:
@@ -123,10 +123,15 @@ def deployments(ensemble: Ensemble) -> list[str]:
     return sorted({view.deployment for view in ensemble.views})
 
 
+def ensemble_categories(ensemble: Ensemble) -> Categories:
+    """The one class table of all members. Raises `CheckpointError` or `ConfigError`."""
+    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
+
+
 def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
     """The same ensemble; relative paths now start at the current folder."""
     members = {
-        name: member.model_copy(update={"checkpoint": member.checkpoint.absolute()})
+        name: member.model_copy(update={"checkpoint": member.checkpoint.resolve()})
         for name, member in ensemble.members.items()
     }
     return ensemble.model_copy(update={"members": members})

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from tis_ray.serving.messages import DeadlineError, FusedAnswer, UnavailableError, ViewAnswer
+from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError, ViewAnswer
 from tis_ray.views import SizeHW
 
 
@@ -21,7 +21,9 @@ class ViewCall(Protocol):
 class FusionCall(Protocol):
     """Asks the fusion for all views of `frame`, a reference to a uint8 array (H, W, 3)."""
 
-    def __call__(self, frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: bool) -> Awaitable[FusedAnswer]: ...
+    def __call__(
+        self, frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: Explain
+    ) -> Awaitable[FusedAnswer]: ...
 
 
 async def bounded(send: Callable[[], Any], *, deadline_s: float) -> Any:
@@ -64,7 +66,7 @@ def fusion_call(handle: Any, *, grace_s: float = 0.25) -> FusionCall:
     The gateway waits `grace_s` longer than the views may take, so that the fusion can say which of them is late.
     """
 
-    async def call(frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: bool) -> FusedAnswer:
+    async def call(frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         answer: FusedAnswer = await bounded(
             # A reference inside a list stays a reference: the fusion passes it on without fetching the pixels.
             lambda: handle.segment.remote([frame], image_hw=image_hw, deadline_s=deadline_s, explain=explain),

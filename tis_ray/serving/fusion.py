@@ -8,12 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from tis_ray.config import Ensemble, FusionSection, dump, parse
+from tis_ray.config import Ensemble, dump, parse
 from tis_ray.fusion.fuse import Fuser
+from tis_ray.instances import Instances
 from tis_ray.serving.calls import ViewCall
-from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, Status, ViewAnswer, ViewReport
+from tis_ray.serving.messages import Deadline, DeadlineError, Explain, FusedAnswer, Status, ViewAnswer, ViewReport
 from tis_ray.views import SizeHW, View
 
 logger = logging.getLogger("ray.serve")
@@ -36,11 +38,11 @@ class Fusion:
         self._ensemble = ensemble
 
     @property
-    def section(self) -> FusionSection:
-        """The fusion section in force."""
-        return self._ensemble.fusion
+    def ensemble(self) -> Ensemble:
+        """The ensemble as it runs, with the fusion section in force."""
+        return self._ensemble
 
-    async def segment(self, frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: bool) -> FusedAnswer:
+    async def segment(self, frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         """The fused answer for `frame`, a reference to a uint8 array (H, W, 3) of size `image_hw`.
 
         Never raises for a view server's failure, and returns within `deadline_s` seconds.
@@ -83,15 +85,14 @@ def _reports(views: list[View], answer: ViewAnswer) -> list[ViewReport]:
     ]
 
 
-def _kept(reports: tuple[ViewReport, ...], explain: bool) -> tuple[ViewReport, ...]:
-    """The reports as they travel on: a view's own instances only where they were asked for, masks never."""
-    return tuple(
-        ViewReport(
-            report.view,
-            report.status,
-            report.seconds,
-            report.num_instances,
-            report.found.without_masks() if explain and report.found is not None else None,
-        )
-        for report in reports
-    )
+def _kept(reports: tuple[ViewReport, ...], explain: Explain) -> tuple[ViewReport, ...]:
+    """The reports as they travel on: of a view's own instances only what was asked for."""
+    if explain == "masks":
+        return reports
+    if explain == "none":
+        return tuple(replace(report, found=None) for report in reports)
+    return tuple(replace(report, found=_boxes(report)) for report in reports)
+
+
+def _boxes(report: ViewReport) -> Instances | None:
+    return None if report.found is None else report.found.without_masks()

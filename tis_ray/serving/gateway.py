@@ -120,7 +120,12 @@ class Gateway:
         try:
             if deadline.passed:
                 raise DeadlineError("no time left after the image was received and decoded")
-            fused = await self._fusion(frame, image_hw=image_hw, deadline_s=deadline.remaining_s, explain=query.explain)
+            fused = await self._fusion(
+                frame,
+                image_hw=image_hw,
+                deadline_s=deadline.remaining_s,
+                explain="boxes" if query.explain else "none",
+            )
         except DeadlineError as error:
             raise ProblemError(504, f"the deadline passed: {error}") from None
         except UnavailableError as error:

@@ -3,7 +3,9 @@
 import logging
 import math
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -18,8 +20,8 @@ from ray.serve.schema import ApplicationStatusOverview
 from tis_ray.config import Autoscaling, Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.serving.app import build, check, deployments
+from tis_ray.serving.running import APPLICATION
 
-APPLICATION = "tis-ray"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SPARE_DEADLINE_S = 30.0  # Serve's own time limit lies above the longest deadline, so that ours speaks first
 
@@ -102,6 +104,25 @@ def check_port_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigError(f"port: expected a free port on {host}; got {port} ({error.strerror})") from None
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port on which nobody listens at the moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_interrupt() -> None:
+    """Return on Ctrl-C or a termination signal."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not stop.wait(0.5):
+            pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float = 0) -> str | None:

@@ -11,6 +11,7 @@ from tis_ray.instances import Instances
 from tis_ray.views import View
 
 Status = Literal["ok", "error", "timeout"]
+Explain = Literal["none", "boxes", "masks"]  # how much of each view's own instances comes with the answer
 
 
 @dataclass(frozen=True, slots=True)
