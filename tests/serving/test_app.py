@@ -1,7 +1,10 @@
 """Assembling the application, without starting Ray."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -164,3 +167,13 @@ def test_the_client_names_a_service_that_is_not_there():
         with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:1: expected a tis-ray service") as error:
             client.segment(b"picture")
         assert error.value.status is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_waits_for_a_signal_and_leaves_the_handlers_as_they_were(number):
+    before = signal.getsignal(number)
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), number))
+    timer.start()
+    local.wait_for_interrupt()
+    timer.join()
+    assert signal.getsignal(number) == before
