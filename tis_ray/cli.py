@@ -71,7 +71,7 @@ def train(
     from tis_ray.training.trainer import train as run
 
     loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]
-    for folder in run(loaded, resume=resume):
+    for folder in run(loaded, resume=resume, console=Console(stderr=True, highlight=False)):
         console().print(f"checkpoint: {folder}")
 
 
@@ -89,8 +89,9 @@ def serve(
     from tis_ray.config import load_ensemble
     from tis_ray.serving.local import serve_locally, wait_for_interrupt
 
-    with serve_locally(load_ensemble(ensemble, overrides or ()), host=host, port=port, dashboard=True) as service:
-        console().print(f"ready: {service.url} (viewer), {service.url}/docs (API); Ctrl-C stops it")
+    loaded, say = load_ensemble(ensemble, overrides or ()), console().print
+    with serve_locally(loaded, host=host, port=port, dashboard=True, on_progress=say) as service:
+        say(f"viewer: {service.url}   interface: {service.url}/docs   Ctrl-C stops it")
         wait_for_interrupt()
 
 

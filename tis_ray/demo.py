@@ -13,7 +13,7 @@ import orjson
 import yaml
 from rich.console import Console
 
-from tis_ray.config import Ensemble, Recipe, load_ensemble, load_recipe
+from tis_ray.config import CocoFolder, Ensemble, load_ensemble, load_recipe
 from tis_ray.errors import DataError
 from tis_ray.evaluation.table import members_table
 from tis_ray.formats import coco
@@ -114,7 +114,7 @@ def _scenes(out: Path, seed: int) -> tuple[Path, Path, Path]:
     return out / "scenes/instances_train.json", out / "scenes/instances_val.json", out / "scenes/images"
 
 
-def _user_data(data: Path, out: Path) -> tuple[Path, Path, Path | None]:
+def _user_data(data: Path, out: Path) -> tuple[Path, Path, Path]:
     """Train and val JSONs of a COCO-format folder, cut to what trains in minutes; a single JSON is split."""
     train, val = _find(data, "*train*.json"), _find(data, "*val*.json")
     if train is None or val is None:
@@ -161,18 +161,18 @@ def _write_part(dataset: CocoDataset, ids: set[int], path: Path) -> None:
 # -------------------------------------------------------------------------------------------------- training
 
 
-def _train(out: Path, train_json: Path, val_json: Path, images: Path | None, seed: int, console: Console) -> list[Path]:
+def _train(out: Path, train_json: Path, val_json: Path, images: Path, seed: int, console: Console) -> list[Path]:
     from tis_ray.training.trainer import train
 
-    overrides = [
-        f"data.train.annotations={train_json}",
-        f"data.train.images={images}",
-        f"data.val.annotations={val_json}",
-        f"data.val.images={images}",
-        f"output={out / 'runs'}",
-        f"seed={seed}",
-    ]
-    recipes: list[Recipe] = [load_recipe(name, overrides) for name in MEMBERS.values()]
+    folders = {
+        "train": CocoFolder(annotations=train_json, images=images),
+        "val": CocoFolder(annotations=val_json, images=images),
+    }
+    recipes = []
+    for name in MEMBERS.values():
+        recipe = load_recipe(name)
+        data = recipe.data.model_copy(update=folders)
+        recipes.append(recipe.model_copy(update={"data": data, "output": out / "runs", "seed": seed}))
     return train(recipes, resume=True, console=console)
 
 
@@ -203,7 +203,7 @@ def _write_ensemble(folders: Folders, checkpoints: dict[str, Path]) -> Ensemble:
 
 
 def _serve_and_score(
-    ensemble: Ensemble, dataset: CocoDataset, folders: Folders, val_json: Path, images: Path | None, console: Console
+    ensemble: Ensemble, dataset: CocoDataset, folders: Folders, val_json: Path, images: Path, console: Console
 ) -> list[tuple[str, object]]:
     from tis_ray.serving.local import free_port, serve_locally
     from tis_ray.serving.running import fusion_handle

@@ -104,6 +104,19 @@ def test_batch_of_two_equals_two_batches_of_one(detector: Detector) -> None:
         torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=0)
 
 
+def test_autocast_keeps_boxes_in_float32(detector: Detector) -> None:
+    """In bfloat16 a coordinate of 300 would move by up to a pixel."""
+    batch = ((256, 320), annotations((210, 10, 301, 33)))
+    image = random_image(256, 320)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.isfinite(loss) and loss.dtype == torch.float32 for loss in losses(detector, batch).values())
+        with torch.inference_mode():
+            (found,) = detector.eval()([image])
+    assert found.boxes.dtype == torch.float32
+    assert found.scores.dtype == torch.float32
+    assert (found.boxes.bfloat16().float() != found.boxes).any()
+
+
 def test_mask_branch_can_be_left_out() -> None:
     section = parse(DetectorSection, {**TINY_DETECTOR, "mask": None}, source="test")
     detector = build_detector(section, 3)

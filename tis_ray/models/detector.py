@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from tis_ray.config import AnchorSection, BoxSection, Choice, DetectorSection, MaskSection, RpnSection
 from tis_ray.errors import ConfigError
 from tis_ray.menu import check_options, pick
 from tis_ray.models.anchors import ExactAnchors
 from tis_ray.models.roi_heads import BoxMaskHeads, Detections, MaskBranch, PyramidRoIAlign
+from tis_ray.models.rpn import Float32Head
 from tis_ray.models.targets import Target
 
 PYRAMID_LEVELS = 5
@@ -87,21 +88,37 @@ def build_detector(section: DetectorSection, num_classes: int) -> Detector:
     )
 
 
+def check_parts(section: DetectorSection) -> None:
+    """Raise `ConfigError` for an unknown part or option, without building anything."""
+    _chosen("backbones", section.backbone, key="detector.backbone")
+    _chosen("necks", section.neck, key="detector.neck")
+    _check_anchors(section.anchors)
+
+
 def _part(folder: str, choice: Choice, *inputs: object, key: str) -> Any:
+    build, options = _chosen(folder, choice, key=key)
+    return build(*inputs, **options)
+
+
+def _chosen(folder: str, choice: Choice, *, key: str) -> tuple[Any, dict[str, Any]]:
     build = pick(f"tis_ray.models.{folder}", "build", choice.name, key=key)
-    return build(*inputs, **check_options(build, choice.options, key=f"{key}.{choice.name}"))
+    return build, check_options(build, choice.options, key=f"{key}.{choice.name}")
 
 
-def _build_rpn(section: RpnSection, anchors: AnchorSection, channels: int) -> RegionProposalNetwork:
+def _check_anchors(anchors: AnchorSection) -> None:
     if len(anchors.sizes) != PYRAMID_LEVELS or len({len(sides) for sides in anchors.sizes}) != 1:
         raise ConfigError(
             f"detector.anchors.sizes: expected {PYRAMID_LEVELS} levels with equally many sides each; "
             f"got {anchors.sizes}"
         )
+
+
+def _build_rpn(section: RpnSection, anchors: AnchorSection, channels: int) -> RegionProposalNetwork:
+    _check_anchors(anchors)
     generator = ExactAnchors(anchors.sizes, (anchors.aspect_ratios,) * len(anchors.sizes))
     return RegionProposalNetwork(
         generator,
-        RPNHead(channels, generator.num_anchors_per_location()[0]),
+        Float32Head(channels, generator.num_anchors_per_location()[0]),
         fg_iou_thresh=section.positive_iou,
         bg_iou_thresh=section.negative_iou,
         batch_size_per_image=section.samples_per_image,
@@ -131,8 +148,9 @@ def _box_parts(section: BoxSection, channels: int, num_logits: int) -> dict[str,
 def _build_mask_branch(section: MaskSection | None, channels: int, num_logits: int) -> MaskBranch | None:
     if section is None:
         return None
+    predictor = MaskRCNNPredictor(section.channels[-1], section.channels[-1], num_logits)
+    # Small first logits, as Detectron has them: torchvision's initialisation makes them huge for few classes.
+    nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
     return MaskBranch(
-        PyramidRoIAlign(section.pool_size),
-        MaskRCNNHeads(channels, section.channels, dilation=1),
-        MaskRCNNPredictor(section.channels[-1], section.channels[-1], num_logits),
+        PyramidRoIAlign(section.pool_size), MaskRCNNHeads(channels, section.channels, dilation=1), predictor
     )

@@ -69,7 +69,8 @@ class BoxMaskHeads(RoIHeads):
     def _boxes(
         self, features: dict[str, Tensor], rois: list[Tensor], sizes_hw: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        return self.box_predictor(self.box_head(self.box_roi_pool(features, rois, sizes_hw)))
+        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, rois, sizes_hw)))
+        return logits.float(), deltas.float()
 
     def _losses(
         self,

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from tis_ray.config import Recipe, dump
 from tis_ray.errors import ConfigError, TisRayError
+from tis_ray.models.detector import check_parts
 from tis_ray.training import run_folder
 from tis_ray.training.progress import Board, RunProgress, display_for
 
@@ -80,6 +81,7 @@ def _check(recipes: Sequence[Recipe], *, resume: bool) -> None:
     if doubles:
         raise ConfigError(f"name: expected another for each recipe; got twice: {', '.join(doubles)}")
     for recipe in recipes:
+        check_parts(recipe.detector)
         run_folder.check(recipe, resume=resume)
         if not run_folder.finished(recipe.run_dir):
             _check_annotations(recipe)

@@ -1,0 +1,86 @@
+"""The command line as a user meets it: help, exit codes, one clear line for a mistake, no traceback."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = "from tis_ray.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["scenes", "train", "serve", "segment", "predict", "evaluate", "demo"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    answer = run(command, "--help")
+    assert answer.returncode == 0, answer.stderr
+    assert f"tis-ray {command}" in answer.stdout
+    assert "xample:" in answer.stdout
+
+
+MISTAKES = {
+    "unknown command": (["tarin"], "No such command 'tarin'"),
+    "unknown recipe": (["train", "tiny_resnet81"], "expected a YAML file or one of"),
+    "unknown recipe key": (["train", "tiny_resnet18", "--set", "schedule.epoch=3"], "did you mean 'epochs'"),
+    "misspelt part": (
+        ["train", "tiny_resnet18", "--set", "detector.backbone=resnet81"],
+        "detector.backbone: expected one of",
+    ),
+    "missing data": (["train", "tiny_resnet18"], "data.train.annotations: expected a COCO JSON file"),
+    "missing ensemble": (["serve", "nowhere.yaml"], "nowhere.yaml: expected a readable YAML file"),
+    "unknown ensemble key": (["predict", "bad.yaml", "--images", ".", "--out", "x.json"], "member: unknown key"),
+    "bad size": (["scenes", "--out", "s", "--size", "big"], "--size: expected WIDTHxHEIGHT"),
+    "bad preset": (["scenes", "--out", "s", "--preset", "moon"], "preset: expected"),
+    "missing results": (
+        ["evaluate", "--ground-truth", "gt.json", "--predictions", "none.json"],
+        "none.json",
+    ),
+    "unknown metric": (
+        ["evaluate", "--ground-truth", "gt.json", "--predictions", "x", "--metric", "voc"],
+        "--metric: expected coco; got 'voc'",
+    ),
+    "nobody serves": (["segment", "x.jpg", "--url", "http://127.0.0.1:9"], "x.jpg"),
+    "demo data without a JSON": (["demo", "--data", "nowhere"], "expected a COCO JSON such as instances_train.json"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistakes_exit_2_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("member: {}\n")
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    answer = run(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2, answer.stderr
+    assert message in " ".join(answer.stderr.split())
+    assert "Traceback" not in answer.stderr
+
+
+def test_scenes_and_evaluate_work_together(tmp_path: Path) -> None:
+    made = run("scenes", "--out", "scenes", "--images", "4", "--size", "128x96", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    truth = json.loads((tmp_path / "scenes/instances_val.json").read_text())
+    results = [
+        {key: entry[key] for key in ("image_id", "category_id", "bbox", "segmentation")} | {"score": 0.9}
+        for entry in truth["annotations"]
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    scored = run(
+        "evaluate",
+        *("--ground-truth", "scenes/instances_val.json", "--predictions", "results.json", "--out", "scores.json"),
+        cwd=tmp_path,
+    )
+    assert scored.returncode == 0, scored.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["bbox"]["AP"] == pytest.approx(1)
+    assert scores["segm"]["AP"] == pytest.approx(1)
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import sys, tis_ray, tis_ray.cli; print([m for m in ('torch', 'ray', 'numba', 'PIL') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
