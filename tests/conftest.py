@@ -1,12 +1,15 @@
 """Fixtures shared by all tests: a tiny checkpoint, a picture, and where the real data lies."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.running_service import Service, write_ensemble
 from tests.tiny import save_tiny_checkpoint
+from tis_ray.config import load_ensemble
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,24 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def picture() -> np.ndarray:
     """A random uint8 RGB picture, 80 x 112."""
     return np.random.default_rng(0).integers(0, 256, (80, 112, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One real Serve application for all tests, over real HTTP; its Ray runs until the session ends."""
+    import ray
+
+    from tis_ray.serving.local import free_port, serve_locally, start_ray
+
+    path = write_ensemble(tmp_path_factory.mktemp("service"))
+    ensemble = load_ensemble(path)
+    dashboard = start_ray(ensemble, dashboard=True, extra_cpus=2)
+    assert dashboard is not None
+    try:
+        with serve_locally(ensemble, port=free_port()) as running:
+            yield Service(running.url, path, ensemble, dashboard)
+    finally:
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")
