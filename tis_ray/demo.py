@@ -63,7 +63,7 @@ def run_demo(out: Path, *, data: Path | None, seed: int, console: Console) -> No
     folders = Folders(out)
     out.mkdir(parents=True, exist_ok=True)
     with _step(console, "scenes" if data is None else f"images of {data}"):
-        train_json, val_json, images = _scenes(out, seed) if data is None else _user_data(data, out)
+        train_json, val_json, images = _scenes(out, seed) if data is None else user_data(data, out)
     with _ray():
         with _step(console, f"training {' and '.join(MEMBERS)} side by side"):
             checkpoints = _train(out, train_json, val_json, images, seed, console)
@@ -114,7 +114,7 @@ def _scenes(out: Path, seed: int) -> tuple[Path, Path, Path]:
     return out / "scenes/instances_train.json", out / "scenes/instances_val.json", out / "scenes/images"
 
 
-def _user_data(data: Path, out: Path) -> tuple[Path, Path, Path]:
+def user_data(data: Path, out: Path) -> tuple[Path, Path, Path]:
     """Train and val JSONs of a COCO-format folder, cut to what trains in minutes; a single JSON is split."""
     train, val = _find(data, "*train*.json"), _find(data, "*val*.json")
     if train is None or val is None:
