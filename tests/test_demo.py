@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.processes import ray_processes
 from tis_ray import demo
+from tis_ray.config import Ensemble, parse
 from tis_ray.data.scenes import write_scenes
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
@@ -33,6 +35,16 @@ def test_a_single_json_is_split_without_overlap(scenes: Path, tmp_path: Path) ->
 def test_folder_without_coco_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a COCO JSON such as"):
         demo.user_data(tmp_path, tmp_path / "out")
+
+
+def test_the_serve_config_serves_the_demos_ensemble() -> None:
+    config = yaml.safe_load((Path(__file__).parents[1] / "deployments" / "local.yaml").read_text())
+    (application,) = config["applications"]
+    fusion = next(one["user_config"] for one in application["deployments"] if one["name"] == "Fusion")
+    served = parse(Ensemble, application["args"] | {"fusion": fusion}, source="local.yaml")
+    paths = {name: f"demo/runs/{recipe}/checkpoint" for name, recipe in demo.MEMBERS.items()}
+    made = parse(Ensemble, demo.ensemble_content(paths), source="demo")
+    assert (served.members, served.fusion) == (made.members, made.fusion)
 
 
 @pytest.mark.slow

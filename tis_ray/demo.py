@@ -4,10 +4,11 @@
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import yaml
@@ -24,9 +25,9 @@ from tis_ray.submission.members import score_members
 from tis_ray.submission.progress import watched
 
 MEMBERS = {"resnet18": "tiny_resnet18", "shufflenet": "tiny_shufflenet"}
-SCALES = (384, 576)
-NUM_SCENES, VAL_FRACTION = 240, 0.2
-MAX_TRAIN_IMAGES, MAX_VAL_IMAGES = 240, 60
+SCALES = (288, 432)
+NUM_SCENES, VAL_FRACTION = 340, 40 / 340
+MAX_TRAIN_IMAGES, MAX_VAL_IMAGES = 300, 40
 BOOTSTRAP = 200
 NUM_CPUS = 8  # Ray's count of slots, not of cores: two trainings, then six small deployments, share what there is
 
@@ -67,7 +68,7 @@ def run_demo(out: Path, *, data: Path | None, seed: int, console: Console) -> No
     with _ray():
         with _step(console, f"training {' and '.join(MEMBERS)} side by side"):
             checkpoints = _train(out, train_json, val_json, images, seed, console)
-        ensemble = _write_ensemble(folders, dict(zip(MEMBERS, checkpoints, strict=True)))
+        ensemble = _write_ensemble(folders, checkpoints)
         dataset = coco.read(val_json, images)
         with _step(console, "service, one query and the submission"):
             rows = _serve_and_score(ensemble, dataset, folders, val_json, images, console)
@@ -162,6 +163,7 @@ def _write_part(dataset: CocoDataset, ids: set[int], path: Path) -> None:
 
 
 def _train(out: Path, train_json: Path, val_json: Path, images: Path, seed: int, console: Console) -> list[Path]:
+    from tis_ray.training.progress import RunProgress
     from tis_ray.training.trainer import train
 
     folders = {
@@ -173,19 +175,26 @@ def _train(out: Path, train_json: Path, val_json: Path, images: Path, seed: int,
         recipe = load_recipe(name)
         data = recipe.data.model_copy(update=folders)
         recipes.append(recipe.model_copy(update={"data": data, "output": out / "runs", "seed": seed}))
-    return train(recipes, resume=True, console=console)
+    losses: dict[str, dict[int, float]] = {recipe.name: {} for recipe in recipes}
+
+    def note(run: RunProgress) -> None:
+        if run.loss is not None and run.step:
+            losses[run.recipe][-(-run.step * run.epochs // run.total_steps)] = (
+                run.loss
+            )  # the last one of an epoch stays
+
+    checkpoints = train(recipes, resume=True, on_progress=note, console=console)
+    for name, by_epoch in losses.items():
+        if by_epoch:
+            console.print(f"  {name}: loss at the end of each epoch {' '.join(f'{x:.2f}' for x in by_epoch.values())}")
+    return checkpoints
 
 
-def _write_ensemble(folders: Folders, checkpoints: dict[str, Path]) -> Ensemble:
-    """The ensemble file: both members at two scales, mirrored too; big objects are left to the smaller scale."""
-    content = {
+def ensemble_content(checkpoints: Mapping[str, str]) -> dict[str, Any]:
+    """The ensemble file: all members at two scales, mirrored too; big objects are left to the smaller scale."""
+    return {
         "members": {
-            name: {
-                "checkpoint": str(path.resolve().relative_to(folders.out.resolve())),
-                "scales": list(SCALES),
-                "max_long_edge": 1333,
-                "flip": True,
-            }
+            name: {"checkpoint": path, "scales": list(SCALES), "max_long_edge": 1333, "flip": True}
             for name, path in checkpoints.items()
         },
         "fusion": {
@@ -195,7 +204,12 @@ def _write_ensemble(folders: Folders, checkpoints: dict[str, Path]) -> Ensemble:
             "top_k": 100,
         },
     }
-    folders.ensemble.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _write_ensemble(folders: Folders, checkpoints: Sequence[Path]) -> Ensemble:
+    here = folders.out.resolve()
+    paths = {name: str(path.resolve().relative_to(here)) for name, path in zip(MEMBERS, checkpoints, strict=True)}
+    folders.ensemble.write_text(yaml.safe_dump(ensemble_content(paths), sort_keys=False))
     return load_ensemble(folders.ensemble)
 
 
