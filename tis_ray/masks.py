@@ -57,7 +57,7 @@ class BoxMasks:
         """All masks in order; patches of smaller sides are resampled to the largest side among `parts`."""
         if not parts:
             return BoxMasks.empty()
-        size = max(part.size for part in parts)
+        size = max((part.size for part in parts if len(part)), default=parts[0].size)
         return BoxMasks(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.resized(size).probabilities for part in parts]),
@@ -141,9 +141,10 @@ class CropMasks:
         return CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(parts))
 
     def resized(self, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> "CropMasks":
-        """The masks after the image is resized, nearest pixel: new pixel i shows old pixel floor(i * old / new).
+        """The masks after the image is resized: new pixel i shows the old one at (i + 0.5) * old / new.
 
-        The same pixels as resizing the full mask with `torch.nn.functional.interpolate(mode="nearest")`.
+        The same pixels as resizing the full mask with `torch.nn.functional.interpolate(mode="nearest-exact")`; taking
+        the pixel under its corner instead would shift tiny masks against their picture.
         """
         rows, columns = _nearest(from_hw[0], to_hw[0]), _nearest(from_hw[1], to_hw[1])
         parts, offsets = [], []
@@ -158,5 +159,5 @@ class CropMasks:
 def _nearest(old: int, new: int) -> NDArray[np.int64]:
     """Source pixel of each of `new` pixels along an axis of `old`, computed in float32 as PyTorch does."""
     scale = np.float32(old / new)
-    source = np.floor(np.arange(new, dtype=np.float32) * scale).astype(np.int64)
+    source = np.floor((np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.int64)
     return np.asarray(np.minimum(source, old - 1))

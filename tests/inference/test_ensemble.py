@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 import tis_ray
-from tests.tiny import save_tiny_checkpoint
+from tests.tiny import TINY_DETECTOR, save_tiny_checkpoint
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.instances import Categories
 
@@ -63,6 +63,19 @@ def test_members_with_other_classes_are_refused_naming_both(folder: Path) -> Non
     members = {name: {"checkpoint": name, "scales": [64]} for name in ("one", "three")}
     with pytest.raises(ConfigError, match=r"members\.three: .*car, person, bus.*got car, person, tram"):
         tis_ray.load(write_ensemble(folder, members=members))
+
+
+def test_a_member_without_masks_beside_one_with_masks_is_refused(folder: Path) -> None:
+    save_tiny_checkpoint(folder / "boxes", detector={**TINY_DETECTOR, "mask": None})
+    members = {name: {"checkpoint": name, "scales": [64]} for name in ("one", "boxes")}
+    with pytest.raises(ConfigError, match=r"members\.boxes: expected a member that predicts masks, as members\.one"):
+        tis_ray.load(write_ensemble(folder, members=members))
+
+
+def test_members_without_masks_alone_are_fine(folder: Path, picture: np.ndarray) -> None:
+    save_tiny_checkpoint(folder / "boxes", detector={**TINY_DETECTOR, "mask": None})
+    ensemble = tis_ray.load(write_ensemble(folder, members={"boxes": {"checkpoint": "boxes", "scales": [64]}}))
+    assert ensemble.predict(picture).masks is None
 
 
 def test_missing_checkpoint_is_named(folder: Path) -> None:

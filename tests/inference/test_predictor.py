@@ -52,6 +52,21 @@ def test_views_come_back_in_the_order_asked(predictor: Predictor, picture: np.nd
         np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-2)
 
 
+def test_mirrored_twins_share_a_batch(predictor: Predictor, picture: np.ndarray) -> None:
+    sizes: list[int] = []
+    hook = predictor.detector.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    crops = [(), (10, 10, 90, 70)]
+    predictor.predict(picture, [View("m", 64, flip, crop) for flip in (False, True) for crop in crops])
+    hook.remove()
+    assert sizes == [2, 2]
+
+
+def test_a_picture_with_negative_strides_is_taken(predictor: Predictor, picture: np.ndarray) -> None:
+    (found,) = predictor.predict(picture[..., ::-1], [View("m", 64)])
+    (copied,) = predictor.predict(picture[..., ::-1].copy(), [View("m", 64)])
+    np.testing.assert_array_equal(found.boxes, copied.boxes)
+
+
 def test_read_only_picture_is_not_touched(predictor: Predictor, picture: np.ndarray) -> None:
     before = picture.copy()
     picture.setflags(write=False)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import roi_align
 
 from tests.tiny import TINY_DETECTOR, tiny_recipe
 from tis_ray.config import DetectorSection, parse
@@ -10,6 +11,7 @@ from tis_ray.errors import ConfigError
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
 from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.roi_heads import PyramidRoIAlign
 from tis_ray.models.targets import to_targets
 
 
@@ -123,6 +125,25 @@ def test_mask_branch_can_be_left_out() -> None:
     assert "loss_mask" not in losses(detector, ((64, 96), annotations((10, 10, 40, 30))))
     with torch.inference_mode():
         assert detector.eval()([random_image(64, 96)])[0].mask_probs is None
+
+
+def test_first_mask_loss_is_that_of_not_knowing(detector: Detector) -> None:
+    """Small first logits: torchvision's initialisation would start at several times ln 2."""
+    found = losses(detector, ((64, 96), annotations((10, 10, 40, 30))))
+    assert found["loss_mask"].item() == pytest.approx(np.log(2), abs=0.02)
+
+
+def test_rois_are_pooled_on_the_true_strides_after_a_tiny_first_image() -> None:
+    pool = PyramidRoIAlign(7)
+    sizes = [(33, 17), (128, 128)]
+    for height, width in sizes:
+        maps = {
+            str(i): torch.rand(1, 4, -(-height // 32) * 32 // s, -(-width // 32) * 32 // s)
+            for i, s in enumerate((4, 8, 16, 32))
+        }
+        box = torch.tensor([[1.0, 2.0, 15.0, 14.0]])
+        expected = roi_align(maps["0"], [box], 7, spatial_scale=1 / 4, sampling_ratio=2)
+        torch.testing.assert_close(pool(maps, [box], [(height, width)]), expected)
 
 
 def test_loss_falls_on_one_image(detector: Detector) -> None:

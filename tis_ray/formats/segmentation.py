@@ -26,6 +26,8 @@ def problem_of(segmentation: Any, height: int, width: int) -> str | None:
             return f"expected polygons of at least 6 numbers x, y, x, y, ...; got {found}"
         if not _all_finite(polygon):
             return "expected polygons of finite numbers; got others"
+        if (outside := _outside(polygon, height, width)) is not None:
+            return outside
     return None
 
 
@@ -56,13 +58,22 @@ def _rle_problem(rle: Mapping[str, Any], height: int, width: int) -> str | None:
         runs = np.asarray(counts, dtype=np.int64) if isinstance(counts, list) else rle_ops.counts_of(rle)  # type: ignore[arg-type]
     except (AttributeError, InputError, OverflowError, TypeError, UnicodeEncodeError, ValueError):
         return "expected RLE counts: a list of run lengths or COCO's string; got something else"
-    if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != height * width:
+    if runs.ndim != 1 or (runs < 0).any() or (runs > height * width).any() or int(runs.sum()) != height * width:
         return f"expected RLE counts that add up to {height} x {width} pixels; got a sum of {int(runs.sum())}"
     return None
+
+
+def _outside(polygon: list[float], height: int, width: int) -> str | None:
+    """A polygon that misses its image, or lies so far beyond it that rasterising would take memory without end."""
+    x1, x2, y1, y2 = min(polygon[::2]), max(polygon[::2]), min(polygon[1::2]), max(polygon[1::2])
+    near = x1 >= -width and x2 <= 2 * width and y1 >= -height and y2 <= 2 * height
+    if near and x2 > 0 and x1 < width and y2 > 0 and y1 < height:
+        return None
+    return f"expected polygons in an image of {width}x{height}; got x {x1} to {x2}, y {y1} to {y2}"
 
 
 def _all_finite(numbers: list[Any]) -> bool:
     try:
         return math.isfinite(sum(numbers))  # one NaN or infinity spoils the sum; quick, for files of a million masks
-    except TypeError:
+    except (OverflowError, TypeError):
         return False

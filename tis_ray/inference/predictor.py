@@ -48,9 +48,9 @@ class Predictor:
         Views that differ in their flip alone are resized once and run as one batch.
         """
         check_image(image)
-        whole = torch.tensor(image).to(self.device).permute(2, 0, 1)
+        whole = torch.tensor(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)
         found: dict[View, Instances] = {}
-        for _, group in groupby(sorted(views), key=lambda view: (view.crop, view.scale, view.max_long_edge)):
+        for _, group in groupby(sorted(views, key=_without_flip), key=_without_flip):
             found.update(self._predict_group(whole, list(group)))
         return [found[view] for view in views]
 
@@ -71,6 +71,11 @@ class Predictor:
             masks = BoxMasks(boxes, view.patches_to_image(found.mask_probs.half().cpu().numpy()))
         instances = Instances.of(boxes, found.scores.float().cpu().numpy(), found.labels.cpu().numpy() - 1, masks)
         return instances if self.index_map is None else instances.relabelled(self.index_map)
+
+
+def _without_flip(view: View) -> tuple[tuple[int, ...], int, int]:
+    """What views of one batch share: the same pixels before mirroring."""
+    return view.crop, view.scale, view.max_long_edge or 0
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

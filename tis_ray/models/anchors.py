@@ -1,13 +1,26 @@
-"""Anchors of exact size. torchvision rounds the corners of its base anchors to whole pixels, which turns an 8 px
-anchor of ratio 0.5 into 12 x 6 (area 72, not 64): too coarse for tiny objects."""
+"""Anchors of exact size and place, in float32 whatever the feature maps hold.
+
+torchvision rounds the corners of its base anchors to whole pixels, which turns an 8 px anchor of ratio 0.5 into
+12 x 6 (area 72, not 64): too coarse for tiny objects. It also places anchors in the type of the feature maps, where
+bfloat16 under autocast would move them by up to 16 px, and guesses each level's stride from rounded sizes.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
 
 
 class ExactAnchors(AnchorGenerator):
-    """torchvision's anchor generator without the rounding; ratios are height / width."""
+    """torchvision's anchor generator without rounding; ratios are height / width, one stride for each level."""
+
+    def __init__(
+        self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float], *, strides: Sequence[int]
+    ) -> None:
+        super().__init__(tuple(map(tuple, sizes)), (tuple(aspect_ratios),) * len(sizes))
+        self.strides = tuple(strides)
 
     def generate_anchors(
         self,
@@ -22,3 +35,12 @@ class ExactAnchors(AnchorGenerator):
         heights = (root[:, None] * sides[None, :]).flatten()
         widths = (sides[None, :] / root[:, None]).flatten()
         return torch.stack([-widths, -heights, widths, heights], dim=1) / 2
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """All anchors float32 (A, 4) xyxy in the network frame, level by level, the same for each image."""
+        device = feature_maps[0].device
+        self.set_cell_anchors(torch.float32, device)
+        grids = [list(level.shape[-2:]) for level in feature_maps]
+        strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
+        anchors = torch.cat(self.grid_anchors(grids, strides))
+        return [anchors] * len(image_list.image_sizes)

@@ -18,7 +18,7 @@ from tis_ray.models.roi_heads import BoxMaskHeads, Detections, MaskBranch, Pyram
 from tis_ray.models.rpn import Float32Head
 from tis_ray.models.targets import Target
 
-PYRAMID_LEVELS = 5
+PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 SIZE_DIVISOR = 32  # the coarsest backbone stride
 
 
@@ -106,16 +106,16 @@ def _chosen(folder: str, choice: Choice, *, key: str) -> tuple[Any, dict[str, An
 
 
 def _check_anchors(anchors: AnchorSection) -> None:
-    if len(anchors.sizes) != PYRAMID_LEVELS or len({len(sides) for sides in anchors.sizes}) != 1:
+    if len(anchors.sizes) != len(PYRAMID_STRIDES) or len({len(sides) for sides in anchors.sizes}) != 1:
         raise ConfigError(
-            f"detector.anchors.sizes: expected {PYRAMID_LEVELS} levels with equally many sides each; "
+            f"detector.anchors.sizes: expected {len(PYRAMID_STRIDES)} levels with equally many sides each; "
             f"got {anchors.sizes}"
         )
 
 
 def _build_rpn(section: RpnSection, anchors: AnchorSection, channels: int) -> RegionProposalNetwork:
     _check_anchors(anchors)
-    generator = ExactAnchors(anchors.sizes, (anchors.aspect_ratios,) * len(anchors.sizes))
+    generator = ExactAnchors(anchors.sizes, anchors.aspect_ratios, strides=PYRAMID_STRIDES)
     return RegionProposalNetwork(
         generator,
         Float32Head(channels, generator.num_anchors_per_location()[0]),
@@ -151,6 +151,7 @@ def _build_mask_branch(section: MaskSection | None, channels: int, num_logits: i
     predictor = MaskRCNNPredictor(section.channels[-1], section.channels[-1], num_logits)
     # Small first logits, as Detectron has them: torchvision's initialisation makes them huge for few classes.
     nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
+    nn.init.zeros_(predictor.mask_fcn_logits.bias)
     return MaskBranch(
         PyramidRoIAlign(section.pool_size), MaskRCNNHeads(channels, section.channels, dilation=1), predictor
     )

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tis_ray.masks import CropMasks
 
-# Points read at once in `sample`; bounds its memory to some 200 MB whatever the RoIs' size.
-MAX_POINTS = 4_000_000
+# Points read at once in `sample`; bounds its memory, at about 200 bytes a point, whatever the RoIs' sizes.
+MAX_POINTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +58,26 @@ class PackedCrops:
         if len(rois) == 0 or len(self.pixels) == 0:
             return rois.new_zeros((len(rois), size, size))
         grid = ((rois[:, 2:] - rois[:, :2]).clamp(min=1) / size).ceil().long()  # (R, 2) points per cell, x and y
-        points = grid.prod(dim=1) * size * size
-        chunk = (points.cumsum(0) - 1) // MAX_POINTS
-        parts = [
-            self._sample(rois[rows], crop_index[rows], grid[rows], size)
-            for rows in (chunk == c for c in chunk.unique().tolist())
-        ]
-        return torch.cat(parts)
-
-    def _sample(self, rois: Tensor, crop_index: Tensor, grid: Tensor, size: int) -> Tensor:
         per_cell = grid.prod(dim=1)
-        per_roi = per_cell * size * size
-        roi = torch.repeat_interleave(torch.arange(len(rois), device=rois.device), per_roi)
-        nth = torch.arange(len(roi), device=rois.device) - (per_roi.cumsum(0) - per_roi)[roi]
-        cell, within = nth // per_cell[roi], nth % per_cell[roi]
-        sides = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
-        x = self._position(rois[roi, 0], sides[roi, 0], cell % size, within % grid[roi, 0], grid[roi, 0], size)
-        y = self._position(rois[roi, 1], sides[roi, 1], cell // size, within // grid[roi, 0], grid[roi, 1], size)
-        values = self._bilinear(x, y, crop_index[roi])
-        sums = rois.new_zeros(len(rois) * size * size).index_add_(0, roi * size * size + cell, values)
+        ends = (per_cell * size * size).cumsum(0)
+        sums = rois.new_zeros(len(rois) * size * size)
+        total = int(ends[-1])
+        for first in range(0, total, MAX_POINTS):
+            point = torch.arange(first, min(first + MAX_POINTS, total), device=rois.device)
+            roi = torch.searchsorted(ends, point, right=True)
+            nth = point - (ends - per_cell * size * size)[roi]
+            cell, within = nth // per_cell[roi], nth % per_cell[roi]
+            x, y = self._places(rois[roi], grid[roi], cell, within, size)
+            sums.index_add_(0, roi * size * size + cell, self._bilinear(x, y, crop_index[roi]))
         return sums.view(-1, size, size) / per_cell[:, None, None]
 
     @staticmethod
-    def _position(start: Tensor, side: Tensor, cell: Tensor, point: Tensor, points: Tensor, size: int) -> Tensor:
-        width = side / size
-        return start + cell * width + (point + 0.5) * width / points
+    def _places(rois: Tensor, grid: Tensor, cell: Tensor, within: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """x and y (P,) of point `within` of cell `cell` of each point's RoI."""
+        step = (rois[:, 2:] - rois[:, :2]).clamp(min=1) / size  # (P, 2) sides of a cell
+        corner = rois[:, :2] + torch.stack([cell % size, cell // size], dim=1) * step
+        nth = torch.stack([within % grid[:, 0], within // grid[:, 0]], dim=1)
+        return (corner + (nth + 0.5) * step / grid).unbind(dim=1)
 
     def _bilinear(self, x: Tensor, y: Tensor, crop_index: Tensor) -> Tensor:
         """Mask values at x, y; beyond the image by more than a pixel 0, within that pixel the border's value."""
