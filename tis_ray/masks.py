@@ -31,6 +31,11 @@ class BoxMasks:
 
     def __post_init__(self) -> None:
         shape = self.probabilities.shape
+        if self.boxes.dtype != np.float32 or self.probabilities.dtype != np.float16:
+            raise InputError(
+                f"masks: expected boxes float32 and probabilities float16; "
+                f"got {self.boxes.dtype} and {self.probabilities.dtype}"
+            )
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise InputError(f"boxes: expected shape (N, 4); got {self.boxes.shape}")
         if len(shape) != 3 or shape[1] != shape[2] or shape[0] != len(self.boxes):

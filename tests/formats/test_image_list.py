@@ -18,6 +18,8 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(path)
     (tmp_path / "images" / "notes.txt").write_text("no image")
+    (tmp_path / "images" / "._a.jpg").write_text("a file system's note")
+    (tmp_path / "images" / "folder.png").mkdir()
     return tmp_path / "images"
 
 
@@ -50,8 +52,9 @@ def test_coco_json_keeps_its_ids_and_needs_no_annotations(folder: Path) -> None:
         ("x.txt", "\n", r"x\.txt: expected at least one image"),
         ("x.txt", "a.jpg\nb.jpg\na.jpg\n", r"x\.txt: expected each image once; got .*a\.jpg more than once"),
         ("x.json", "{", r"x\.json"),
+        ("x.json", '{"images": [], "categories": []}', r"x\.json: expected at least one image"),
     ],
-    ids=["missing", "other suffix", "empty list", "twice", "broken json"],
+    ids=["missing", "other suffix", "empty list", "twice", "broken json", "empty json"],
 )
 def test_unusable_sources_are_refused(tmp_path: Path, name: str, content: str | None, message: str) -> None:
     if content is not None:

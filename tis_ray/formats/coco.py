@@ -78,8 +78,8 @@ class CocoDataset:
         """
         record = self.image(image_id)
         entries = [entry for entry in self._entries[image_id] if min(entry["bbox"][2:]) > 0]
-        xywh = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
-        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1).astype(np.float32)
+        xywh: Any = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
+        boxes = box_ops.xywh_to_xyxy(xywh).astype(np.float32)  # added in float64, as COCO's numbers are
         rles = [
             segmentation.to_rle(entry.get("segmentation"), entry["bbox"], record.height, record.width)
             for entry in entries

@@ -1,5 +1,6 @@
 """Which images a batch run looks at: a folder, a text file with one path a line, or a COCO JSON."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".jp2", ".bmp", ".gif", ".ppm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,11 @@ def read_image_list(source: Path | str, images: Path | str | None = None) -> lis
     """
     source = Path(source)
     if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        found = sorted(path for path in source.rglob("*") if _is_image(path))
         return _numbered(source, found, source)
     if source.suffix.lower() == ".json":
         records = coco.read(source, images, annotated=False).images
+        _check_listed(source, [one.path for one in records])
         return [ListedImage(one.id, one.file_name, one.path, (one.height, one.width)) for one in records]
     if source.suffix.lower() == ".txt":
         return _numbered(source, _listed_paths(source), source.parent)
@@ -48,20 +50,21 @@ def _listed_paths(source: Path) -> list[Path]:
     return [source.parent / line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 def _numbered(source: Path, paths: Sequence[Path], root: Path) -> list[ListedImage]:
-    if not paths:
-        raise DataError(f"{source}: expected at least one image ({', '.join(sorted(SUFFIXES))}); found none")
-    doubles = [path for path, count in _counts(paths).items() if count > 1]
-    if doubles:
-        raise DataError(f"{source}: expected each image once; got {doubles[0]} more than once")
+    _check_listed(source, paths)
     return [ListedImage(i, _name(path, root), path) for i, path in enumerate(paths, start=1)]
 
 
-def _counts(paths: Sequence[Path]) -> dict[Path, int]:
-    counts: dict[Path, int] = {}
-    for path in paths:
-        counts[path] = counts.get(path, 0) + 1
-    return counts
+def _check_listed(source: Path, paths: Sequence[Path]) -> None:
+    if not paths:
+        raise DataError(f"{source}: expected at least one image ({', '.join(sorted(SUFFIXES))}); found none")
+    path, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{source}: expected each image once; got {path} more than once")
 
 
 def _name(path: Path, root: Path) -> str:
