@@ -3,6 +3,7 @@
 `make demo` runs it. Ray is started once for all of it and stopped at the end.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ import yaml
 from rich.console import Console
 
 from tis_ray.config import CocoFolder, Ensemble, load_ensemble, load_recipe
-from tis_ray.errors import DataError
+from tis_ray.demo.data import scenes, user_data
+from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.evaluation.table import members_table
 from tis_ray.formats import coco
-from tis_ray.formats.coco import CocoDataset
+from tis_ray.formats.coco import CocoDataset, ImageRecord
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.formats.images import open_image
 from tis_ray.submission.members import score_members
@@ -26,8 +28,6 @@ from tis_ray.submission.progress import watched
 
 MEMBERS = {"resnet18": "tiny_resnet18", "shufflenet": "tiny_shufflenet"}
 SCALES = (288, 432)
-NUM_SCENES, VAL_FRACTION = 340, 40 / 340
-MAX_TRAIN_IMAGES, MAX_VAL_IMAGES = 300, 40
 BOOTSTRAP = 200
 NUM_CPUS = 8  # Ray's count of slots, not of cores: two trainings, then six small deployments, share what there is
 
@@ -56,15 +56,15 @@ class Folders:
 
 
 def run_demo(out: Path, *, data: Path | None, seed: int, console: Console) -> None:
-    """Run every step into the folder `out`; one that was finished there before with the same seed is not repeated.
+    """Run every step into the folder `out`; members that were trained there before are not trained again.
 
     data: COCO-format folder to use in place of scenes. Raises `TisRayError` for what a user can mend.
     """
     started = time.perf_counter()
     folders = Folders(out)
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, data, seed)
     with _step(console, "scenes" if data is None else f"images of {data}"):
-        train_json, val_json, images = _scenes(out, seed) if data is None else user_data(data, out)
+        train_json, val_json, images = scenes(out, seed) if data is None else user_data(data, out)
     with _ray():
         with _step(console, f"training {' and '.join(MEMBERS)} side by side"):
             checkpoints = _train(out, train_json, val_json, images, seed, console)
@@ -86,6 +86,16 @@ def run_demo(out: Path, *, data: Path | None, seed: int, console: Console) -> No
     )
 
 
+def _claim(out: Path, data: Path | None, seed: int) -> None:
+    """Note in `out` what the demo runs on. Raises `ConfigError` where another one has run there."""
+    settings = {"data": None if data is None else str(data.resolve()), "seed": seed}
+    note = out / "demo.json"
+    if note.exists() and (before := orjson.loads(note.read_bytes())) != settings:
+        raise ConfigError(f"out: {out} holds a demo with {before}; choose another folder for {settings}")
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_bytes(orjson.dumps(settings))
+
+
 @contextmanager
 def _step(console: Console, title: str) -> Iterator[None]:
     console.print(f"[bold]{title}[/]")
@@ -98,65 +108,20 @@ def _step(console: Console, title: str) -> Iterator[None]:
 def _ray() -> Iterator[None]:
     import ray
 
-    ray.init(address="local", num_cpus=NUM_CPUS, include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+    from tis_ray.training.trainer import LOCAL_RAY
+
+    ray.init(
+        address="local",
+        num_cpus=NUM_CPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": LOCAL_RAY},
+    )
     try:
         yield
     finally:
         ray.shutdown()
-
-
-# ------------------------------------------------------------------------------------------------------ data
-
-
-def _scenes(out: Path, seed: int) -> tuple[Path, Path, Path]:
-    from tis_ray.data.scenes import write_scenes
-
-    write_scenes(out / "scenes", num_images=NUM_SCENES, seed=seed, val_fraction=VAL_FRACTION)
-    return out / "scenes/instances_train.json", out / "scenes/instances_val.json", out / "scenes/images"
-
-
-def user_data(data: Path, out: Path) -> tuple[Path, Path, Path]:
-    """Train and val JSONs of a COCO-format folder, cut to what trains in minutes; a single JSON is split."""
-    train, val = _find(data, "*train*.json"), _find(data, "*val*.json")
-    if train is None or val is None:
-        single = train or val or _find(data, "*.json")
-        if single is None:
-            raise DataError(f"data: expected a COCO JSON such as instances_train.json in {data}; found none")
-        dataset = coco.read(single)
-        cut = max(1, min(MAX_VAL_IMAGES, len(dataset) // 5))
-        ids = [record.id for record in dataset.images]
-        parts = [(dataset, ids[cut:][:MAX_TRAIN_IMAGES]), (dataset, ids[:cut])]
-    else:
-        both = coco.read(train), coco.read(val)
-        limits = (MAX_TRAIN_IMAGES, MAX_VAL_IMAGES)
-        parts = [(one, [r.id for r in one.images][:limit]) for one, limit in zip(both, limits, strict=True)]
-    folder = out / "data"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "instances_train.json", folder / "instances_val.json"]
-    for path, (dataset, ids) in zip(written, parts, strict=True):
-        if not ids:
-            raise DataError(f"data: expected at least 2 images in {data}; {path.name} would be empty")
-        _write_part(dataset, set(ids), path)
-    return written[0], written[1], Path("/")
-
-
-def _find(data: Path, pattern: str) -> Path | None:
-    folders = [data, data / "annotations"]
-    return next((path for folder in folders for path in sorted(folder.glob(pattern))), None)
-
-
-def _write_part(dataset: CocoDataset, ids: set[int], path: Path) -> None:
-    """A COCO JSON of some images of a data set, its file names absolute."""
-    content = {
-        "images": [
-            {"id": one.id, "file_name": str(one.path.resolve()), "height": one.height, "width": one.width}
-            for one in dataset.images
-            if one.id in ids
-        ],
-        "annotations": [entry for image_id in sorted(ids) for entry in dataset.entries(image_id)],
-        "categories": dataset.categories.to_json(),
-    }
-    path.write_bytes(orjson.dumps(content))
 
 
 # -------------------------------------------------------------------------------------------------- training
@@ -228,17 +193,25 @@ def _serve_and_score(
         segmenter = service_segmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)
         listed = read_image_list(val_json, images)
         results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
-    write_coco(iter(results), folders.results, categories=dataset.categories)
+    summary = write_coco(results, folders.results, categories=dataset.categories)
+    if summary.failed:
+        console.print(f"  {len(summary.failed)} images failed, listed in {summary.failures_file}")
+    if len(summary.failed) == len(results):
+        raise ServiceError(f"no image of {val_json} could be segmented; first: {summary.failed[0].error}")
     return score_members(ensemble, results, dataset, bootstrap=BOOTSTRAP)
 
 
 def _query(url: str, dataset: CocoDataset, folders: Folders, console: Console) -> None:
-    """Ask for the validation image with the most objects over HTTP and draw the answer."""
+    """Ask for the validation image of the most classes, of about a dozen objects, over HTTP and draw the answer."""
     from tis_ray.overlay import draw_overlay
     from tis_ray.serving.client import Client
 
-    busiest = max(dataset.images, key=lambda record: len(dataset.entries(record.id)))
+    def variety(record: ImageRecord) -> tuple[int, int]:
+        entries = dataset.entries(record.id)
+        return len({entry["category_id"] for entry in entries}), -abs(len(entries) - 12)
+
+    chosen = max(dataset.images, key=variety)
     with Client(url) as client:
-        result = client.segment(busiest.path, score_threshold=0.3)
-    draw_overlay(open_image(busiest.path), result.instances, categories=dataset.categories).save(folders.overlay)
-    console.print(f"  {url} found {len(result.instances)} objects in {busiest.path.name}: {folders.overlay}")
+        result = client.segment(chosen.path, score_threshold=0.3)
+    draw_overlay(open_image(chosen.path), result.instances, categories=dataset.categories).save(folders.overlay)
+    console.print(f"  {url} found {len(result.instances)} objects in {chosen.path.name}: {folders.overlay}")
