@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.tiny import CATEGORIES
+from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.formats.image_list import ListedImage
-from tis_ray.instances import Instances
+from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
-from tis_ray.submission.pipeline import ImageResult, Segmented, segment_images, write_coco
+from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmented, class_map, segment_images, write_coco
 
 
 def segmenter(image: NDArray[np.uint8]) -> Segmented:
@@ -45,21 +46,23 @@ def test_results_come_in_order_though_work_ends_out_of_order(images: list[Listed
     assert [round(result.found.instances.scores[0] * 255) for result in results] == list(range(12))
 
 
-def test_work_in_flight_is_bounded(images: list[ListedImage]) -> None:
+def test_work_in_flight_is_bounded_and_goes_on_side_by_side(images: list[ListedImage]) -> None:
     lock, running, most = threading.Lock(), 0, 0
+    together = threading.Barrier(3, timeout=30)
 
     def counting(image: NDArray[np.uint8]) -> Segmented:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.02)
+        together.wait()  # passes only while three run at once
         with lock:
             running -= 1
         return segmenter(image)
 
-    assert len(list(segment_images(counting, images, in_flight=3))) == 12
-    assert most == 3
+    results = list(segment_images(counting, images, in_flight=3))
+    assert [result.error for result in results] == [""] * 12
+    assert most <= 3
 
 
 def test_failed_images_are_recorded_and_the_others_written(images: list[ListedImage], tmp_path: Path) -> None:
@@ -101,15 +104,75 @@ def test_no_images_write_an_empty_list(tmp_path: Path) -> None:
     assert (summary.num_images, orjson.loads(out.read_bytes())) == (0, [])
 
 
-def test_stopping_early_leaves_no_file_and_no_thread(images: list[ListedImage], tmp_path: Path) -> None:
+def test_stopping_early_waits_for_nothing_and_leaves_no_thread(images: list[ListedImage]) -> None:
+    stop = threading.Event()
+    begun = []
+
+    def until_stopped(image: NDArray[np.uint8]) -> Segmented:
+        begun.append(image[0, 0, 0])
+        if image[0, 0, 0] > 3:
+            stop.wait(30)
+        return segmenter(image)
+
+    def segment_threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("segment")]
+
+    started = time.monotonic()
+    with closing(segment_images(until_stopped, images, in_flight=2)) as results:
+        assert [next(results).image.id for _ in range(3)] == [100, 101, 102]
+    assert time.monotonic() - started < 10  # the calls that run are not waited for
+    stop.set()
+    for thread in segment_threads():
+        thread.join(10)
+    assert not segment_threads()
+    assert len(begun) <= 6
+
+
+def test_an_error_while_writing_keeps_the_old_file(images: list[ListedImage], tmp_path: Path) -> None:
     out = tmp_path / "results.json"
+    out.write_text("[]")
 
-    def interrupted() -> Iterator[ImageResult]:
-        for i, result in enumerate(segment_images(segmenter, images, in_flight=2)):
-            if i == 3:
-                raise KeyboardInterrupt
-            yield result
+    def gone(image: NDArray[np.uint8]) -> Segmented:
+        raise ServiceError("the fusion is gone")
 
-    with pytest.raises(KeyboardInterrupt):
-        write_coco(interrupted(), out, categories=CATEGORIES)
-    assert not out.exists()
+    with pytest.raises(ServiceError, match=rf"gave up after {GIVE_UP_AFTER} images in a row, 7.png .*fusion is gone"):
+        write_coco(segment_images(gone, images, in_flight=2), out, categories=CATEGORIES)
+    assert out.read_text() == "[]"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["results.json"]
+
+
+def test_a_short_list_on_which_every_image_fails_is_given_up_too(images: list[ListedImage]) -> None:
+    def gone(image: NDArray[np.uint8]) -> Segmented:
+        raise ServiceError("gone")
+
+    with pytest.raises(ServiceError, match="gave up after 2 images"):
+        list(segment_images(gone, images[:2]))
+
+
+def test_images_that_cannot_be_opened_never_end_a_run(images: list[ListedImage]) -> None:
+    for image in images:
+        image.path.unlink()
+    assert len(list(segment_images(segmenter, images))) == 12
+
+
+def test_classes_are_written_with_the_data_sets_own_ids(images: list[ListedImage], tmp_path: Path) -> None:
+    """The segmenter finds label 1, `person`, which is another label and another id in the data set."""
+    out = tmp_path / "results.json"
+    other = Categories((5, 8), ("person", "car"))
+    summary = write_coco(segment_images(segmenter, images), out, categories=CATEGORIES, written=other)
+    assert (summary.num_instances, summary.num_dropped) == (12, 0)
+    assert {entry["category_id"] for entry in orjson.loads(out.read_bytes())} == {5}
+
+
+def test_classes_that_the_data_set_lacks_are_left_out_and_counted(images: list[ListedImage], tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    summary = write_coco(
+        segment_images(segmenter, images), out, categories=CATEGORIES, written=Categories((1,), ("bus",))
+    )
+    assert (summary.num_instances, summary.num_dropped) == (0, 12)
+    assert orjson.loads(out.read_bytes()) == []
+
+
+def test_tables_without_a_common_class_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"categories: .*car, person, bus.*got tram"):
+        class_map(CATEGORIES, Categories((1,), ("tram",)))

@@ -1,11 +1,14 @@
 """Finding the service from the Ray side: the fusion deployment of an application that runs already."""
 
+from typing import Any
+
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from tis_ray.config import Ensemble
+from tis_ray.config import Ensemble, dump
 from tis_ray.errors import ConfigError, ServiceError
 
 APPLICATION = "tis-ray"
@@ -19,25 +22,42 @@ def fusion_handle() -> DeploymentHandle:
 def connect(address: str, ensemble: Ensemble) -> DeploymentHandle:
     """Connect to the Ray at `address` and return the fusion of the service there, which must run `ensemble`.
 
-    Raises `ServiceError` where there is no Ray or no service, `ConfigError` where its members are others.
+    Raises `ServiceError` where there is no Ray or no service, `ConfigError` naming the first key of the members or
+    the fusion section that is another there.
     """
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ServiceError(f"Ray address: expected a running Ray at {address}; got {error}") from None
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise ServiceError(f"Ray address: expected a running Ray at {address}; got {_line(error)}") from None
     try:
         handle = fusion_handle()
         running: Ensemble = handle.ensemble.remote().result(timeout_s=30)
-    except (RayServeException, TimeoutError) as error:
+        check_equal(running, ensemble)
+    except (RayServeException, RayError, TimeoutError) as error:
         ray.shutdown()
-        raise ServiceError(f"Ray address: expected a service at {address}; got {error}") from None
-    if running.members != ensemble.members:
+        raise ServiceError(f"Ray address: expected a service at {address}; got {_line(error)}") from None
+    except ConfigError:
         ray.shutdown()
-        raise ConfigError(
-            f"members: expected those of the running service, {_members(running)}; got {_members(ensemble)}"
-        )
+        raise
     return handle
 
 
-def _members(ensemble: Ensemble) -> str:
-    return ", ".join(f"{name} ({one.checkpoint}, scales {one.scales})" for name, one in ensemble.members.items())
+def check_equal(running: Ensemble, wanted: Ensemble) -> None:
+    """Raise `ConfigError` naming the first key of members or fusion section in which the two differ."""
+    for section in ("members", "fusion"):
+        difference = _difference(section, dump(running)[section], dump(wanted)[section])
+        if difference is not None:
+            key, there, here = difference
+            raise ConfigError(f"{key}: expected {there}, as the running service has it; got {here}")
+
+
+def _difference(key: str, there: Any, here: Any) -> tuple[str, Any, Any] | None:
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return None if there == here else (key, there, here)
+    names = [*there, *(name for name in here if name not in there)]
+    found = (_difference(f"{key}.{name}", there.get(name, "nothing"), here.get(name, "nothing")) for name in names)
+    return next((one for one in found if one is not None), None)
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

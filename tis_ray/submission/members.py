@@ -10,19 +10,26 @@ from tis_ray.evaluation.coco import CocoReport, evaluate
 from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_results import to_results
 from tis_ray.fusion.fuse import Fuser
-from tis_ray.instances import Instances
-from tis_ray.submission.pipeline import ImageResult
+from tis_ray.instances import Categories, Instances
+from tis_ray.submission.pipeline import ImageResult, class_map
 from tis_ray.views import View
 
 
 def score_members(
-    ensemble: Ensemble, results: Sequence[ImageResult], dataset: CocoDataset, *, bootstrap: int = 0
+    ensemble: Ensemble,
+    results: Sequence[ImageResult],
+    dataset: CocoDataset,
+    *,
+    categories: Categories | None = None,
+    bootstrap: int = 0,
 ) -> list[tuple[str, CocoReport]]:
     """Rows of a table: each member at each scale alone, each member with all its views, and the ensemble.
 
-    `results` must hold each view's instances. A single view is scored as it is, without valid ranges, which only make
-    sense beside other scales.
+    `results` must hold each view's instances, labelled by `categories`, the ensemble's table; classes are joined with
+    the data set's by name. A single view is scored as it is, without valid ranges, which only make sense beside other
+    scales. Raises `ConfigError` where the two share no class.
     """
+    index_map = class_map(categories or dataset.categories, dataset.categories)
     rows = []
     for name, views in view_sets(ensemble):
         section = ensemble.fusion if len(views) > 1 else ensemble.fusion.model_copy(update={"ranges": {}})
@@ -32,7 +39,7 @@ def score_members(
             for result in results
             if result.found is not None
             for line in to_results(
-                _fused(fuser, result.found.views, views, result.size_hw),
+                _fused(fuser, result.found.views, views, result.size_hw).relabelled(index_map),
                 image_id=result.image.id,
                 categories=dataset.categories,
                 size_hw=result.size_hw,

@@ -1,7 +1,7 @@
 """Progress of a batch run: a bar with speed and failures on a terminal, a plain line now and then elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,7 +11,7 @@ from tis_ray.submission.pipeline import ImageResult
 PLAIN_LINE_EVERY_S = 10.0
 
 
-def watched(results: Iterable[ImageResult], total: int, console: Console) -> Iterator[ImageResult]:
+def watched(results: Iterable[ImageResult], total: int, console: Console) -> Generator[ImageResult, None, None]:
     """The same results, shown on `console` as they pass."""
     started = told = time.monotonic()
     done = failed = 0

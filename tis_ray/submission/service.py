@@ -1,0 +1,98 @@
+"""A running fusion deployment as a segmenter for batch runs."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayActorError, TaskCancelledError
+from ray.serve.exceptions import DeploymentUnavailableError
+
+from tis_ray.errors import ServiceError
+from tis_ray.submission.pipeline import Segmented
+from tis_ray.views import View
+
+_GRACE_S = 5.0  # beyond the deadline, so that the fusion can say which view is late
+
+
+class _LostError(ServiceError):
+    """A replica failed; another, or its replacement, may answer."""
+
+
+class ServiceSegmenter:
+    """A segmenter over the handle of a fusion deployment; `keep_views` brings each view's instances too.
+
+    The image crosses processes once, by reference. An image that a replica lost is asked for once more. Several
+    threads may call it at once; closing it cancels what they wait for.
+    """
+
+    def __init__(self, handle: Any, views: Sequence[View], *, deadline_s: float, keep_views: bool = False) -> None:
+        self._handle = handle
+        self._views = tuple(views)
+        self._deadline_s = deadline_s
+        self._explain = "masks" if keep_views else "none"
+        self._changed = threading.Condition()
+        self._closed = False
+        self._calls = 0
+        self._responses: set[Any] = set()
+
+    def __call__(self, image: NDArray[np.uint8]) -> Segmented:
+        """What the service finds. Raises `ServiceError` where a view failed or was late, or after closing."""
+        with self._changed:
+            if self._closed:
+                raise ServiceError("the batch run was stopped")
+            self._calls += 1
+        try:
+            frame = ray.put(image)
+            try:
+                return self._ask(frame, image.shape[:2])
+            except _LostError:
+                return self._ask(frame, image.shape[:2])
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+
+    def close(self, within_s: float = 10.0) -> None:
+        """Cancel open calls, refuse new ones, and return once none is left, or after `within_s` seconds."""
+        with self._changed:
+            self._closed = True
+            open_ = list(self._responses)
+        for response in open_:
+            response.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._calls, within_s)
+
+    def _ask(self, frame: Any, image_hw: tuple[int, ...]) -> Segmented:
+        with self._changed:
+            if self._closed:
+                raise ServiceError("the batch run was stopped")
+            response = self._handle.segment.remote(
+                [frame], image_hw=image_hw, deadline_s=self._deadline_s, explain=self._explain
+            )
+            self._responses.add(response)
+        try:
+            answer = response.result(timeout_s=self._deadline_s + _GRACE_S)
+        except TimeoutError:
+            response.cancel()
+            raise ServiceError(f"the fusion did not answer within {self._deadline_s:g} s") from None
+        except (CancelledError, TaskCancelledError):
+            raise ServiceError("the call was cancelled") from None
+        except (RayActorError, DeploymentUnavailableError) as error:
+            raise _LostError(f"the fusion is gone: {str(error).splitlines()[0]}") from None
+        finally:
+            with self._changed:
+                self._responses.discard(response)
+        return self._segmented(answer)
+
+    def _segmented(self, answer: Any) -> Segmented:
+        if answer.instances is None:
+            missing = {f"{report.view.name} ({report.status})": report.status for report in answer.reports}
+            failed = {name: status for name, status in missing.items() if status != "ok"}
+            kind = _LostError if "error" in failed.values() else ServiceError
+            raise kind(f"views failed: {', '.join(failed)}")
+        found = {report.view: report.found for report in answer.reports if report.found is not None}
+        return Segmented(answer.instances, {view: found[view] for view in self._views if view in found})
