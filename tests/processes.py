@@ -1,31 +1,25 @@
-"""Ray's processes on this machine, so that a test can tell whether it left any behind."""
+"""Processes that a command has left running, told apart by a mark in their environment."""
 
 import time
 from pathlib import Path
 
+MARK = "TIS_RAY_TEST_MARK"
 
-def ray_processes(*, settled_within_s: float = 20) -> set[int]:
-    """Ids of Ray's processes, once no more of them go; those that are ending get some time to do so."""
+
+def left_running(mark: str, *, settled_within_s: float = 20) -> set[str]:
+    """Command lines of the processes that were started with `MARK=mark`, those that end in time left out."""
     end = time.monotonic() + settled_within_s
-    found = _now()
-    while time.monotonic() < end:
-        time.sleep(1)
-        later = _now()
-        if later == found:
-            break
-        found = later
+    while (found := _now(f"{MARK}={mark}".encode())) and time.monotonic() < end:
+        time.sleep(0.5)
     return found
 
 
-def _now() -> set[int]:
+def _now(entry: bytes) -> set[str]:
     found = set()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            title = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it has just ended
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
+                found.add((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # it has just ended, or is another user's
             continue
-        if title.startswith("ray::") or "/raylet/raylet" in title or "gcs_server" in title:
-            found.add(int(folder.name))
     return found

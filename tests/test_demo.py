@@ -1,14 +1,16 @@
 """The demo on a handful of scenes: every step for real, files where it says, nothing left running."""
 
 import json
+import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.processes import ray_processes
+from tests.processes import MARK, left_running
 from tis_ray import demo
 from tis_ray.config import Ensemble, parse
 from tis_ray.data.scenes import write_scenes
@@ -50,11 +52,12 @@ def test_the_serve_config_serves_the_demos_ensemble() -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 def test_runs_from_nothing_to_a_table_and_leaves_nothing_running(scenes: Path, tmp_path: Path) -> None:
-    before = ray_processes()
+    mark = uuid.uuid4().hex
     out = tmp_path / "out"
     code = "from tis_ray.cli import main; main()"
     command = [sys.executable, "-c", code, "demo", "--data", str(scenes), "--out", str(out)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    environment = os.environ | {MARK: mark}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert (out / "overlay.png").stat().st_size > 1000
     scores = json.loads((out / "scores.json").read_text())
@@ -65,4 +68,4 @@ def test_runs_from_nothing_to_a_table_and_leaves_nothing_running(scenes: Path, t
     results = json.loads((out / "results.json").read_text())
     val = coco.read(scenes / "instances_val.json")
     assert {entry["image_id"] for entry in results} <= {record.id for record in val.images}
-    assert ray_processes() == before
+    assert left_running(mark) == set()

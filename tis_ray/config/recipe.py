@@ -1,9 +1,9 @@
 """The recipe of one member: data, detector parts, schedule and resources."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tis_ray.config.section import Choice, Part, Section
 
@@ -99,12 +99,18 @@ class ScheduleSection(Section):
     validate_every_epochs: int = Field(default=1, ge=1)
 
 
+def _check_gpus(count: float | str) -> float | str:
+    if isinstance(count, float) and (count < 0 or (count > 1 and count != int(count))):
+        raise ValueError("expected 'auto', a part of one GPU, or a whole number of them")
+    return count
+
+
 class TrainResources(Section):
     """Ray Train workers. `gpus_per_worker: auto` takes one GPU each where the cluster has any, else none."""
 
     workers: int = Field(default=1, ge=1)
     cpus_per_worker: float = Field(default=1, gt=0)
-    gpus_per_worker: float | Literal["auto"] = "auto"
+    gpus_per_worker: Annotated[float | Literal["auto"], AfterValidator(_check_gpus)] = "auto"
 
 
 class Recipe(Section):
