@@ -24,7 +24,7 @@ def main() -> int:
         recipes = [load_recipe(recipe, arguments.set) for recipe in arguments.recipes]
         for folder in train(recipes, resume=arguments.resume, console=Console()):
             print(folder)
-    except TisRayError as error:
+    except (TisRayError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

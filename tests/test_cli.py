@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.tiny import tiny_recipe
+from tis_ray.config import dump
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -45,19 +49,41 @@ MISTAKES = {
         "--metric: expected coco; got 'voc'",
     ),
     "nobody serves": (["segment", "x.jpg", "--url", "http://127.0.0.1:9"], "x.jpg"),
+    "port out of range": (["serve", "bad.yaml", "--port", "99999"], "less than or equal to 65535"),
+    "scenes nowhere": (["scenes", "--out", "gt.json/s"], "error: gt.json/s/images: Not a directory"),
+    "demo nowhere": (["demo", "--out", "gt.json/d"], "error: gt.json/d: Not a directory"),
+    "runs nowhere": (["train", "trains.yaml", "--set", "output=gt.json/runs"], "gt.json/runs/tiny: Not a directory"),
+    "figures nowhere": (
+        ["evaluate", "--ground-truth", "gt.json", "--predictions", "x.json", "--out", "gt.json/y/z.json"],
+        "error: gt.json/y: Not a directory",
+    ),
+    "answers nowhere": (["segment", "x.jpg", "--out", "gt.json/y/z.json"], "error: gt.json/y: Not a directory"),
+    "answers over a folder": (["segment", "x.jpg", "--out", "."], "--out: expected a file; . is a folder"),
+    "unknown picture format": (["segment", "x.jpg", "--overlay", "y.xyz"], "--overlay: expected a folder or a file of"),
     "demo data without a JSON": (["demo", "--data", "nowhere"], "expected a COCO JSON such as instances_train.json"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_mistakes_exit_2_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("member: {}\n")
+    (tmp_path / "bad.yaml").write_text("members: {a: {checkpoint: c, scales: [32]}}\nmember: {}\n")
     content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}
     (tmp_path / "gt.json").write_text(json.dumps(content))
+    recipe = tiny_recipe(data={"train": {"annotations": "gt.json"}})
+    (tmp_path / "trains.yaml").write_text(yaml.safe_dump(dump(recipe)))
     answer = run(*arguments, cwd=tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert message in " ".join(answer.stderr.split())
     assert "Traceback" not in answer.stderr
+
+
+def test_paths_off_a_terminal_stay_on_one_line_as_they_are(tmp_path: Path) -> None:
+    folder = "[red]" + "long" * 30
+    answer = run("scenes", "--out", folder, "--images", "2", "--size", "64x64", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert folder in answer.stdout
+    answer = run("train", f"{folder}.yaml", cwd=tmp_path)
+    assert f"error: {folder}.yaml: expected" in answer.stderr
 
 
 def test_scenes_and_evaluate_work_together(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from tis_ray.errors import ConfigError, TisRayError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
 ]
@@ -54,7 +56,7 @@ def scenes(
             seed=seed,
             on_progress=lambda done: bar.update(task, completed=done),
         )
-    console().print(summary)
+    print(summary)
 
 
 @app.command()
@@ -72,14 +74,14 @@ def train(
 
     loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]
     for folder in run(loaded, resume=resume, console=Console(stderr=True, highlight=False)):
-        console().print(f"checkpoint: {folder}")
+        print(f"checkpoint: {folder}")
 
 
 @app.command()
 def serve(
     ensemble: Annotated[Path, typer.Argument(help="Ensemble file.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     overrides: Overrides = None,
 ) -> None:
     """Serve an ensemble on this machine until Ctrl-C. On a cluster use `serve deploy` instead.
@@ -89,9 +91,9 @@ def serve(
     from tis_ray.config import load_ensemble
     from tis_ray.serving.local import serve_locally, wait_for_interrupt
 
-    loaded, say = load_ensemble(ensemble, overrides or ()), console().print
-    with serve_locally(loaded, host=host, port=port, dashboard=True, on_progress=say) as service:
-        say(f"viewer: {service.url}   interface: {service.url}/docs   Ctrl-C stops it")
+    loaded = load_ensemble(ensemble, overrides or ())
+    with serve_locally(loaded, host=host, port=port, dashboard=True, on_progress=_say) as service:
+        _say(f"viewer: {service.url}   interface: {service.url}/docs   Ctrl-C stops it")
         wait_for_interrupt()
 
 
@@ -110,6 +112,8 @@ def segment(
     """
     from tis_ray.serving.segment import segment_files
 
+    _check_out("--out", out)
+    _check_out("--overlay", overlay)
     segment_files(
         images, url=url, token=token, out=out, overlay=overlay, score_threshold=score_threshold, console=console()
     )
@@ -145,7 +149,7 @@ def predict(
         load_ensemble(ensemble, overrides or ()),
         images,
         out,
-        console=Console(stderr=True, highlight=False),
+        console=Console(stderr=True, highlight=False, markup=False),
         address=address,
         image_folder=image_folder,
         in_flight=in_flight,
@@ -174,13 +178,13 @@ def evaluate(
 
     if metric != "coco":
         raise ConfigError(f"--metric: expected coco; got '{metric}'")
+    _check_out("--out", out)
     dataset = coco.read(ground_truth)
     report = score(dataset, read_results(predictions, dataset), bootstrap=bootstrap)
     console().print(report_table(report))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))
-        console().print(f"figures: {out}")
+        print(f"figures: {out}")
 
 
 @app.command()
@@ -203,8 +207,10 @@ def main() -> NoReturn:
     try:
         app()
     except TisRayError as error:
-        Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:  # a file or folder that cannot be read or written
+        named = f"{error.filename}: " if error.filename else ""
+        _fail(f"{named}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
@@ -233,14 +239,29 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
+def _check_out(option: str, out: Path | None) -> None:
+    """Refuse before the work begins what could not be written after it."""
+    if out is None:
+        return
+    if option == "--out" and out.is_dir():
+        raise ConfigError(f"--out: expected a file; {out} is a folder")
+    if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
+        raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
-    return escape(text)
+
+def _say(line: str) -> None:
+    """One line of news on stdout, at once; paths in it are neither broken nor taken for markup."""
+    print(line, flush=True)
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True, highlight=False).print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
+    sys.exit(2)
 
 
 def _report(summary: "Summary", out: Path) -> None:
-    console().print(f"{summary.num_images} images, {summary.num_instances} instances: {out}")
+    print(f"{summary.num_images} images, {summary.num_instances} instances: {out}")
     if summary.failed:
         print(f"{len(summary.failed)} images failed, listed in {summary.failures_file}", file=sys.stderr)
         raise typer.Exit(1)

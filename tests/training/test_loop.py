@@ -153,6 +153,17 @@ def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(make_recipe, r
     assert set(metrics(whole, 2)) >= {"box_ap", "mask_ap", "loss", "epoch", "step"}
 
 
+@pytest.mark.parametrize("content", [b"", b"not a state", b"PK\x03\x04 torn"], ids=["empty", "garbage", "torn"])
+def test_a_damaged_training_state_names_its_checkpoint(make_recipe, content):
+    run(make_recipe("toy", "schedule.epochs=1"))
+    resumed = make_recipe("toy", "schedule.epochs=2")
+    folder = resumed.run_dir / "checkpoint_000001"
+    (folder / run_folder.STATE).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"^checkpoint {folder}: training_state.pt cannot be read") as caught:
+        run(resumed)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_diverging_run_keeps_its_last_good_checkpoint(make_recipe):
     run(make_recipe("toy", "schedule.epochs=1"))
     bad = make_recipe("toy", "schedule.epochs=4", "schedule.lr=1e12", "schedule.clip_grad_norm=null")

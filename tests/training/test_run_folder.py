@@ -1,6 +1,9 @@
 """What may lie in a run's folder, and what resuming makes of it."""
 
+from contextlib import ExitStack
+
 import pytest
+import yaml
 
 from tis_ray.errors import ConfigError
 from tis_ray.training import run_folder
@@ -11,6 +14,12 @@ def write_checkpoint(folder, epochs):
     (path / "model.safetensors").write_text(f"weights {epochs}")
     (path / run_folder.STATE).write_text("state")
     return path
+
+
+def begin(recipe):
+    """A run with one epoch behind it."""
+    run_folder.prepare(recipe)
+    run_folder.commit(write_checkpoint(recipe.run_dir, 1))
 
 
 def test_an_uncommitted_checkpoint_does_not_exist(tmp_path):
@@ -52,10 +61,44 @@ def test_publishing_nothing_is_an_error(tmp_path):
 def test_a_folder_in_use_is_refused_without_resume(make_recipe):
     recipe = make_recipe()
     run_folder.check(recipe, resume=False)
-    run_folder.prepare(recipe)
+    begin(recipe)
     with pytest.raises(ConfigError, match=r"output: .*toy already holds a run; continue it with --resume"):
         run_folder.check(recipe, resume=False)
     run_folder.check(recipe, resume=True)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_failed_before_its_first_checkpoint_may_begin_with_another_recipe(make_recipe, resume):
+    run_folder.prepare(make_recipe())
+    corrected = make_recipe("toy", "schedule.lr=0.5")
+    run_folder.check(corrected, resume=resume)
+    run_folder.prepare(corrected)
+    assert yaml.safe_load((corrected.run_dir / "recipe.yaml").read_text())["schedule"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_of_something_else_is_refused(make_recipe, resume):
+    recipe = make_recipe()
+    recipe.run_dir.mkdir(parents=True)
+    (recipe.run_dir / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match=r"output: .*toy holds something else"):
+        run_folder.check(recipe, resume=resume)
+
+
+def test_one_run_holds_a_folder_with_its_worker(tmp_path):
+    def start():
+        return run_folder.locked(tmp_path, starting=True)
+
+    refused = pytest.raises(ConfigError, match="another process is training")
+    with ExitStack() as worker:
+        with start():
+            worker.enter_context(run_folder.locked(tmp_path, starting=False))
+            with refused, start():
+                pass
+        with refused, start():  # the worker outlives the process that started it
+            pass
+    with start():
+        pass
 
 
 @pytest.mark.parametrize(
@@ -71,13 +114,13 @@ def test_a_folder_in_use_is_refused_without_resume(make_recipe):
     ],
 )
 def test_resuming_with_another_recipe_names_the_key(make_recipe, override, key):
-    run_folder.prepare(make_recipe())
+    begin(make_recipe())
     with pytest.raises(ConfigError, match=f"^{key}"):
         run_folder.check(make_recipe("toy", override), resume=True)
 
 
 def test_what_does_not_touch_the_weights_may_change(make_recipe):
-    run_folder.prepare(make_recipe())
+    begin(make_recipe())
     run_folder.check(make_recipe("toy", "data.loader_processes=2", "resources.cpus_per_worker=2"), resume=True)
 
 

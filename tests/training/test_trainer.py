@@ -34,12 +34,15 @@ def local_ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.update(LOCAL_RAY)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": LOCAL_RAY},
+    )
     yield
     ray.shutdown()
-    for name in LOCAL_RAY:
-        del os.environ[name]
 
 
 def test_nothing_to_train_and_equal_names_are_refused(make_recipe):
@@ -58,7 +61,7 @@ def test_missing_annotations_are_refused_before_ray_starts(make_recipe):
 
 def test_a_used_folder_stops_all_recipes_before_any_begins(make_recipe):
     used, fresh = make_recipe("used"), make_recipe("fresh")
-    run_folder.prepare(used)
+    (used.run_dir / "checkpoint_000001").mkdir(parents=True)
     with pytest.raises(ConfigError, match="already holds a run"):
         train([fresh, used])
     assert not fresh.run_dir.exists()
@@ -106,6 +109,30 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
     metrics = yaml.safe_load((folders[0] / "metrics.json").read_text())
     assert metrics["epoch"] == 3
     assert {"box_ap", "mask_ap", "loss"} <= metrics.keys()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+def test_an_error_while_watching_stops_the_run(make_recipe, local_ray, error):
+    recipe = make_recipe("toy", "schedule.epochs=1000000")
+
+    def fail(progress):
+        if progress.step:
+            raise error
+
+    with pytest.raises(type(error)):
+        train([recipe], on_progress=fail)
+    end = time.monotonic() + 20
+    while True:  # its worker holds the folder until it has ended
+        try:
+            with run_folder.locked(recipe.run_dir, starting=True):
+                break
+        except ConfigError:
+            assert time.monotonic() < end, "the run goes on"
+            time.sleep(0.1)
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < end, "the run keeps its CPU"
+        time.sleep(0.1)
 
 
 @pytest.mark.ray

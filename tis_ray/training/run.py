@@ -4,9 +4,10 @@ Nothing here knows Ray: the trainer hands in who the worker is and how epochs ar
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -67,7 +68,12 @@ def run(recipe: Recipe, *, worker: Worker = Worker(), report: Report | None = No
     tell:   called on rank 0 after every step and change of state.
     Raises a `TisRayError` for a user's mistake; checkpoints written so far stay good.
     """
-    job = assemble(recipe, worker)
+    with run_folder.locked(recipe.run_dir, starting=False) if worker.rank == 0 else nullcontext():
+        _run(assemble(recipe, worker), report, tell)
+
+
+def _run(job: Job, report: Report | None, tell: Tell | None) -> None:
+    recipe, worker = job.recipe, job.worker
     tell = tell if tell is not None and worker.rank == 0 else _ignore
     meter = Meter(_start(job))
     tell(meter.change(state="training"))
@@ -172,8 +178,11 @@ def _restore(job: Job) -> None:
     try:
         state = torch.load(folder / run_folder.STATE, map_location="cpu", weights_only=True)
         job.optimizer.load_state_dict(state["optimizer"])
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {folder}: {run_folder.STATE} cannot be read: {error}") from None
+    except (OSError, EOFError, UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {folder}: {run_folder.STATE} cannot be read ({type(error).__name__}); "
+            "delete the folder to go on from the one before"
+        ) from error
 
 
 def _save(job: Job, metrics: dict[str, Any]) -> Path:

@@ -5,10 +5,11 @@ all, because it is written under another name and renamed; `checkpoint/` the fin
 Ray Train keeps its own notes in the same folder.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ STATE = "training_state.pt"
 KEPT_CHECKPOINTS = 2
 _PREFIX, _PARTIAL = "checkpoint_", ".partial-"
 _DECIDING = {"data", "detector", "schedule", "seed", "resources.workers"}
+_LOCK = ".lock"
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 
@@ -45,19 +47,45 @@ def absolute(recipe: Recipe) -> Recipe:
 
 def check(recipe: Recipe, *, resume: bool) -> None:
     """Raise `ConfigError` where a run of `recipe` must not begin (or go on, with `resume`) in its folder."""
-    folder = recipe.run_dir
-    if not resume:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(
-                f"output: {folder} already holds a run; continue it with --resume, or choose another name or output"
-            )
-        return
-    noted = folder / "recipe.yaml"
-    if noted.exists():
-        began = parse(Recipe, read_yaml(noted), source=str(noted))
-        _check_same(began, recipe)
-    elif folder.is_dir() and newest(folder) is not None:
+    folder, noted = recipe.run_dir, recipe.run_dir / "recipe.yaml"
+    if newest(folder) is None and not finished(folder):  # no run, or one that failed before it learned anything
+        if not noted.exists() and folder.exists() and (not folder.is_dir() or _holds_files(folder)):
+            raise ConfigError(f"output: expected a folder of a run; {folder} holds something else")
+    elif not resume:
+        raise ConfigError(
+            f"output: {folder} already holds a run; continue it with --resume, or choose another name or output"
+        )
+    elif not noted.exists():
         raise ConfigError(f"output: {folder} has checkpoints but no recipe.yaml; choose another name or output")
+    else:
+        _check_same(parse(Recipe, read_yaml(noted), source=str(noted)), recipe)
+
+
+@contextmanager
+def locked(folder: Path, *, starting: bool) -> Iterator[None]:
+    """Hold the folder: `starting` for the one process that starts its run, else for the worker that writes.
+
+    Raises `ConfigError` while another run holds it, be it only the last worker of one that was killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+") as file:
+        if starting:
+            _lock(file.fileno(), fcntl.LOCK_EX, folder)
+        _lock(file.fileno(), fcntl.LOCK_SH, folder)
+        yield
+
+
+def _lock(descriptor: int, kind: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"output: another process is training in {folder}; wait until it has ended") from None
+    except OSError:  # a file system without locks is trusted
+        pass
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def prepare(recipe: Recipe) -> None:
@@ -129,6 +157,7 @@ def _replace(written: Path, final: Path) -> None:
         _flush(file)
     shutil.rmtree(final, ignore_errors=True)
     written.replace(final)
+    _flush(final.parent)
 
 
 def _flush(path: Path) -> None:
