@@ -37,7 +37,8 @@ def write_ensemble(folder: Path) -> Path:
         },
         "fusion": {"rules": [{"nms": {"iou_threshold": 0.6}}, {"soft_nms": {}}], "top_k": 12},
         "limits": LIMITS,
-        "replicas": {name: {"num_cpus": 0.5} for name in ("default", "gateway", "fusion")},
+        "auth": "none",
+        "replicas": {name: {"num_cpus": 0.5, "num_gpus": 0} for name in ("default", "gateway", "fusion")},
     }
     path = folder / "ensemble.yaml"
     path.write_text(yaml.safe_dump(content))

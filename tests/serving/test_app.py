@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import yaml
 
 from tests.tiny import CATEGORIES, save_tiny_checkpoint
 from tis_ray.config import Ensemble, FusionSection, parse
-from tis_ray.errors import CheckpointError, ConfigError, ServiceError
+from tis_ray.errors import CheckpointError, ConfigError, InputError, ServiceError
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving import app, local
@@ -71,6 +73,39 @@ def test_builds_one_deployment_per_member_and_scale(tmp_path, monkeypatch):
     assert built["Fusion"].user_config["top_k"] == 100
 
 
+def test_a_view_server_without_a_gpu_computes_on_the_cpu(tmp_path):
+    save_tiny_checkpoint(tmp_path / "one")
+    ensemble = Ensemble.model_validate(
+        {
+            "members": {"one": {"checkpoint": tmp_path / "one", "scales": [64, 96]}},
+            "replicas": {"one@96": {"num_gpus": 0.5}, "one@64": {"num_gpus": 0}},
+            "auth": "none",
+        }
+    )
+    built = _deployments(app.build(ensemble))
+    devices = {name: built[name].init_args[0].keywords["device"] for name in ("one@64", "one@96")}
+    assert devices == {"one@64": "cpu", "one@96": "cuda"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "replicas", "share"),
+    [
+        pytest.param(0, {}, 0, id="no GPU"),
+        pytest.param(1, {}, 1 / 3, id="three share one"),
+        pytest.param(4, {}, 1, id="more GPUs than servers"),
+        pytest.param(2, {"a@64": {"num_gpus": 1}}, 1 / 2, id="one has its own"),
+        pytest.param(2, {"fusion": {"num_gpus": 1}}, 1 / 3, id="the fusion takes one"),
+        pytest.param(1, {"a@64": {"num_gpus": 1}}, 0, id="none left"),
+        pytest.param(2, {"a@64": {"num_gpus": 0}, "b@64": {"num_replicas": 3}}, 1 / 2, id="replicas count"),
+        pytest.param(1, {"default": {"num_gpus": 0}}, 0, id="nobody shares"),
+    ],
+)
+def test_auto_divides_the_gpus_that_nobody_asks_for(gpus, replicas, share):
+    members = {"a": {"checkpoint": "a", "scales": [64, 96]}, "b": {"checkpoint": "b", "scales": [64]}}
+    ensemble = Ensemble.model_validate({"members": members, "replicas": replicas})
+    assert app.auto_gpus(ensemble, gpus) == pytest.approx(share)
+
+
 def _deployments(application) -> dict:
     """Every deployment of an application, by walking the arguments it is bound to."""
     found, open_ = {}, [application]
@@ -121,6 +156,82 @@ def test_another_interface_than_loopback_needs_tokens(monkeypatch):
     ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": "nowhere", "scales": [64]}}})
     with pytest.raises(ConfigError, match="TIS_RAY_TOKENS"):
         local.serve_locally(ensemble, host="0.0.0.0", port=0)
+
+
+def test_tokens_hold_on_loopback_too(monkeypatch, tiny_checkpoint):
+    """Which of both applies is the first thing that is said; the taken port ends it there."""
+    monkeypatch.setattr(local, "check_port_free", _taken)
+    ensemble = Ensemble.model_validate({"members": {"one": {"checkpoint": tiny_checkpoint, "scales": [64]}}})
+    for tokens, expected in (("secret", "requests need a token of TIS_RAY_TOKENS"), ("", "requests need no token")):
+        monkeypatch.setenv("TIS_RAY_TOKENS", tokens)
+        said = []
+        with pytest.raises(ConfigError, match="taken"):
+            local.serve_locally(ensemble, on_progress=said.append)
+        assert said == [expected]
+
+
+def _taken(host, port):
+    raise ConfigError("taken")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("localhost", "http://localhost:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("::", "http://[::1]:80"),
+    ],
+)
+def test_every_address_has_a_url_that_reaches_it(host, url):
+    assert local.service_url(host, 80) == url
+    Client(local.service_url(host, 80)).close()
+
+
+@pytest.mark.ray
+def test_closing_stops_ray_even_where_serve_never_started():
+    code = """
+import ray
+from tis_ray.serving.local import LocalService
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+LocalService("http://127.0.0.1:1", owns_ray=True).close()
+print(ray.is_initialized())
+"""
+    assert in_a_fresh_process(code) == "False"
+
+
+def test_a_url_that_is_none_is_named():
+    with pytest.raises(InputError, match="url: expected the address of a service as http://host:port; got 'http://:::'"):
+        Client("http://:::")
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_loopback(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with http_server() as url, Client(url) as client:
+        assert client.ready()
+
+
+@contextmanager
+def http_server():
+    """A server that answers every GET with 200, in a thread."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_misspelt_rule_is_refused_before_ray_starts(tiny_checkpoint):

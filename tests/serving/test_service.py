@@ -31,7 +31,7 @@ def picture_of(seed: int, height: int = 80, width: int = 112) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def local(service) -> EnsemblePredictor:
-    return tis_ray.load(service.ensemble_path)
+    return tis_ray.load(service.ensemble_path, device="cpu")
 
 
 def check_equal(answer: dict, expected: Instances, local: EnsemblePredictor, hw: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ VIEWS = (View("one", 64), View("one", 64, True))
 
 
 def test_answers_for_its_views_like_the_predictor(tiny_checkpoint, picture):
-    server = ViewServer(lambda: load_predictor(tiny_checkpoint, CATEGORIES), VIEWS)
+    server = ViewServer(lambda: load_predictor(tiny_checkpoint, CATEGORIES, device="cpu"), VIEWS)
     frame = picture.copy()
     frame.setflags(write=False)  # as it comes out of the object store
     answer = asyncio.run(server.segment(frame, deadline_s=30))
@@ -81,3 +81,68 @@ def test_a_broken_model_shows_when_the_replica_starts():
 
     with pytest.raises(RuntimeError, match="out of memory"):
         ViewServer(Broken, VIEWS)
+
+
+class Failing:
+    """Fails on its calls number `failures`, counted from the warm-up, 0."""
+
+    def __init__(self, *failures: int) -> None:
+        self.calls, self.failures = -1, failures
+
+    def predict(self, image, views):
+        self.calls += 1
+        if self.calls in self.failures:
+            raise RuntimeError(f"failure {self.calls}")
+        return [Instances.empty() for _ in views]
+
+
+async def fail_once(server: ViewServer, picture: np.ndarray) -> None:
+    with pytest.raises(RuntimeError, match="failure 1"):
+        await server.segment(picture, deadline_s=30)
+
+
+def test_healthy_after_a_failure_that_was_one_images_alone(picture):
+    server = ViewServer(lambda: Failing(1), VIEWS)
+
+    async def check():
+        await server.check_health()
+        await fail_once(server, picture)
+        await server.check_health()
+
+    asyncio.run(check())
+
+
+def test_unhealthy_for_good_once_the_warm_up_image_fails_too(picture):
+    server = ViewServer(lambda: Failing(1, 2), VIEWS)
+
+    async def check():
+        await fail_once(server, picture)
+        await server.segment(picture, deadline_s=30)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="failure 2"):
+                await server.check_health()
+
+    asyncio.run(check())
+
+
+def test_unhealthy_while_a_forward_hangs(picture):
+    release = threading.Event()
+
+    class Hanging(Slow):
+        def predict(self, image, views):
+            if self.calls:
+                release.wait(30)
+            return super().predict(image, views)
+
+    server = ViewServer(Hanging, VIEWS, stuck_after_s=0.2)
+
+    async def check():
+        forward = asyncio.create_task(server.segment(picture, deadline_s=30))
+        await asyncio.sleep(0.5)
+        with pytest.raises(DeadlineError, match=r"running for more than 0\.2 s"):
+            await server.check_health()
+        release.set()
+        await forward
+        await server.check_health()
+
+    asyncio.run(check())

@@ -28,7 +28,7 @@ from tis_ray.serving.gateway import RETRY_AFTER, Gateway, model_version
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.routes import build_app
-from tis_ray.serving.view_server import ViewServer, load_predictor
+from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predictor
 from tis_ray.views import SizeHW
 
 _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
@@ -99,7 +99,7 @@ def build(args: Ensemble) -> Application:
     """The application of an ensemble. Raises what `check` raises."""
     ensemble = with_absolute_checkpoints(args)
     categories = check(ensemble)
-    gpu_share = _gpu_share(ensemble)
+    gpu_share = auto_gpus(ensemble, ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0)
     servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in deployments(ensemble)}
     queue = ensemble.limits.max_queued_requests
     fusion = _deployment(FusionReplica, "Fusion").options(
@@ -140,12 +140,16 @@ def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
 def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
     views = [view for view in ensemble.views if view.deployment == name]
     checkpoint = ensemble.members[views[0].member].checkpoint
+    resources = _resources(ensemble.replica(name), gpu_share)
+    # A replica without a share still sees the machine's GPUs: Ray hides them from none.
+    device = "cuda" if resources["ray_actor_options"]["num_gpus"] else "cpu"
     deployment = _deployment(ViewServer, name).options(
         max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
         max_queued_requests=ensemble.limits.max_queued_requests,
-        **_resources(ensemble.replica(name), gpu_share),
+        **resources,
     )
-    return deployment.bind(partial(load_predictor, checkpoint, categories), views)
+    load = partial(load_predictor, checkpoint, categories, device=device)
+    return deployment.bind(load, views, stuck_after_s=max(STUCK_AFTER_S, ensemble.limits.max_deadline_s))
 
 
 def _deployment(plain: Any, name: str) -> Deployment:
@@ -166,11 +170,13 @@ def _resources(replica: Replica, gpu_share: float) -> dict[str, Any]:
     return options | {"autoscaling_config": replica.autoscaling.model_dump()}
 
 
-def _gpu_share(ensemble: Ensemble) -> float:
-    """What `num_gpus: auto` comes to: the cluster's GPUs divided evenly among the view servers' replicas."""
-    gpus = ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0
-    replicas = sum(_most(ensemble.replica(name)) for name in deployments(ensemble))
-    return min(1.0, 1 / math.ceil(replicas / gpus)) if gpus else 0.0
+def auto_gpus(ensemble: Ensemble, gpus: float) -> float:
+    """What `num_gpus: auto` comes to for a view server: the `gpus` that no replica asks for, divided evenly."""
+    replicas = [ensemble.replica(name) for name in deployments(ensemble)]
+    named = [*replicas, *(ensemble.replicas[name] for name in ("gateway", "fusion") if name in ensemble.replicas)]
+    left = gpus - sum(_most(replica) * replica.num_gpus for replica in named if replica.num_gpus != "auto")
+    sharing = sum(_most(replica) for replica in replicas if replica.num_gpus == "auto")
+    return min(1.0, 1 / math.ceil(sharing / left)) if sharing and left > 0 else 0.0
 
 
 def _most(replica: Replica) -> int:

@@ -80,7 +80,14 @@ class Client:
     ) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_s)
+        try:
+            local = httpx.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
+        except httpx.InvalidURL as error:
+            raise InputError(
+                f"url: expected the address of a service as http://host:port; got '{url}' ({error})"
+            ) from None
+        # A proxy from the environment cannot reach this machine's own services.
+        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_s, trust_env=not local)
 
     def segment(self, image: Path | str | bytes | NDArray[np.uint8], **parameters: Any) -> Result:
         """The instances of an image: a file, the bytes of one, or a uint8 RGB array (H, W, 3), sent as PNG.

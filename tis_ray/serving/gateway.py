@@ -89,6 +89,8 @@ class Gateway:
         del frame  # the object store may drop the pixels while the answer is written
         asked = time.perf_counter()
         instances = await asyncio.to_thread(self._write, fused, image_hw, query)
+        if deadline.passed:
+            raise ProblemError(504, "the deadline passed while the answer was written")
         written = time.perf_counter()
         content = {
             "image": {"width": image_hw[1], "height": image_hw[0], "sha256": sha256},

@@ -8,18 +8,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import httpx
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview
 
 from tis_ray.config import Autoscaling, Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.serving.app import build, check, deployments
+from tis_ray.serving.auth import VARIABLE
 from tis_ray.serving.running import APPLICATION
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -39,11 +43,16 @@ class LocalService:
         if not self._open:
             return
         self._open = False
-        if self._owns_ray:
-            serve.delete(APPLICATION)  # requests in flight are answered; then Ray takes Serve with it
-            ray.shutdown()
-        else:
-            serve.shutdown()
+        try:
+            # Stopping must not hide why it came to that, such as a Serve that never started or a Ray that is gone.
+            with suppress(RayServeException, RayError, TimeoutError):
+                if self._owns_ray:
+                    serve.delete(APPLICATION)  # requests in flight are answered; then Ray takes Serve with it
+                else:
+                    serve.shutdown()
+        finally:
+            if self._owns_ray:
+                ray.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +75,16 @@ def serve_locally(
     """Start the service of `ensemble` and return once it answers; use the handle as a context manager.
 
     Ray is started unless it runs in this process already; `dashboard` starts Ray's too, which `serve status` needs.
-    On the loopback interface `auth` becomes `none`. `on_progress` gets a line for each deployment that is up.
+    On the loopback interface everybody is let in unless TIS_RAY_TOKENS names tokens; `auth: none` in the ensemble
+    always holds. `on_progress` gets a line for that and for each deployment that is up.
     Raises `ConfigError` or `CheckpointError` before anything starts for a taken port, a missing token, a misspelt rule
     or members that do not fit together, and `ServiceError` where the service does not become ready.
     """
-    if host in LOOPBACK:
+    if host in LOOPBACK and not os.environ.get(VARIABLE):
         ensemble = ensemble.model_copy(update={"auth": "none"})
     say = on_progress or _say_nothing
     check(ensemble)
+    say("requests need no token" if ensemble.auth == "none" else f"requests need a token of {VARIABLE}")
     check_port_free(host, port)
     owns_ray = not ray.is_initialized()
     if owns_ray:
@@ -81,7 +92,7 @@ def serve_locally(
         address = start_ray(ensemble, dashboard=dashboard)
         if address:
             say(f"Ray's dashboard is at {address}; RAY_AUTH_MODE=token serve status --address {address}")
-    service = LocalService(f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}", owns_ray=owns_ray)
+    service = LocalService(service_url(host, port), owns_ray=owns_ray)
     try:
         _deploy(ensemble, host, port)
         _wait(service.url, deployments(ensemble), time.monotonic() + ready_within_s, say)
@@ -89,6 +100,12 @@ def serve_locally(
         service.close()
         raise
     return service
+
+
+def service_url(host: str, port: int) -> str:
+    """Where a service that listens on `host` is reached from this machine: all interfaces means loopback too."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say_nothing(line: str) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from tis_ray.errors import ConfigError
+from tis_ray.errors import ConfigError, InputError, ServiceError
 from tis_ray.formats.images import open_image
 from tis_ray.overlay import draw_overlay
 from tis_ray.serving.client import Client, Result
@@ -24,23 +26,49 @@ def segment_files(
     score_threshold: float,
     console: Console,
 ) -> None:
-    """Segment every image; `overlay` is a picture for one image, a folder for several."""
-    if overlay is not None and len(images) > 1 and overlay.suffix:
+    """Segment every image; `overlay` is a picture for one image, a folder for several.
+
+    An image that fails does not stop the others. Raises `ServiceError` at the end naming those that failed; what was
+    answered until then, or until Ctrl-C, is in `out` all the same.
+    """
+    drawings = _drawings(images, overlay)
+    answers: list[dict[str, Any]] = []
+    failed: list[str] = []
+    try:
+        with Client(url, token=token) as client:
+            for path in images:
+                try:
+                    result = client.segment(path, score_threshold=score_threshold)
+                except (InputError, ServiceError) as error:
+                    failed.append(f"{path}: {error}")
+                    continue
+                answers.append({"file_name": str(path), **asdict(result)})
+                console.print(_table(path, result))
+                if path in drawings:
+                    _draw(path, result, drawings[path], score_threshold)
+                    console.print(f"overlay: {drawings[path]}", markup=False, soft_wrap=True)
+    finally:
+        if out is not None and answers:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(orjson.dumps(answers, option=orjson.OPT_INDENT_2))
+            console.print(f"answers: {out}", markup=False, soft_wrap=True)
+    if failed:
+        raise ServiceError(f"{len(failed)} of {len(images)} images failed: {'; '.join(failed)}")
+
+
+def _drawings(images: Sequence[Path], overlay: Path | None) -> dict[Path, Path]:
+    """Where each image's overlay goes, no two to the same file."""
+    if overlay is None:
+        return {}
+    if len(images) == 1 and overlay.suffix:
+        return {images[0]: overlay}
+    if overlay.suffix:
         raise ConfigError(f"--overlay: expected a folder for {len(images)} images; got {overlay}")
-    results = []
-    with Client(url, token=token) as client:
-        for path in images:
-            result = client.segment(path, score_threshold=score_threshold)
-            console.print(_table(path, result))
-            results.append({"file_name": str(path), **asdict(result)})
-            if overlay is not None:
-                drawn = overlay if len(images) == 1 and overlay.suffix else overlay / f"{path.stem}.png"
-                _draw(path, result, drawn, score_threshold)
-                console.print(f"overlay: {drawn}")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2))
-        console.print(f"answers: {out}")
+    drawings = {path: overlay / f"{path.stem}.png" for path in images}
+    doubles = sorted({str(path) for path in drawings if list(drawings.values()).count(drawings[path]) > 1})
+    if doubles:
+        raise ConfigError(f"--overlay: expected images of different names; got {', '.join(doubles)}")
+    return drawings
 
 
 def _draw(path: Path, result: Result, drawn: Path, score_threshold: float) -> None:
@@ -50,7 +78,9 @@ def _draw(path: Path, result: Result, drawn: Path, score_threshold: float) -> No
 
 def _table(path: Path, result: Result) -> Table:
     views = f"{sum(view.status == 'ok' for view in result.views)}/{len(result.views)} views"
-    table = Table(title=f"{path}: {len(result.instances)} instances, {views}, {result.timings['total_s']:.2f} s")
+    table = Table(
+        title=f"{escape(str(path))}: {len(result.instances)} instances, {views}, {result.timings['total_s']:.2f} s"
+    )
     for name in ("category", "score", "x", "y", "width", "height"):
         table.add_column(name, justify="left" if name == "category" else "right")
     for found in result.instances:

@@ -14,6 +14,8 @@ from tis_ray.instances import Categories, Instances
 from tis_ray.serving.messages import Deadline, DeadlineError, ViewAnswer
 from tis_ray.views import View
 
+STUCK_AFTER_S = 300.0  # a forward that takes longer has hung
+
 
 class Predicts(Protocol):
     """What a view server needs of a predictor: the instances of each view, in the image frame."""
@@ -21,11 +23,11 @@ class Predicts(Protocol):
     def predict(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[Instances]: ...
 
 
-def load_predictor(checkpoint: Path, categories: Categories) -> Predicts:
-    """The member in a checkpoint directory, answering in the labels of `categories`. Imports PyTorch."""
+def load_predictor(checkpoint: Path, categories: Categories, *, device: str) -> Predicts:
+    """The member in a checkpoint directory on `device`, answering in `categories`' labels. Imports PyTorch."""
     from tis_ray.inference.predictor import Predictor
 
-    return Predictor.from_checkpoint(checkpoint, categories=categories)
+    return Predictor.from_checkpoint(checkpoint, device=device, categories=categories)
 
 
 class ViewServer:
@@ -35,12 +37,28 @@ class ViewServer:
     device: requests wait for it in order, and one whose time is up leaves the queue without a forward.
     """
 
-    def __init__(self, load: Callable[[], Predicts], views: Sequence[View]) -> None:
+    def __init__(
+        self, load: Callable[[], Predicts], views: Sequence[View], *, stuck_after_s: float = STUCK_AFTER_S
+    ) -> None:
         self._views = tuple(views)
         self._predictor = load()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
-        warm_up = np.full((64, 96, 3), 128, dtype=np.uint8)
-        self._predictor.predict(warm_up, self._views)
+        self._stuck_after_s = stuck_after_s
+        self._running: Deadline | None = None
+        self._broken: Exception | None = None
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        self._predictor.predict(np.full((64, 96, 3), 128, dtype=np.uint8), self._views)
+
+    async def check_health(self) -> None:
+        """Serve asks every few seconds and replaces the replica if this raises: after a failure that did not pass,
+        such as a lost device, and while one forward runs for longer than any request may."""
+        if self._broken is not None:
+            raise self._broken
+        running = self._running
+        if running is not None and running.passed:
+            raise DeadlineError(f"a forward has been running for more than {self._stuck_after_s:g} s")
 
     async def segment(self, frame: NDArray[np.uint8], *, deadline_s: float) -> ViewAnswer:
         """Instances of every view of `frame` uint8 (H, W, 3), which is read only and stays as it is.
@@ -54,6 +72,20 @@ class ViewServer:
     def _predict(self, frame: NDArray[np.uint8], deadline: Deadline) -> ViewAnswer:
         if deadline.passed:
             raise DeadlineError("the model was not free in time")
+        self._running = Deadline(self._stuck_after_s)
         start = time.perf_counter()
-        instances = self._predictor.predict(frame, self._views)
+        try:
+            instances = self._predictor.predict(frame, self._views)
+        except Exception:
+            self._examine()
+            raise
+        finally:
+            self._running = None
         return ViewAnswer(tuple(instances), time.perf_counter() - start)
+
+    def _examine(self) -> None:
+        """After a failure: whether it was this image's alone, or the model or its device is broken."""
+        try:
+            self._warm_up()
+        except Exception as error:
+            self._broken = error
