@@ -8,12 +8,13 @@ SEED ?= 0
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow docs-test lock clean
+.PHONY: help setup demo test lint test-slow test-gpu docs-test lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
 	@echo "make test        lint, types, import contracts and the test suite"
 	@echo "make test-slow   kills, soaks and recipe sweeps"
+	@echo "make test-gpu    what needs a CUDA device"
 	@echo "make docs-test   every shell block of the README and docs, executed"
 	@echo "make lock        refresh requirements.lock from pyproject.toml"
 
@@ -42,6 +43,9 @@ test: lint
 
 test-slow: $(READY)
 	$(PY) -m pytest -m "slow and not gpu"
+
+test-gpu: $(READY)
+	$(PY) -m pytest -m "gpu" tests/test_gpu.py
 
 docs-test: $(READY)
 	$(PY) -m pytest -m "docs" tests/docs
