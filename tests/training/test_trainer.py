@@ -52,6 +52,12 @@ def test_nothing_to_train_and_equal_names_are_refused(make_recipe):
         train([make_recipe(), make_recipe()])
 
 
+@pytest.mark.parametrize("count", [-1, 1.5])
+def test_shares_of_gpus_that_ray_cannot_give_are_refused_when_read(make_recipe, count):
+    with pytest.raises(ConfigError, match=r"resources\.gpus_per_worker: expected .* whole number"):
+        make_recipe("toy", f"resources.gpus_per_worker={count}")
+
+
 def test_missing_annotations_are_refused_before_ray_starts(make_recipe):
     recipe = make_recipe("toy", "data.val.annotations=nowhere.json")
     with pytest.raises(ConfigError, match=r"^data\.val\.annotations: .*nowhere\.json"):
