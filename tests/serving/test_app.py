@@ -202,7 +202,9 @@ print(ray.is_initialized())
 
 
 def test_a_url_that_is_none_is_named():
-    with pytest.raises(InputError, match="url: expected the address of a service as http://host:port; got 'http://:::'"):
+    with pytest.raises(
+        InputError, match="url: expected the address of a service as http://host:port; got 'http://:::'"
+    ):
         Client("http://:::")
 
 

@@ -116,8 +116,9 @@ def test_unknown_path_and_wrong_method_are_problems_too(http):
     assert check_problem(http.get("/v1/segment"), 405)["title"] == "Method Not Allowed"
 
 
-def test_long_headers(http):
-    response = http.post("/v1/segment", content=encoded("JPEG"), headers=IMAGE | {"X-Padding": "x" * 17_000})
+@pytest.mark.parametrize("length", [17_000, 200_000])
+def test_long_headers(http, length):
+    response = http.post("/v1/segment", content=encoded("JPEG"), headers=IMAGE | {"X-Padding": "x" * length})
     check_problem(response, 431, "headers")
 
 
