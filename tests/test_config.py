@@ -57,7 +57,7 @@ def ensemble(*overrides, **keys):
         (["zzz=1"], r"car\.yaml: zzz: unknown key; the keys here are data, detector, name, .*"),
         (["detector.mask.pool=1"], r"car\.yaml: detector\.mask\.pool: unknown key; .*pool_size.*"),
         (["data.train.image=x"], r"car\.yaml: data\.train\.image: unknown key; did you mean 'images'\?; .*"),
-        (["schedule.epochs=0"], r"car\.yaml: schedule\.epochs: .* greater than or equal to 1; got 0"),
+        (["schedule.epochs=0"], r"car\.yaml: schedule\.epochs: .* greater than 0; got 0"),
         (["schedule.lr=fast"], r"car\.yaml: schedule\.lr: .*number.*; got 'fast'"),
         (["name=a/b"], r"car\.yaml: name: .*pattern.*; got 'a/b'"),
         (["data.scales=[]"], r"car\.yaml: data\.scales: .*at least 1 item.*; got \[\]"),

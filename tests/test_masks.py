@@ -217,7 +217,8 @@ def test_a_crop_beyond_the_mask_is_empty():
 def test_resized_equals_torch_nearest_exact(height, width, seed):
     full = random_masks(seed)
     resized = crops_of(full).resized((23, 31), (height, width))
-    expected = torch.nn.functional.interpolate(torch.from_numpy(full)[:, None], size=(height, width), mode="nearest-exact")
+    masks = torch.from_numpy(full)[:, None]
+    expected = torch.nn.functional.interpolate(masks, size=(height, width), mode="nearest-exact")
     np.testing.assert_array_equal(full_of(resized, height, width), expected[:, 0].numpy())
 
 

@@ -111,12 +111,8 @@ class Instances:
             raise InputError(
                 f"boxes: expected finite numbers; got {_first(self.boxes, ~np.isfinite(self.boxes).all(1))}"
             )
-        if self.masks is not None and not np.isfinite(self.masks.boxes).all():
-            raise InputError(
-                f"masks.boxes: expected finite numbers; got {_first(self.masks.boxes, ~np.isfinite(self.masks.boxes).all(1))}"
-            )
-        if self.masks is not None and np.isnan(self.masks.probabilities).any():
-            raise InputError("masks.probabilities: expected 0..1; got NaN")
+        if self.masks is not None:
+            self.masks.check_values()
         inverted = (self.boxes[:, 2:] < self.boxes[:, :2]).any(axis=1)
         if inverted.any():
             raise InputError(f"boxes: expected x1 <= x2 and y1 <= y2; got {_first(self.boxes, inverted)}")

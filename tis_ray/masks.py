@@ -81,6 +81,15 @@ class BoxMasks:
         patches = patches[:, :, low] * (1 - share) + patches[:, :, high] * share
         return BoxMasks(self.boxes, patches.astype(np.float16))
 
+    def check_values(self) -> None:
+        """Raise `InputError` for boxes that are not finite and for probabilities that are NaN."""
+        broken = ~np.isfinite(self.boxes).all(axis=1)
+        if broken.any():
+            i = int(np.argmax(broken))
+            raise InputError(f"masks.boxes: expected finite numbers; got {self.boxes[i].tolist()} at position {i}")
+        if np.isnan(self.probabilities).any():
+            raise InputError("masks.probabilities: expected 0..1; got NaN")
+
     def to_rle(self, height: int, width: int, *, threshold: float = 0.5) -> list[Rle]:
         """COCO RLEs in an image of this size: pasted as torchvision does, set where above `threshold`."""
         return rle_ops.encode_patches(self.probabilities, self.boxes, height, width, threshold=threshold)

@@ -1,11 +1,14 @@
 """The recipe of one member: data, detector parts, schedule and resources."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from tis_ray.config.section import Choice, Part, Section
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class CocoFolder(Section):
@@ -23,52 +26,64 @@ class DataSection(Section):
 
     train: CocoFolder
     val: CocoFolder | None = None
-    scales: tuple[int, ...] = Field(default=(800,), min_length=1)
-    max_long_edge: int | None = 1333
-    flip_probability: float = Field(default=0.5, ge=0, le=1)
-    batch_size: int = Field(default=2, ge=1)
+    scales: tuple[PositiveInt, ...] = Field(default=(800,), min_length=1)
+    max_long_edge: PositiveInt | None = 1333
+    flip_probability: Fraction = 0.5
+    batch_size: PositiveInt = 2
     loader_processes: int = Field(default=0, ge=0)
 
 
 class AnchorSection(Section):
     """Anchor sides in network pixels, one tuple per pyramid level from fine to coarse, and height/width ratios."""
 
-    sizes: tuple[tuple[float, ...], ...] = ((32,), (64,), (128,), (256,), (512,))
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    sizes: tuple[Annotated[tuple[PositiveFloat, ...], Field(min_length=1)], ...] = (
+        (32,),
+        (64,),
+        (128,),
+        (256,),
+        (512,),
+    )
+    aspect_ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
 
 
 class RpnSection(Section):
     """Region proposal network: IoU bounds of anchor matching, sampling and proposal counts."""
 
-    positive_iou: float = 0.7
-    negative_iou: float = 0.3
-    samples_per_image: int = 256
-    positive_fraction: float = 0.5
-    nms_iou: float = 0.7
-    pre_nms_top_n_train: int = 2000
-    post_nms_top_n_train: int = 2000
-    pre_nms_top_n_test: int = 1000
-    post_nms_top_n_test: int = 1000
+    positive_iou: Fraction = 0.7
+    negative_iou: Fraction = 0.3
+    samples_per_image: PositiveInt = 256
+    positive_fraction: Fraction = 0.5
+    nms_iou: Fraction = 0.7
+    pre_nms_top_n_train: PositiveInt = 2000
+    post_nms_top_n_train: PositiveInt = 2000
+    pre_nms_top_n_test: PositiveInt = 1000
+    post_nms_top_n_test: PositiveInt = 1000
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.negative_iou > self.positive_iou:
+            raise ValueError(f"expected negative_iou <= positive_iou; got {self.negative_iou} > {self.positive_iou}")
+        return self
 
 
 class BoxSection(Section):
     """Second stage: RoI sampling, the two-layer box head and the post-processing of one view."""
 
-    pool_size: int = 7
-    hidden: int = 1024
-    positive_iou: float = 0.5
-    samples_per_image: int = 512
-    positive_fraction: float = 0.25
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    max_instances: int = 100
+    pool_size: PositiveInt = 7
+    hidden: PositiveInt = 1024
+    positive_iou: Fraction = 0.5
+    samples_per_image: PositiveInt = 512
+    positive_fraction: Fraction = 0.25
+    score_threshold: Fraction = 0.05
+    nms_iou: Fraction = 0.5
+    max_instances: PositiveInt = 100
 
 
 class MaskSection(Section):
     """Mask branch: RoI grid before up-sampling (the patch has twice its side) and convolution widths."""
 
-    pool_size: int = 14
-    channels: tuple[int, ...] = (256, 256, 256, 256)
+    pool_size: PositiveInt = 14
+    channels: tuple[PositiveInt, ...] = Field(default=(256, 256, 256, 256), min_length=1)
 
 
 class DetectorSection(Section):
@@ -81,22 +96,28 @@ class DetectorSection(Section):
     box: BoxSection = BoxSection()
     mask: MaskSection | None = MaskSection()
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
 
 
 class ScheduleSection(Section):
     """SGD with linear warm-up and step decay. Milestones are epochs; `lr` is for the whole batch of all workers."""
 
-    epochs: int = Field(default=12, ge=1)
-    lr: float = Field(default=0.02, gt=0)
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    epochs: PositiveInt = 12
+    lr: float = Field(default=0.02, gt=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: NonNegativeFloat = 1e-4
     warmup_iterations: int = Field(default=500, ge=0)
     warmup_factor: float = Field(default=1 / 3, gt=0, le=1)
-    milestones: tuple[float, ...] = (8, 11)
-    gamma: float = 0.1
-    clip_grad_norm: float | None = None
-    validate_every_epochs: int = Field(default=1, ge=1)
+    milestones: tuple[PositiveFloat, ...] = (8, 11)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    clip_grad_norm: PositiveFloat | None = None
+    validate_every_epochs: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _check_milestones(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"expected rising milestones; got {list(self.milestones)}")
+        return self
 
 
 def _check_gpus(count: float | str) -> float | str:
@@ -108,15 +129,15 @@ def _check_gpus(count: float | str) -> float | str:
 class TrainResources(Section):
     """Ray Train workers. `gpus_per_worker: auto` takes one GPU each where the cluster has any, else none."""
 
-    workers: int = Field(default=1, ge=1)
-    cpus_per_worker: float = Field(default=1, gt=0)
+    workers: PositiveInt = 1
+    cpus_per_worker: PositiveFloat = 1
     gpus_per_worker: Annotated[float | Literal["auto"], AfterValidator(_check_gpus)] = "auto"
 
 
 class Recipe(Section):
     """Everything that trains one member; its run folder is `output`/`name`."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     data: DataSection
     detector: DetectorSection
     schedule: ScheduleSection = ScheduleSection()

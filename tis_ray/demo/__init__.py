@@ -143,10 +143,8 @@ def _train(out: Path, train_json: Path, val_json: Path, images: Path, seed: int,
     losses: dict[str, dict[int, float]] = {recipe.name: {} for recipe in recipes}
 
     def note(run: RunProgress) -> None:
-        if run.loss is not None and run.step:
-            losses[run.recipe][-(-run.step * run.epochs // run.total_steps)] = (
-                run.loss
-            )  # the last one of an epoch stays
+        if run.loss is not None and run.epoch < run.epochs:
+            losses[run.recipe][run.epoch] = run.loss  # the last word of each epoch stays
 
     checkpoints = train(recipes, resume=True, on_progress=note, console=console)
     for name, by_epoch in losses.items():

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -22,6 +23,6 @@ class Fpn(nn.Module):
         return levels
 
 
-def build(in_channels: Sequence[int], *, channels: int = 256) -> Fpn:
+def build(in_channels: Sequence[int], *, channels: PositiveInt = 256) -> Fpn:
     """A pyramid of `channels` channels over maps of `in_channels`."""
     return Fpn(in_channels, channels=channels)
