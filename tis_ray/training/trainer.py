@@ -12,21 +12,18 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from tis_ray.config import Recipe, dump
+from tis_ray.config import Recipe
 from tis_ray.errors import ConfigError
 from tis_ray.models.detector import check_parts
 from tis_ray.training import run_folder
 from tis_ray.training.failures import TrainingError, explain, first_line
+from tis_ray.training.fit import fit
 from tis_ray.training.progress import Board, RunProgress, display_for
-from tis_ray.training.worker import train_worker
 
 POLL_S, BOARD_S, STOP_S = 0.5, 5.0, 10.0
-MAX_FAILURES = 0  # a lost worker ends the run; `resume` goes on from its last checkpoint
 # A Ray of one machine needs no process that watches for lost nodes, and can be asked more often how it is.
 LOCAL_RAY = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 
@@ -136,11 +133,11 @@ def _run_all(
     runs = {recipe.name: RunProgress(recipe.name, state=_awaited(recipe, gpus[recipe.name])) for recipe in recipes}
     board = ray.remote(num_cpus=0)(Board).remote()
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    fit = ray.remote(num_cpus=0, max_retries=0, max_calls=1, scheduling_strategy=here)(_fit)
+    run_fit = ray.remote(num_cpus=0, max_retries=0, max_calls=1, scheduling_strategy=here)(fit)
     failures: dict[str, Exception] = {}
     going: dict[ray.ObjectRef, str] = {}
     try:
-        going |= {fit.remote(recipe, board, gpus=gpus[recipe.name]): recipe.name for recipe in recipes}
+        going |= {run_fit.remote(recipe, board, gpus=gpus[recipe.name]): recipe.name for recipe in recipes}
         with display_for(console, list(runs)) as display:
             display.show(runs)
             while going:
@@ -166,15 +163,6 @@ def _run_all(
             raise failures[recipe.name]
 
 
-def _fit(recipe: Recipe, board: ActorHandle, *, gpus: float) -> Exception | None:
-    """Run one recipe to its end. Its error is the answer: Ray would wrap one that is raised."""
-    try:
-        _trainer(recipe, board, gpus=gpus).fit()
-    except Exception as error:
-        return error
-    return None
-
-
 def _stop(fits: list[ray.ObjectRef]) -> None:
     """End what is going: as Ray Train does at Ctrl-C, giving back what it holds, else by force."""
     for ref in fits:
@@ -197,23 +185,6 @@ def _read(board: ActorHandle) -> dict[str, RunProgress]:
         return ray.get(board.read.remote(), timeout=BOARD_S)
     except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
         return {}
-
-
-def _trainer(recipe: Recipe, board: ActorHandle, *, gpus: float) -> TorchTrainer:
-    resources = {"CPU": recipe.resources.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
-    return TorchTrainer(
-        train_worker,
-        train_loop_config={"recipe": dump(recipe), "board": board},
-        scaling_config=ScalingConfig(
-            num_workers=recipe.resources.workers, use_gpu=gpus > 0, resources_per_worker=resources
-        ),
-        run_config=RunConfig(
-            name=recipe.name,
-            storage_path=str(recipe.output),
-            checkpoint_config=CheckpointConfig(num_to_keep=run_folder.KEPT_CHECKPOINTS),
-            failure_config=FailureConfig(max_failures=MAX_FAILURES),
-        ),
-    )
 
 
 def _gpus_per_worker(recipe: Recipe) -> float:
