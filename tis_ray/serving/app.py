@@ -18,7 +18,7 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, FusionSection, Replica, dump
-from tis_ray.formats.categories import join_categories, read_categories
+from tis_ray.formats.members import ensemble_categories
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving.auth import read_tokens
@@ -121,11 +121,6 @@ def build(args: Ensemble) -> Application:
 def deployments(ensemble: Ensemble) -> list[str]:
     """Names of the view servers, `member@scale`, sorted."""
     return sorted({view.deployment for view in ensemble.views})
-
-
-def ensemble_categories(ensemble: Ensemble) -> Categories:
-    """The one class table of all members. Raises `CheckpointError` or `ConfigError`."""
-    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
 
 
 def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:

@@ -11,8 +11,8 @@ from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
 from tis_ray.formats import coco
 from tis_ray.formats.image_list import ListedImage, read_image_list
+from tis_ray.formats.members import ensemble_categories
 from tis_ray.instances import Categories
-from tis_ray.serving.app import ensemble_categories
 from tis_ray.serving.local import free_port, serve_locally
 from tis_ray.serving.running import connect, fusion_handle
 from tis_ray.submission.pipeline import Summary, class_map, segment_images, write_coco, write_whole
