@@ -6,7 +6,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tis_ray.formats import coco
 from tis_ray.formats.coco import CocoDataset, ImageRecord
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.formats.images import open_image
+from tis_ray.formats.members import ensemble_categories
 from tis_ray.submission.members import score_members
 from tis_ray.submission.progress import watched
 
@@ -184,19 +185,20 @@ def _serve_and_score(
 ) -> list[tuple[str, object]]:
     from tis_ray.serving.local import free_port, serve_locally
     from tis_ray.serving.running import fusion_handle
-    from tis_ray.submission.pipeline import segment_images, service_segmenter, write_coco
+    from tis_ray.submission.pipeline import segment_images, write_coco
+    from tis_ray.submission.service import ServiceSegmenter
 
+    categories, listed = ensemble_categories(ensemble), read_image_list(val_json, images)
     with serve_locally(ensemble, port=free_port(), dashboard=False) as service:
         _query(service.url, dataset, folders, console)
-        segmenter = service_segmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)
-        listed = read_image_list(val_json, images)
-        results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
-    summary = write_coco(results, folders.results, categories=dataset.categories)
+        with closing(ServiceSegmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)) as segmenter:
+            results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
+    summary = write_coco(results, folders.results, categories=categories, written=dataset.categories)
     if summary.failed:
         console.print(f"  {len(summary.failed)} images failed, listed in {summary.failures_file}")
     if len(summary.failed) == len(results):
         raise ServiceError(f"no image of {val_json} could be segmented; first: {summary.failed[0].error}")
-    return score_members(ensemble, results, dataset, bootstrap=BOOTSTRAP)
+    return score_members(ensemble, results, dataset, categories=categories, bootstrap=BOOTSTRAP)
 
 
 def _query(url: str, dataset: CocoDataset, folders: Folders, console: Console) -> None:
