@@ -20,7 +20,7 @@ def score_members(
     results: Sequence[ImageResult],
     dataset: CocoDataset,
     *,
-    categories: Categories | None = None,
+    categories: Categories,
     bootstrap: int = 0,
 ) -> list[tuple[str, CocoReport]]:
     """Rows of a table: each member at each scale alone, each member with all its views, and the ensemble.
@@ -29,7 +29,7 @@ def score_members(
     the data set's by name. A single view is scored as it is, without valid ranges, which only make sense beside other
     scales. Raises `ConfigError` where the two share no class.
     """
-    index_map = class_map(categories or dataset.categories, dataset.categories)
+    index_map = class_map(categories, dataset.categories)
     rows = []
     for name, views in view_sets(ensemble):
         section = ensemble.fusion if len(views) > 1 else ensemble.fusion.model_copy(update={"ranges": {}})

@@ -170,9 +170,3 @@ def _write_failures(out: Path, failed: Sequence[ImageResult]) -> Path | None:
         path, [{"image_id": one.image.id, "file_name": one.image.file_name, "error": one.error} for one in failed]
     )
     return path
-
-
-def service_segmenter(handle, views, *, deadline_s, keep_views=False):  # goes once the demo uses ServiceSegmenter
-    from tis_ray.submission.service import ServiceSegmenter
-
-    return ServiceSegmenter(handle, views, deadline_s=deadline_s, keep_views=keep_views)
