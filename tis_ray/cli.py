@@ -3,6 +3,7 @@
 A user's mistake ends with one line on stderr and exit code 2; exit code 1 means that part of the work failed.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -204,6 +205,7 @@ def demo(
 
 def main() -> NoReturn:
     """Entry point: runs a command and turns a user's mistake into one line and exit code 2."""
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a late call to Ray must not start another one
     try:
         app()
     except TisRayError as error:

@@ -189,7 +189,8 @@ def _serve_and_score(
     from tis_ray.submission.service import ServiceSegmenter
 
     categories, listed = ensemble_categories(ensemble), read_image_list(val_json, images)
-    with serve_locally(ensemble, port=free_port(), dashboard=False) as service:
+    open_to_all = ensemble.model_copy(update={"auth": "none"})  # on the loopback interface, for a minute
+    with serve_locally(open_to_all, port=free_port()) as service:
         _query(service.url, dataset, folders, console)
         with closing(ServiceSegmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)) as segmenter:
             results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
@@ -212,6 +213,8 @@ def _query(url: str, dataset: CocoDataset, folders: Folders, console: Console) -
 
     chosen = max(dataset.images, key=variety)
     with Client(url) as client:
-        result = client.segment(chosen.path, score_threshold=0.3)
-    draw_overlay(open_image(chosen.path), result.instances, categories=dataset.categories).save(folders.overlay)
+        result = client.segment(chosen.path, score_threshold=0.5)
+    draw_overlay(open_image(chosen.path), result.instances, categories=dataset.categories, score_threshold=0.5).save(
+        folders.overlay
+    )
     console.print(f"  {url} found {len(result.instances)} objects in {chosen.path.name}: {folders.overlay}")
