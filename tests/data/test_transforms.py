@@ -49,7 +49,7 @@ def sample() -> tuple[torch.Tensor, Annotations, NDArray[np.uint8]]:
 def test_resize_moves_masks_as_interpolating_full_masks_does(sample, size_hw):
     image, annotations, masks = sample
     resized, moved = transforms.resize(image, annotations, size_hw)
-    expected = torch.nn.functional.interpolate(torch.from_numpy(masks)[:, None].float(), size_hw, mode="nearest")
+    expected = torch.nn.functional.interpolate(torch.from_numpy(masks)[:, None].float(), size_hw, mode="nearest-exact")
     assert resized.shape == (3, *size_hw)
     assert resized.dtype == torch.uint8
     np.testing.assert_array_equal(full(moved.masks, *size_hw), expected[:, 0].numpy().astype(np.uint8))

@@ -121,6 +121,7 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
 @pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
 def test_an_error_while_watching_stops_the_run(make_recipe, local_ray, error):
     recipe = make_recipe("toy", "schedule.epochs=1000000")
+    free = ray.available_resources().get("CPU")  # others may work on the same Ray
 
     def fail(progress):
         if progress.step:
@@ -136,7 +137,7 @@ def test_an_error_while_watching_stops_the_run(make_recipe, local_ray, error):
         except ConfigError:
             assert time.monotonic() < end, "the run goes on"
             time.sleep(0.1)
-    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+    while ray.available_resources().get("CPU", 0) < free:
         assert time.monotonic() < end, "the run keeps its CPU"
         time.sleep(0.1)
 
