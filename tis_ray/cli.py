@@ -1,6 +1,6 @@
 """The `tis-ray` command: each command is a few lines over the library, which is imported when it is needed.
 
-A user's mistake ends with one line on stderr and exit code 2; exit code 1 means that part of the work failed.
+A user's mistake ends with one line on stderr and exit code 2; exit code 1 means that images of a batch run failed.
 """
 
 import os
