@@ -77,7 +77,7 @@ def test_factors_come_from_the_rounded_sizes():
 )
 def test_names(view, name):
     assert view.name == name
-    assert view.deployment == "r50@800"
+    assert view.key == "r50@800"
 
 
 def test_views_have_one_order():

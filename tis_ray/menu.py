@@ -75,7 +75,8 @@ def explain(error: ValidationError, *, key: str = "", allowed: list[str] | None 
     if not path:  # a check of the whole section: its message names key and value
         return message
     more = "" if error.error_count() == 1 else f" (and {error.error_count() - 1} more)"
-    return f"{path}: {message}; got {_short(problem['input'])}{more}"
+    came = "" if "; got " in message else f"; got {_short(problem['input'])}"  # a check of a section says it itself
+    return f"{path}: {message}{came}{more}"
 
 
 def _short(value: Any) -> str:

@@ -5,7 +5,7 @@ Frames: the *image* frame is the original picture; the *network* frame is the re
 the detector sees. Factors come from the actual rounded sizes, not from the nominal scale.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -33,8 +33,9 @@ def resized_hw(size_hw: SizeHW, short_edge: int, max_long_edge: int | None = Non
 class View:
     """One test-time variant. Ordering and equality follow the fields, so any set of views has one order.
 
-    `scale` is the shorter edge of the network input in pixels, `max_long_edge` caps the longer one, and `crop`
-    is (x1, y1, x2, y2) in whole pixels of the image, or () for the whole image.
+    `scale` is the shorter edge of the network input in pixels and `max_long_edge` caps the longer one. `crop` is
+    (x1, y1, x2, y2) in whole pixels of the image, or () for the whole image; `tile` is (width, height, overlap) of a
+    grid of tiles over the whole image, or (). `crop_name` is what the ensemble calls the crop or the grid.
     """
 
     member: str
@@ -42,18 +43,32 @@ class View:
     flip: bool = False
     crop: tuple[int, ...] = ()
     max_long_edge: int | None = None
+    crop_name: str = ""
+    tile: tuple[int, ...] = ()
 
     @property
-    def deployment(self) -> str:
-        """Name of the Ray Serve deployment that runs this view: `member@scale`."""
-        return f"{self.member}@{self.scale}"
+    def key(self) -> str:
+        """Member, scale and crop, what a view shares with its mirror image: `r50@800`, `r50@720.strip`."""
+        return f"{self.member}@{self.scale}" + (f".{self.crop_name}" if self.crop_name else "")
 
     @property
     def name(self) -> str:
-        """Unique readable name, e.g. `r50@800/flip/crop=0,1560,3384,2280`."""
+        """Unique readable name, e.g. `r50@720.strip/flip/crop=0,1560,3384,2280`."""
         flip = "/flip" if self.flip else ""
         crop = f"/crop={','.join(map(str, self.crop))}" if self.crop else ""
-        return f"{self.deployment}{flip}{crop}"
+        return f"{self.key}{flip}{crop}"
+
+    def tiles(self, image_hw: SizeHW) -> tuple["View", ...]:
+        """The views of this grid's tiles in an image of this size, row by row; the view itself where it has no grid.
+
+        All tiles are equally large, `tile` or the image where that is smaller; they spread evenly and share at least
+        the overlap.
+        """
+        if not self.tile:
+            return (self,)
+        width, height, overlap = self.tile
+        columns, rows = _spread(image_hw[1], width, overlap), _spread(image_hw[0], height, overlap)
+        return tuple(replace(self, crop=(x1, y1, x2, y2), tile=()) for y1, y2 in rows for x1, x2 in columns)
 
     def region(self, image_hw: SizeHW) -> tuple[int, int, int, int]:
         """The crop (x1, y1, x2, y2) clipped to the image; the whole image where there is no crop.
@@ -101,3 +116,12 @@ class View:
         factor_x, factor_y = width / (x2 - x1), height / (y2 - y1)
         offset = np.array([x1, y1, x1, y1], dtype=np.float64)
         return offset, np.array([factor_x, factor_y, factor_x, factor_y]), float(width)
+
+
+def _spread(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """Start and end of the fewest stretches of `side` that cover `length` and share at least `overlap`."""
+    side = min(side, length)
+    spare = length - side
+    count = 1 + (-(-spare // (side - overlap)) if spare else 0)
+    starts = [round(i * spare / max(count - 1, 1)) for i in range(count)]
+    return [(start, start + side) for start in starts]

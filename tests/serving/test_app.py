@@ -39,7 +39,7 @@ def test_the_serve_config_is_valid_and_names_every_deployment():
     (application,) = config.applications
     ensemble = parse(Ensemble, application.args, source="args")
     assert application.import_path == "tis_ray.serving.app:build"
-    assert [d.name for d in application.deployments] == ["Gateway", "Fusion", *app.deployments(ensemble)]
+    assert [d.name for d in application.deployments] == ["Gateway", "Fusion", *ensemble.deployments]
     assert config.http_options.request_timeout_s > ensemble.limits.max_deadline_s
     section = application.deployments[1].user_config
     Fuser(parse(FusionSection, section, source="user_config"))

@@ -18,7 +18,6 @@ from PIL import Image
 
 from tests.serving.replicas import replica_processes
 from tis_ray.config import dump
-from tis_ray.serving.app import deployments
 
 pytestmark = pytest.mark.ray
 
@@ -38,7 +37,7 @@ def deploy(service, folder: Path, *, top_k: int, gateways: int = 1) -> None:
     sections = [
         {"name": "Gateway", "num_replicas": gateways},
         {"name": "Fusion", "num_replicas": 1, "user_config": section},
-        *({"name": name, "num_replicas": 1} for name in deployments(service.ensemble)),
+        *({"name": name, "num_replicas": 1} for name in service.ensemble.deployments),
     ]
     application = {
         "name": "tis-ray",
@@ -82,7 +81,7 @@ def test_fusion_and_replica_counts_change_without_restarting_a_view_server(servi
     deploy(service, tmp_path, top_k=top_k)
     assert count(service) == top_k
     before = replica_processes()
-    assert set(before) == {"Gateway", "Fusion", *deployments(service.ensemble)}
+    assert set(before) == {"Gateway", "Fusion", *service.ensemble.deployments}
     listed = yaml.safe_load(serve_command("status", "--address", service.dashboard))["applications"]["tis-ray"]
     assert set(listed["deployments"]) == set(before)
 
@@ -90,7 +89,7 @@ def test_fusion_and_replica_counts_change_without_restarting_a_view_server(servi
     assert count(service) == 3
     after = replica_processes()
     assert len(after["Gateway"]) == 2
-    for name in ("Fusion", *deployments(service.ensemble)):
+    for name in ("Fusion", *service.ensemble.deployments):
         assert after[name] == before[name], name
 
     deploy(service, tmp_path, top_k=top_k)

@@ -45,7 +45,7 @@ def result_with(*finding: str) -> ImageResult:
     views = {}
     for view in ENSEMBLE.views:
         boxes, labels = [[60, 60, 80, 80]], [0]
-        if view.deployment in finding:
+        if view.key in finding:
             boxes, labels = [CAR, *boxes], [1, *labels]
         views[view] = Instances.of(boxes, np.full(len(boxes), 0.9), labels)
     listed = ListedImage(5, "5.png", Path("5.png"))

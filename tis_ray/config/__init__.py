@@ -4,21 +4,15 @@ Both are frozen pydantic models that refuse unknown keys. What a menu folder off
 named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
-from tis_ray.config.ensemble import Autoscaling, Ensemble, FusionSection, Limits, Member, Replica
+from tis_ray.config.data import CocoFolder, DataSection
+from tis_ray.config.detector import AnchorSection, BoxSection, DetectorSection, MaskSection, RpnSection
+from tis_ray.config.ensemble import Ensemble
+from tis_ray.config.fusion import FusionSection
+from tis_ray.config.member import Crop, Member, Tiles
 from tis_ray.config.reading import dump, load_ensemble, load_recipe, parse, read_yaml
-from tis_ray.config.recipe import (
-    AnchorSection,
-    BoxSection,
-    CocoFolder,
-    DataSection,
-    DetectorSection,
-    MaskSection,
-    Recipe,
-    RpnSection,
-    ScheduleSection,
-    TrainResources,
-)
+from tis_ray.config.recipe import Recipe, ScheduleSection, TrainResources
 from tis_ray.config.section import Choice, Part, Section
+from tis_ray.config.service import Autoscaling, Limits, Replica
 
 __all__ = [
     "AnchorSection",
@@ -26,6 +20,7 @@ __all__ = [
     "BoxSection",
     "Choice",
     "CocoFolder",
+    "Crop",
     "DataSection",
     "DetectorSection",
     "Ensemble",
@@ -39,6 +34,7 @@ __all__ = [
     "RpnSection",
     "ScheduleSection",
     "Section",
+    "Tiles",
     "TrainResources",
     "dump",
     "load_ensemble",

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
 
 class Section(BaseModel):
     """Base of every config section: frozen, and an unknown key is an error."""

@@ -15,10 +15,10 @@ Range = tuple[float, float]  # [low, high) of sqrt(box area) in image pixels
 def within(instances: Instances, view: View, ranges: Mapping[str, Range]) -> Instances:
     """The instances whose size the view may speak for.
 
-    `ranges` is keyed `member@scale`, or `@scale` for the members without an entry of their own; a view without
-    either speaks for every size.
+    `ranges` is keyed by `View.key`, or by that without the member (`@scale`) for the members without an entry of
+    their own; a view without either speaks for every size.
     """
-    found = ranges.get(view.deployment, ranges.get(f"@{view.scale}"))
+    found = ranges.get(view.key, ranges.get(view.key[view.key.index("@") :]))
     if found is None:
         return instances
     low, high = found

@@ -100,7 +100,7 @@ def build(args: Ensemble) -> Application:
     ensemble = with_absolute_checkpoints(args)
     categories = check(ensemble)
     gpu_share = auto_gpus(ensemble, ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0)
-    servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in deployments(ensemble)}
+    servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in ensemble.deployments}
     queue = ensemble.limits.max_queued_requests
     fusion = _deployment(FusionReplica, "Fusion").options(
         user_config=dump(ensemble.fusion),
@@ -118,11 +118,6 @@ def build(args: Ensemble) -> Application:
     return gateway.bind(ensemble, categories, fusion.bind(ensemble, servers))
 
 
-def deployments(ensemble: Ensemble) -> list[str]:
-    """Names of the view servers, `member@scale`, sorted."""
-    return sorted({view.deployment for view in ensemble.views})
-
-
 def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
     """The same ensemble; relative paths now start at the current folder."""
     members = {
@@ -133,7 +128,7 @@ def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
 
 
 def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
-    views = [view for view in ensemble.views if view.deployment == name]
+    views = ensemble.deployments[name]
     checkpoint = ensemble.members[views[0].member].checkpoint
     resources = _resources(ensemble.replica(name), gpu_share)
     # A replica without a share still sees the machine's GPUs: Ray hides them from none.
@@ -167,7 +162,7 @@ def _resources(replica: Replica, gpu_share: float) -> dict[str, Any]:
 
 def auto_gpus(ensemble: Ensemble, gpus: float) -> float:
     """What `num_gpus: auto` comes to for a view server: the `gpus` that no replica asks for, divided evenly."""
-    replicas = [ensemble.replica(name) for name in deployments(ensemble)]
+    replicas = [ensemble.replica(name) for name in ensemble.deployments]
     named = [*replicas, *(ensemble.replicas[name] for name in ("gateway", "fusion") if name in ensemble.replicas)]
     left = gpus - sum(_most(replica) * replica.num_gpus for replica in named if replica.num_gpus != "auto")
     sharing = sum(_most(replica) for replica in replicas if replica.num_gpus == "auto")

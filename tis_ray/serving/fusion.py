@@ -7,7 +7,7 @@ like any other. A missing view leaves `instances` empty and is named in the repo
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ class Fusion:
         self._ensemble = ensemble
         self._servers = dict(servers)
         self._sources = ensemble.views
+        self._views = ensemble.deployments
         self._fuser = Fuser(ensemble.fusion)
 
     def reconfigure(self, section: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ class Fusion:
         return FusedAnswer(fused, _kept(ordered, explain), views_s, time.perf_counter() - start)
 
     async def _ask(self, name: str, frame: Any, deadline: Deadline) -> list[ViewReport]:
-        views = [view for view in self._sources if view.deployment == name]
+        views = self._views[name]
         start = time.perf_counter()
         try:
             answer = await self._servers[name](frame, deadline_s=deadline.remaining_s)
@@ -78,7 +79,7 @@ def _is_late(error: Exception) -> bool:
     return isinstance(error, DeadlineError) or isinstance(getattr(error, "cause", None), DeadlineError)
 
 
-def _reports(views: list[View], answer: ViewAnswer) -> list[ViewReport]:
+def _reports(views: Sequence[View], answer: ViewAnswer) -> list[ViewReport]:
     return [
         ViewReport(view, "ok", answer.seconds, len(found), found)
         for view, found in zip(views, answer.instances, strict=True)

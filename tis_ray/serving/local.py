@@ -22,7 +22,7 @@ from ray.serve.schema import ApplicationStatusOverview
 
 from tis_ray.config import Autoscaling, Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
-from tis_ray.serving.app import build, check, deployments
+from tis_ray.serving.app import build, check
 from tis_ray.serving.auth import VARIABLE
 from tis_ray.serving.running import APPLICATION
 
@@ -95,7 +95,7 @@ def serve_locally(
     service = LocalService(service_url(host, port), owns_ray=owns_ray)
     try:
         _deploy(ensemble, host, port)
-        _wait(service.url, deployments(ensemble), time.monotonic() + ready_within_s, say)
+        _wait(service.url, list(ensemble.deployments), time.monotonic() + ready_within_s, say)
     except BaseException:
         service.close()
         raise
@@ -148,7 +148,7 @@ def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float 
     `extra_cpus` are for other work on the same Ray. Returns the address of Ray's dashboard, if it was asked for.
     """
     replicas = [ensemble.replicas.get(name, Replica()) for name in ("gateway", "fusion")]
-    replicas += [ensemble.replica(name) for name in deployments(ensemble)]
+    replicas += [ensemble.replica(name) for name in ensemble.deployments]
     needed = math.ceil(sum(_most(replica) * replica.num_cpus for replica in replicas) + extra_cpus)
     context = ray.init(
         address="local",

@@ -132,7 +132,7 @@ def _add_ensemble(
         content = {
             "model_version": model_version,
             "views": [answer.write_view(view) for view in ensemble.views],
-            "deployments": sorted({view.deployment for view in ensemble.views}),
+            "deployments": list(ensemble.deployments),
             "categories": categories.to_json(),
             "fusion": dump(await fusion_section()),
             "limits": dump(ensemble.limits),

@@ -1,0 +1,63 @@
+"""What the service accepts and what each of its deployments gets."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from tis_ray.config.section import Section
+
+
+class Limits(Section):
+    """What the service accepts, checked before a picture is decoded, and how long an answer may take.
+
+    Up to `max_queued_requests` decoded pictures are held at once, 3 bytes a pixel: with the defaults 19 GB at worst.
+    """
+
+    max_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    deadline_s: float = Field(default=60.0, gt=0)
+    max_deadline_s: float = Field(default=300.0, gt=0)
+    max_queued_requests: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _check_deadlines(self) -> Self:
+        if self.deadline_s > self.max_deadline_s:
+            raise ValueError(f"deadline_s: expected at most max_deadline_s, {self.max_deadline_s:g}")
+        return self
+
+
+class Autoscaling(Section):
+    """Ray Serve's autoscaling of one deployment; delays are seconds."""
+
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=1, ge=1)
+    target_ongoing_requests: float = Field(default=2, gt=0)
+    upscale_delay_s: float = 30
+    downscale_delay_s: float = 600
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas: expected at most max_replicas, {self.max_replicas}")
+        return self
+
+
+def _check_gpus(num_gpus: float | str) -> float | str:
+    if not isinstance(num_gpus, str) and not (0 <= num_gpus <= 1 or (num_gpus > 1 and num_gpus.is_integer())):
+        raise ValueError("expected auto, a share in 0..1 or a whole number of GPUs")
+    return num_gpus
+
+
+class Replica(Section):
+    """Resources and number of replicas of one deployment: `num_replicas`, or `autoscaling` in its place."""
+
+    num_replicas: int = Field(default=1, ge=1)
+    num_cpus: float = Field(default=1, ge=0)
+    num_gpus: Annotated[float | Literal["auto"], AfterValidator(_check_gpus)] = "auto"
+    autoscaling: Autoscaling | None = None
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.autoscaling is not None and self.num_replicas != 1:
+            raise ValueError("num_replicas: expected none beside autoscaling, which has min_replicas and max_replicas")
+        return self
