@@ -1,0 +1,92 @@
+"""Ten thousand patches to RLE, pixel for pixel as torchvision pastes and pycocotools encodes them."""
+
+import numpy as np
+import pycocotools.mask as coco_mask
+import pytest
+import torch
+from torchvision.models.detection.roi_heads import expand_boxes, expand_masks, paste_mask_in_image
+
+from tis_ray.ops import rle as rle_ops
+
+# pycocotools hands NumPy an array in a way that NumPy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+HEIGHT, WIDTH, SIZE = 271, 338, 28
+KINDS = ("tiny", "medium", "left", "top", "right", "bottom", "below a pixel", "whole image", "beyond", "outside")
+
+
+def boxes_of(kind, rng, count):
+    """Boxes (N, 4) of one kind in an image of WIDTH x HEIGHT, most of which share pixels with it."""
+    size = np.array([WIDTH, HEIGHT])
+    centre = rng.uniform(0, 1, (count, 2)) * size
+    half = rng.uniform(1, 16, (count, 2)) if kind == "tiny" else rng.uniform(5, 80, (count, 2))
+    if kind in ("left", "right"):
+        centre[:, 0] = (kind == "right") * WIDTH + rng.uniform(-1, 1, count) * half[:, 0]
+    elif kind in ("top", "bottom"):
+        centre[:, 1] = (kind == "bottom") * HEIGHT + rng.uniform(-1, 1, count) * half[:, 1]
+    elif kind == "below a pixel":
+        half = rng.uniform(0.01, 0.6, (count, 2))
+    elif kind == "whole image":
+        centre, half = np.tile(size / 2, (count, 1)), np.tile(size / 2, (count, 1))
+    elif kind == "beyond":
+        half = rng.uniform(0.5, 1.5, (count, 2)) * size
+    elif kind == "outside":
+        centre = size + half + rng.uniform(20, 200, (count, 2))
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+
+
+def patches(rng, count):
+    """Blobs as a mask head gives them, with noise and exact 0.5; a tenth are below the threshold throughout."""
+    coarse = torch.from_numpy(rng.random((count, 1, 4, 4)).astype(np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear")[:, 0].numpy()
+    noisy = np.clip(smooth + rng.normal(0, 0.05, smooth.shape), 0, 1)
+    noisy[rng.random(noisy.shape) < 0.05] = 0.5
+    noisy[: count // 10] *= 0.45
+    return noisy.astype(np.float16)
+
+
+def pasted(probabilities, boxes):
+    """torchvision's probabilities (HEIGHT, WIDTH) of each patch, one at a time; it fails where box and image miss."""
+    masks, scale = expand_masks(torch.from_numpy(probabilities.astype(np.float32))[:, None], padding=1)
+    frames = expand_boxes(torch.from_numpy(boxes), scale).to(torch.int64)
+    for mask, frame in zip(masks, frames, strict=True):
+        outside = frame[0] >= WIDTH or frame[1] >= HEIGHT
+        yield np.zeros((HEIGHT, WIDTH)) if outside else paste_mask_in_image(mask[0], frame, HEIGHT, WIDTH).numpy()
+
+
+def test_ten_thousand_random_boxes_equal_torchvision_and_pycocotools():
+    rng = np.random.default_rng(0)
+    count = 10_000 // len(KINDS)
+    differing = pixels = 0
+    for kind in KINDS:
+        boxes, probabilities = boxes_of(kind, rng, count), patches(rng, count)
+        rles = rle_ops.encode_patches(probabilities, boxes, HEIGHT, WIDTH)
+        for rle, values in zip(rles, pasted(probabilities, boxes), strict=True):
+            wanted = values > 0.5
+            pixels += int(np.count_nonzero(values))
+            expected = coco_mask.encode(np.asfortranarray(wanted, dtype=np.uint8))
+            if rle != {"size": expected["size"], "counts": expected["counts"].decode()}:
+                found = coco_mask.decode({**rle, "counts": rle["counts"].encode()}) > 0
+                wrong = found != wanted
+                assert np.abs(values[wrong] - 0.5).max() < 1e-6, kind
+                differing += int(wrong.sum())
+    assert pixels > 100_000_000
+    assert differing * 10_000_000 < pixels
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 500), (500, 1)])
+def test_images_of_one_pixel_or_one_line_equal_torchvision(height, width):
+    rng = np.random.default_rng(1)
+    boxes = np.float32([[0, 0, width, height], [-3.3, -2.2, width * 0.7, height + 1], [0.2, 0.2, 0.4, 0.4]])
+    probabilities = patches(rng, 3)
+    masks, scale = expand_masks(torch.from_numpy(probabilities.astype(np.float32))[:, None], padding=1)
+    frames = expand_boxes(torch.from_numpy(boxes), scale).to(torch.int64)
+    for rle, mask, frame in zip(
+        rle_ops.encode_patches(probabilities, boxes, height, width), masks, frames, strict=True
+    ):
+        wanted = paste_mask_in_image(mask[0], frame, height, width).numpy() > 0.5
+        np.testing.assert_array_equal(coco_mask.decode({**rle, "counts": rle["counts"].encode()}), wanted)
+
+
+def test_no_patches_give_no_rles():
+    assert rle_ops.encode_patches(np.zeros((0, SIZE, SIZE), np.float16), np.zeros((0, 4), np.float32), 5, 5) == []
