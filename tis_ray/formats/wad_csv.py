@@ -1,0 +1,212 @@
+"""Submissions to the WAD 2018 challenge: a CSV with one line for each instance, written as a stream and read back.
+
+The columns are `ImageId,LabelId,PixelCount,Confidence,EncodedPixels`; the last holds the mask's runs in row-major
+order as `start length|start length|`, starts counted from 0 over the whole image.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tis_ray.errors import ConfigError, DataError, InputError
+from tis_ray.formats.wad_classes import EVALUATED, WITH_RIDER
+from tis_ray.instances import Categories, Instances
+from tis_ray.ops import rle as rle_ops
+from tis_ray.ops import row_runs
+from tis_ray.ops.rle import Rle
+
+HEADER = "ImageId,LabelId,PixelCount,Confidence,EncodedPixels"
+_LABEL_IDS = dict(zip(EVALUATED.names, EVALUATED.ids, strict=True)) | {"motorcycle": 34}  # COCO's word for it
+
+Crop = NDArray[np.uint8]  # (h, w)
+
+
+@dataclass(frozen=True, slots=True)
+class WadRow:
+    """One line of a submission: WAD's class id, the score in 0..1 and the mask."""
+
+    label_id: int
+    score: float
+    rle: Rle
+
+
+class WadWriter:
+    """Writes a submission image by image; the file gets its name only when all went well.
+
+    `with WadWriter(path) as writer: writer.write(...)`. After an exception nothing is left behind, and a file of
+    that name from before stays as it was. With `disjoint`, no pixel of an image belongs to two of its instances: the
+    one of the higher score keeps it. `num_rows` and `num_dropped` count instances written and left out so far.
+    """
+
+    def __init__(self, path: Path | str, *, disjoint: bool = False) -> None:
+        self.path = Path(path)
+        self.disjoint = disjoint
+        self.num_rows = self.num_dropped = 0
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._partial.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from None
+        self._file.write(HEADER + "\n")
+        return self
+
+    def write(self, instances: Instances, *, image: str, categories: Categories, size_hw: tuple[int, int]) -> None:
+        """Append the instances of one image of height and width `size_hw`, in their order.
+
+        image:      the image's file name; its folder and a `.jpg` at its end are left out of the file
+        categories: what the labels mean, joined by name with the challenge's classes
+
+        Left out are classes that the challenge does not evaluate, rider among them, and instances without a pixel.
+        Raises `ConfigError` where no class is known, `InputError` for instances without masks.
+        """
+        if instances.masks is None and len(instances):
+            raise InputError(f"{image}: masks: expected one for each of {len(instances)} instances; got none")
+        label_ids = _label_ids(categories)
+        image_id = _image_id(image)
+        kept = instances[label_ids[instances.labels] >= 0]
+        self.num_dropped += len(instances) - len(kept)
+        crops = _crops(kept, size_hw)
+        if self.disjoint:
+            crops = _disjoint(crops, kept.scores, size_hw)
+        for label, score, (crop, offset) in zip(kept.labels, kept.scores.tolist(), crops, strict=True):
+            starts, lengths = row_runs.of_crop(crop, offset, size_hw[1])
+            if not len(starts):
+                self.num_dropped += 1
+                continue
+            pixels = "".join(
+                [f"{start} {length}|" for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
+            )
+            self._file.write(f"{image_id},{label_ids[label]},{lengths.sum()},{score:.6f},{pixels}\n")
+            self.num_rows += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                self._partial.replace(self.path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+
+def read_csv(path: Path | str, *, size_hw: tuple[int, int]) -> dict[str, list[WadRow]]:
+    """The lines of a submission by ImageId, both in the order of the file; all images are of height, width `size_hw`.
+
+    A bar at the end of EncodedPixels may be missing. Raises `DataError` naming file, line and field: an unknown
+    class, a score outside 0..1, runs that overlap or leave the image, a PixelCount that is not the runs' sum.
+    """
+    path = Path(path)
+    rows: dict[str, list[WadRow]] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            header = lines.readline().rstrip("\r\n").removeprefix("\ufeff")
+            if header != HEADER:
+                raise DataError(f"{path}: line 1: expected {HEADER}; got {_short(header)}")
+            for number, line in enumerate(lines, start=2):
+                if line.strip():
+                    image_id, row = _read_row(f"{path}: line {number}", line.rstrip("\r\n"), size_hw)
+                    rows.setdefault(image_id, []).append(row)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected a CSV of UTF-8 text; got other bytes") from None
+    return rows
+
+
+def _label_ids(categories: Categories) -> NDArray[np.int64]:
+    """WAD's id of each class, -1 where the challenge does not evaluate it."""
+    ids = np.array([_LABEL_IDS.get(name, -1) for name in categories.names], dtype=np.int64)
+    if (ids < 0).all():
+        raise ConfigError(
+            f"categories: expected some of WAD's ({', '.join(EVALUATED.names)}); got {', '.join(categories.names)}"
+        )
+    return ids
+
+
+def _image_id(image: str) -> str:
+    name = image.replace("\\", "/").rpartition("/")[2].removesuffix(".jpg")
+    if not name or any(mark in name for mark in ',"\r\n'):
+        raise InputError(f"image: expected a file name without commas, quotes and line ends; got {image!r}")
+    return name
+
+
+def _crops(instances: Instances, size_hw: tuple[int, int]) -> list[tuple[Crop, tuple[int, int]]]:
+    rles = [] if instances.masks is None else instances.masks.to_rle(*size_hw)
+    return [rle_ops.decode_crop(rle) for rle in rles]
+
+
+def _disjoint(
+    crops: list[tuple[Crop, tuple[int, int]]], scores: NDArray[np.float32], size_hw: tuple[int, int]
+) -> list[tuple[Crop, tuple[int, int]]]:
+    """Each pixel stays with the first of the highest score that has it."""
+    taken = np.zeros(size_hw, dtype=np.bool_)
+    left = list(crops)
+    for i in np.argsort(-scores, kind="stable").tolist():
+        crop, (x, y) = crops[i]
+        here = taken[y : y + crop.shape[0], x : x + crop.shape[1]]
+        left[i] = ((crop != 0) & ~here).astype(np.uint8), (x, y)
+        here |= crop != 0
+    return left
+
+
+def _read_row(where: str, line: str, size_hw: tuple[int, int]) -> tuple[str, WadRow]:
+    def refuse(field: str, expected: str, got: str) -> NoReturn:
+        raise DataError(f"{where}: {field}: expected {expected}; got {_short(got)}")
+
+    fields = line.split(",")
+    if len(fields) != 5:
+        raise DataError(f"{where}: expected 5 fields ({HEADER}); got {len(fields)}")
+    image_id, label, count, confidence, pixels = (field.strip() for field in fields)
+    if not image_id:
+        refuse("ImageId", "a name", image_id)
+    if label not in {str(id_) for id_ in WITH_RIDER.ids}:
+        refuse("LabelId", f"one of {', '.join(map(str, WITH_RIDER.ids))}", label)
+    score = _number(confidence)
+    if not 0 <= score <= 1:
+        refuse("Confidence", "a number in 0..1", confidence)
+    try:
+        starts, lengths = _runs(pixels)
+        rle = rle_ops.encode_crops(*_as_batch(row_runs.to_crop(starts, lengths, *size_hw)), *size_hw)[0]
+    except InputError as error:
+        raise DataError(f"{where}: EncodedPixels: {error}") from None
+    if count != str(lengths.sum()):
+        refuse("PixelCount", f"{lengths.sum()}, the sum of the run lengths", count)
+    return image_id, WadRow(int(label), score, rle)
+
+
+def _runs(text: str) -> tuple[row_runs.Starts, row_runs.Lengths]:
+    """Starts and lengths of `start length|start length|`. Raises `InputError` for other text."""
+    pairs = [pair.split() for pair in text.removesuffix("|").split("|")] if text else []
+    wrong = next((pair for pair in pairs if len(pair) != 2 or not all(one.isdecimal() for one in pair)), None)
+    if wrong is not None:
+        raise InputError(f"expected 'start length|start length|'; got {_short(' '.join(wrong))}")
+    try:
+        runs = np.array(pairs, dtype=np.str_).astype(np.int64).reshape(-1, 2)
+    except (OverflowError, ValueError):
+        raise InputError("expected starts and lengths within the image; got numbers beyond 64 bits") from None
+    return runs[:, 0], runs[:, 1]
+
+
+def _as_batch(decoded: tuple[Crop, tuple[int, int]]) -> tuple[list[Crop], Any]:
+    crop, offset = decoded
+    return [crop], np.array([offset], dtype=np.int32)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 80 else repr(text[:77] + "...")
