@@ -29,6 +29,8 @@ MENUS = [
     Menu("tis_ray.fusion.mask_select", "select", ("instances", "pool", "sources", "image_hw")),
     Menu("tis_ray.models.backbones", "build", ()),
     Menu("tis_ray.models.necks", "build", ("in_channels",)),
+    Menu("tis_ray.models.anchors", "build", ()),
+    Menu("tis_ray.models.box_heads", "build", ("in_channels", "pool_size")),
 ]
 MODULES = [
     pytest.param(entry, name, id=f"{entry.package.removeprefix('tis_ray.')}.{name}")

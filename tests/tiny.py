@@ -10,9 +10,14 @@ CATEGORIES = Categories((33, 36, 39), ("car", "person", "bus"), ("vehicle", "hum
 TINY_DETECTOR = {
     "backbone": "shufflenet_v2_x0_5",
     "neck": {"fpn": {"channels": 16}},
-    "anchors": {"sizes": [[8], [16], [32], [64], [128]]},
+    "anchors": {"exact": {"sizes": [[8], [16], [32], [64], [128]]}},
     "rpn": {"samples_per_image": 32, "pre_nms_top_n_test": 50, "post_nms_top_n_test": 20},
-    "box": {"hidden": 32, "samples_per_image": 16, "score_threshold": 0.0, "max_instances": 10},
+    "box": {
+        "head": {"mlp": {"hidden": 32}},
+        "samples_per_image": 16,
+        "score_threshold": 0.0,
+        "max_instances": 10,
+    },
     "mask": {"channels": [16]},
 }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from tis_ray.models.anchors import ExactAnchors
+from tis_ray.models.anchors.exact import ExactAnchors
 
 
 def test_small_anchor_is_not_rounded() -> None:

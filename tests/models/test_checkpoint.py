@@ -53,7 +53,7 @@ def test_truncated_weights(folder: Path) -> None:
 
 def test_weights_of_another_recipe(folder: Path) -> None:
     content = yaml.safe_load((folder / "recipe.yaml").read_text())
-    content["detector"]["box"]["hidden"] = 64
+    content["detector"]["box"]["head"] = {"mlp": {"hidden": 64}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(CheckpointError, match=r"does not fit recipe\.yaml.*should be .*; got"):
         checkpoint.load(folder)

@@ -10,7 +10,7 @@ from tis_ray.config import DetectorSection, parse
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.detector import Detector, build_detector, check_parts
 from tis_ray.models.roi_heads import PyramidRoIAlign
 from tis_ray.models.targets import to_targets
 
@@ -167,11 +167,23 @@ def test_loss_falls_on_one_image(detector: Detector) -> None:
         ({"backbone": {"resnet18": {"norn": "group"}}}, r"detector\.backbone\.resnet18\.norn: unknown key.*norm"),
         ({"backbone": {"resnet18": {"norm": "layer"}}}, r"detector\.backbone\.resnet18\.norm: .*'batch'"),
         ({"neck": "fnp"}, r"detector\.neck: expected one of fpn; got 'fnp'; did you mean 'fpn'"),
-        ({"anchors": {"sizes": [[8], [16]]}}, r"detector\.anchors\.sizes: expected 5 levels"),
+        ({"anchors": "pyramids"}, r"detector\.anchors: expected one of exact, pyramid, torchvision; got 'pyramids'"),
+        ({"anchors": {"exact": {"sizes": [[8], [16]]}}}, r"detector\.anchors\.exact\.sizes: expected 5 levels"),
+        ({"anchors": {"exact": {"sizes": [[8], [16], [], [64], [128]]}}}, r"anchors\.exact\.sizes\.2: "),
+        ({"anchors": {"torchvision": {"sizes": [[-8], [16], [32], [64], [128]]}}}, r"torchvision\.sizes\.0\.0: "),
+        ({"anchors": {"exact": {"aspect_ratios": [0]}}}, r"anchors\.exact\.aspect_ratios\.0: "),
+        ({"anchors": {"pyramid": {"base": 0}}}, r"anchors\.pyramid\.base: "),
+        (
+            {"roi_levels": "pyramid", "anchors": {"exact": {"sizes": [[8], [128], [16], [64], [32]]}}},
+            r"detector\.roi_levels: pyramid expects anchors that grow from level to level; got \[\[8",
+        ),
+        ({"box": {"head": "convz"}}, r"detector\.box\.head: expected one of convs, mlp; got 'convz'"),
+        ({"box": {"head": {"mlp": {"hidden": 0}}}}, r"detector\.box\.head\.mlp\.hidden: "),
     ],
-    ids=["backbone", "option", "option value", "neck", "anchor levels"],
+    ids=str,
 )
 def test_misspelt_parts_are_refused_with_the_choices(change: dict, message: str) -> None:
     section = parse(DetectorSection, {**TINY_DETECTOR, **change}, source="test")
-    with pytest.raises(ConfigError, match=message):
-        build_detector(section, 3)
+    for judge in (check_parts, lambda section: build_detector(section, 3)):
+        with pytest.raises(ConfigError, match=message):
+            judge(section)

@@ -5,17 +5,17 @@ named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
 from tis_ray.config.data import CocoFolder, DataSection
-from tis_ray.config.detector import AnchorSection, BoxSection, DetectorSection, MaskSection, RpnSection
+from tis_ray.config.detector import BoxSection, DetectorSection, MaskSection, Norm, RpnSection
 from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
 from tis_ray.config.member import Crop, Member, Tiles
 from tis_ray.config.reading import dump, load_ensemble, load_recipe, parse, read_yaml
 from tis_ray.config.recipe import Recipe, ScheduleSection, TrainResources
 from tis_ray.config.section import Choice, Part, Section
-from tis_ray.config.service import Autoscaling, Limits, Replica
+from tis_ray.config.service import Auth, Autoscaling, Limits, Quorum, Replica
 
 __all__ = [
-    "AnchorSection",
+    "Auth",
     "Autoscaling",
     "BoxSection",
     "Choice",
@@ -28,7 +28,9 @@ __all__ = [
     "Limits",
     "MaskSection",
     "Member",
+    "Norm",
     "Part",
+    "Quorum",
     "Recipe",
     "Replica",
     "RpnSection",

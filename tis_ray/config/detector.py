@@ -1,28 +1,18 @@
 """The detector section of a recipe: one choice per part."""
 
-from typing import Annotated, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tis_ray.config.section import Choice, Fraction, Part, Section
 
-
-class AnchorSection(Section):
-    """Anchor sides in network pixels, one tuple per pyramid level from fine to coarse, and height/width ratios."""
-
-    sizes: tuple[Annotated[tuple[PositiveFloat, ...], Field(min_length=1)], ...] = (
-        (32,),
-        (64,),
-        (128,),
-        (256,),
-        (512,),
-    )
-    aspect_ratios: tuple[PositiveFloat, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
+Norm = Literal["batch", "group"]
 
 
 class RpnSection(Section):
-    """Region proposal network: IoU bounds of anchor matching, sampling and proposal counts."""
+    """Region proposal network: its convolutions, IoU bounds of anchor matching, sampling and proposal counts."""
 
+    convs: PositiveInt = 1
     positive_iou: Fraction = 0.7
     negative_iou: Fraction = 0.3
     samples_per_image: PositiveInt = 256
@@ -41,10 +31,10 @@ class RpnSection(Section):
 
 
 class BoxSection(Section):
-    """Second stage: RoI sampling, the two-layer box head and the post-processing of one view."""
+    """Second stage: the box head, RoI sampling and the post-processing of one view."""
 
     pool_size: PositiveInt = 7
-    hidden: PositiveInt = 1024
+    head: Part = Choice(name="mlp")
     positive_iou: Fraction = 0.5
     samples_per_image: PositiveInt = 512
     positive_fraction: Fraction = 0.25
@@ -54,18 +44,24 @@ class BoxSection(Section):
 
 
 class MaskSection(Section):
-    """Mask branch: RoI grid before up-sampling (the patch has twice its side) and convolution widths."""
+    """Mask branch: RoI grid before up-sampling (the patch has twice its side), convolution widths and their norm."""
 
     pool_size: PositiveInt = 14
     channels: tuple[PositiveInt, ...] = Field(default=(256, 256, 256, 256), min_length=1)
+    norm: Norm | None = None
 
 
 class DetectorSection(Section):
-    """The detector, one choice per part; `mask: null` leaves the mask branch out."""
+    """The detector, one choice per part; `mask: null` leaves the mask branch out.
+
+    `roi_levels` is the rule by which a region's size picks the pyramid level it is pooled from: Lin et al.'s (`fpn`),
+    or the level whose anchors are nearest in size (`pyramid`, after TIS, WAD 2018).
+    """
 
     backbone: Part
     neck: Part = Choice(name="fpn")
-    anchors: AnchorSection = AnchorSection()
+    anchors: Part = Choice(name="exact")
+    roi_levels: Literal["fpn", "pyramid"] = "fpn"
     rpn: RpnSection = RpnSection()
     box: BoxSection = BoxSection()
     mask: MaskSection | None = MaskSection()

@@ -48,10 +48,13 @@ class TrainResources(Section):
 
 
 class Recipe(Section):
-    """Everything that trains one member; its run folder is `output`/`name`."""
+    """Everything that trains one member; its run folder is `output`/`name`.
+
+    A member that was trained elsewhere has no `data`; it can be served, and trained on once a section is given.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    data: DataSection
+    data: DataSection | None = None
     detector: DetectorSection
     schedule: ScheduleSection = ScheduleSection()
     resources: TrainResources = TrainResources()

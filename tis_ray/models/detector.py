@@ -5,20 +5,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from tis_ray.config import AnchorSection, BoxSection, Choice, DetectorSection, MaskSection, RpnSection
-from tis_ray.errors import ConfigError
+from tis_ray.config import BoxSection, Choice, DetectorSection, MaskSection, RpnSection
 from tis_ray.menu import check_options, pick
-from tis_ray.models.anchors import ExactAnchors
+from tis_ray.models.norm import norm_layer
 from tis_ray.models.roi_heads import BoxMaskHeads, Detections, MaskBranch, PyramidRoIAlign
+from tis_ray.models.roi_levels import LevelRule, level_rule
 from tis_ray.models.rpn import Float32Head
 from tis_ray.models.targets import Target
 
-PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 SIZE_DIVISOR = 32  # the coarsest backbone stride
 
 
@@ -75,13 +75,15 @@ def build_detector(section: DetectorSection, num_classes: int) -> Detector:
     """
     backbone = _part("backbones", section.backbone, key="detector.backbone")
     neck = _part("necks", section.neck, backbone.channels, key="detector.neck")
+    anchors = _part("anchors", section.anchors, key="detector.anchors")
+    levels = level_rule(section.roi_levels, anchors.sizes)
     return Detector(
         backbone,
         neck,
-        _build_rpn(section.rpn, section.anchors, neck.out_channels),
+        _build_rpn(section.rpn, anchors, neck.out_channels),
         BoxMaskHeads(
-            mask_branch=_build_mask_branch(section.mask, neck.out_channels, num_classes + 1),
-            **_box_parts(section.box, neck.out_channels, num_classes + 1),
+            mask_branch=_build_mask_branch(section.mask, levels, neck.out_channels, num_classes + 1),
+            **_box_parts(section.box, levels, neck.out_channels, num_classes + 1),
         ),
         pixel_mean=section.pixel_mean,
         pixel_std=section.pixel_std,
@@ -89,10 +91,11 @@ def build_detector(section: DetectorSection, num_classes: int) -> Detector:
 
 
 def check_parts(section: DetectorSection) -> None:
-    """Raise `ConfigError` for an unknown part or option, without building anything."""
+    """Raise `ConfigError` for an unknown part or option, without building any weights."""
     _chosen("backbones", section.backbone, key="detector.backbone")
     _chosen("necks", section.neck, key="detector.neck")
-    _check_anchors(section.anchors)
+    _chosen("box_heads", section.box.head, key="detector.box.head")
+    level_rule(section.roi_levels, _part("anchors", section.anchors, key="detector.anchors").sizes)
 
 
 def _part(folder: str, choice: Choice, *inputs: object, key: str) -> Any:
@@ -105,20 +108,10 @@ def _chosen(folder: str, choice: Choice, *, key: str) -> tuple[Any, dict[str, An
     return build, check_options(build, choice.options, key=f"{key}.{choice.name}")
 
 
-def _check_anchors(anchors: AnchorSection) -> None:
-    if len(anchors.sizes) != len(PYRAMID_STRIDES) or len({len(sides) for sides in anchors.sizes}) != 1:
-        raise ConfigError(
-            f"detector.anchors.sizes: expected {len(PYRAMID_STRIDES)} levels with equally many sides each; "
-            f"got {anchors.sizes}"
-        )
-
-
-def _build_rpn(section: RpnSection, anchors: AnchorSection, channels: int) -> RegionProposalNetwork:
-    _check_anchors(anchors)
-    generator = ExactAnchors(anchors.sizes, anchors.aspect_ratios, strides=PYRAMID_STRIDES)
+def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> RegionProposalNetwork:
     return RegionProposalNetwork(
-        generator,
-        Float32Head(channels, generator.num_anchors_per_location()[0]),
+        anchors,
+        Float32Head(channels, anchors.num_anchors_per_location()[0], conv_depth=section.convs),
         fg_iou_thresh=section.positive_iou,
         bg_iou_thresh=section.negative_iou,
         batch_size_per_image=section.samples_per_image,
@@ -129,11 +122,12 @@ def _build_rpn(section: RpnSection, anchors: AnchorSection, channels: int) -> Re
     )
 
 
-def _box_parts(section: BoxSection, channels: int, num_logits: int) -> dict[str, Any]:
+def _box_parts(section: BoxSection, levels: LevelRule, channels: int, num_logits: int) -> dict[str, Any]:
+    head = _part("box_heads", section.head, channels, section.pool_size, key="detector.box.head")
     return {
-        "box_roi_pool": PyramidRoIAlign(section.pool_size),
-        "box_head": TwoMLPHead(channels * section.pool_size**2, section.hidden),
-        "box_predictor": FastRCNNPredictor(section.hidden, num_logits),
+        "box_roi_pool": PyramidRoIAlign(section.pool_size, levels=levels),
+        "box_head": head,
+        "box_predictor": FastRCNNPredictor(head.out_channels, num_logits),
         "fg_iou_thresh": section.positive_iou,
         "bg_iou_thresh": section.positive_iou,
         "batch_size_per_image": section.samples_per_image,
@@ -145,7 +139,9 @@ def _box_parts(section: BoxSection, channels: int, num_logits: int) -> dict[str,
     }
 
 
-def _build_mask_branch(section: MaskSection | None, channels: int, num_logits: int) -> MaskBranch | None:
+def _build_mask_branch(
+    section: MaskSection | None, levels: LevelRule, channels: int, num_logits: int
+) -> MaskBranch | None:
     if section is None:
         return None
     predictor = MaskRCNNPredictor(section.channels[-1], section.channels[-1], num_logits)
@@ -153,5 +149,7 @@ def _build_mask_branch(section: MaskSection | None, channels: int, num_logits: i
     nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
     nn.init.zeros_(predictor.mask_fcn_logits.bias)
     return MaskBranch(
-        PyramidRoIAlign(section.pool_size), MaskRCNNHeads(channels, section.channels, dilation=1), predictor
+        PyramidRoIAlign(section.pool_size, levels=levels),
+        MaskRCNNHeads(channels, section.channels, dilation=1, norm_layer=norm_layer(section.norm)),
+        predictor,
     )

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import LevelMapper
 
+from tis_ray.models.roi_levels import LevelRule, fpn_levels
 from tis_ray.models.targets import Target
 
 
@@ -126,14 +126,20 @@ class BoxMaskHeads(RoIHeads):
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):
-    """RoIAlign on the pyramid level that fits each RoI's size (Lin et al. 2017, canonical 224 px on level 4).
+    """RoIAlign on the pyramid level that a rule of `roi_levels` picks by each RoI's size.
 
     torchvision guesses the levels' strides from the first batch it sees, and guesses wrong where a tiny image was
     padded to a whole number of strides; here they are given.
     """
 
-    def __init__(self, output_size: int, *, strides: tuple[int, ...] = (4, 8, 16, 32), sampling_ratio: int = 2) -> None:
+    def __init__(
+        self,
+        output_size: int,
+        *,
+        levels: LevelRule | None = None,
+        strides: tuple[int, ...] = (4, 8, 16, 32),
+        sampling_ratio: int = 2,
+    ) -> None:
         super().__init__([str(i) for i in range(len(strides))], output_size, sampling_ratio)
         self.scales = [1 / stride for stride in strides]
-        finest = strides[0].bit_length() - 1
-        self.map_levels = LevelMapper(finest, finest + len(strides) - 1, canonical_scale=224, canonical_level=4)
+        self.map_levels = levels or fpn_levels()

@@ -28,7 +28,9 @@ _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 
 def absolute(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths: workers run in a folder of their own."""
+    """The recipe with absolute paths: workers run in a folder of their own. `ConfigError` where it has no data."""
+    if recipe.data is None:
+        raise ConfigError(f"data.train: expected what {recipe.name} is to be trained on, in data.train.annotations")
 
     def located(folder: CocoFolder | None) -> CocoFolder | None:
         if folder is None:

@@ -8,13 +8,18 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from tis_ray.config import Norm
+from tis_ray.models.norm import norm_layer
+
 
 class Fpn(nn.Module):
     """Levels "0".."3" of strides 4 to 32 and "pool" of stride 64, all with `channels` channels."""
 
-    def __init__(self, in_channels: Sequence[int], *, channels: int) -> None:
+    def __init__(self, in_channels: Sequence[int], *, channels: int, norm: Norm | None = None) -> None:
         super().__init__()
-        self.pyramid = FeaturePyramidNetwork(list(in_channels), channels, extra_blocks=LastLevelMaxPool())
+        self.pyramid = FeaturePyramidNetwork(
+            list(in_channels), channels, extra_blocks=LastLevelMaxPool(), norm_layer=norm_layer(norm)
+        )
         self.out_channels = channels
 
     def forward(self, maps: list[Tensor]) -> dict[str, Tensor]:
@@ -23,6 +28,6 @@ class Fpn(nn.Module):
         return levels
 
 
-def build(in_channels: Sequence[int], *, channels: PositiveInt = 256) -> Fpn:
-    """A pyramid of `channels` channels over maps of `in_channels`."""
-    return Fpn(in_channels, channels=channels)
+def build(in_channels: Sequence[int], *, channels: PositiveInt = 256, norm: Norm | None = None) -> Fpn:
+    """A pyramid of `channels` channels over maps of `in_channels`; `norm` follows each of its convolutions."""
+    return Fpn(in_channels, channels=channels, norm=norm)

@@ -12,12 +12,14 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
+from tis_ray.models.anchors import STRIDES, Ratios, Sizes
+
 
 class ExactAnchors(AnchorGenerator):
     """torchvision's anchor generator without rounding; ratios are height / width, one stride for each level."""
 
     def __init__(
-        self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float], *, strides: Sequence[int]
+        self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float], *, strides: Sequence[int] = STRIDES
     ) -> None:
         super().__init__(tuple(map(tuple, sizes)), (tuple(aspect_ratios),) * len(sizes))
         self.strides = tuple(strides)
@@ -44,3 +46,10 @@ class ExactAnchors(AnchorGenerator):
         strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
         anchors = torch.cat(self.grid_anchors(grids, strides))
         return [anchors] * len(image_list.image_sizes)
+
+
+def build(
+    *, sizes: Sizes = ((32,), (64,), (128,), (256,), (512,)), aspect_ratios: Ratios = (0.5, 1.0, 2.0)
+) -> ExactAnchors:
+    """Every side of `sizes`, one tuple per level from fine to coarse, at every height/width ratio."""
+    return ExactAnchors(sizes, aspect_ratios)

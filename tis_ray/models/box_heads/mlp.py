@@ -1,0 +1,17 @@
+"""Two fully connected layers (Lin et al. 2017), the head of the baseline Mask R-CNN."""
+
+from pydantic import PositiveInt
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+
+
+class Mlp(TwoMLPHead):
+    """torchvision's two-layer head, which knows its own width."""
+
+    def __init__(self, in_channels: int, pool_size: int, *, hidden: int) -> None:
+        super().__init__(in_channels * pool_size**2, hidden)
+        self.out_channels = hidden
+
+
+def build(in_channels: int, pool_size: int, *, hidden: PositiveInt = 1024) -> Mlp:
+    """Two layers of `hidden` units with ReLU."""
+    return Mlp(in_channels, pool_size, hidden=hidden)
