@@ -36,6 +36,8 @@ class View:
     `scale` is the shorter edge of the network input in pixels and `max_long_edge` caps the longer one. `crop` is
     (x1, y1, x2, y2) in whole pixels of the image, or () for the whole image; `tile` is (width, height, overlap) of a
     grid of tiles over the whole image, or (). `crop_name` is what the ensemble calls the crop or the grid.
+    `gives_way` says that another view of the ensemble looks across the edges at which this one cuts the image, so that
+    boxes cut there are left to it.
     """
 
     member: str
@@ -45,6 +47,7 @@ class View:
     max_long_edge: int | None = None
     crop_name: str = ""
     tile: tuple[int, ...] = ()
+    gives_way: bool = False
 
     @property
     def key(self) -> str:
@@ -56,35 +59,52 @@ class View:
         """Unique readable name, e.g. `r50@720.strip/flip/crop=0,1560,3384,2280`."""
         flip = "/flip" if self.flip else ""
         crop = f"/crop={','.join(map(str, self.crop))}" if self.crop else ""
-        return f"{self.key}{flip}{crop}"
+        tile = f"/tiles={','.join(map(str, self.tile))}" if self.tile else ""
+        return f"{self.key}{flip}{crop}{tile}"
 
     def tiles(self, image_hw: SizeHW) -> tuple["View", ...]:
-        """The views of this grid's tiles in an image of this size, row by row; the view itself where it has no grid.
+        """What this view looks at in an image of this size, as views without a grid: none where its crop misses it.
 
-        All tiles are equally large, `tile` or the image where that is smaller; they spread evenly and share at least
-        the overlap.
+        The tiles of a grid come row by row. All are equally large, `tile` or the image where that is smaller; they
+        spread evenly and neighbours share at least the overlap. A view without a grid is its own only tile.
         """
         if not self.tile:
-            return (self,)
+            return (self,) if _meets(self.crop, image_hw) else ()
         width, height, overlap = self.tile
         columns, rows = _spread(image_hw[1], width, overlap), _spread(image_hw[0], height, overlap)
         return tuple(replace(self, crop=(x1, y1, x2, y2), tile=()) for y1, y2 in rows for x1, x2 in columns)
 
+    def looks_across(self, other: "View") -> bool:
+        """Whether this view shows what lies beyond the edges at which `other` cuts the image.
+
+        It does where `other` is a crop or a grid, and this view the whole image, a grid of larger tiles, or, for a
+        crop, any grid or a crop around it. A view that cuts nothing has no such edges.
+        """
+        if not other.crop and not other.tile:
+            return False
+        if not self.crop and not self.tile:
+            return True
+        if other.tile:
+            return _encloses((0, 0, *self.tile[:2]), (0, 0, *other.tile[:2])) if self.tile else False
+        return bool(self.tile) or _encloses(self.crop, other.crop)
+
     def region(self, image_hw: SizeHW) -> tuple[int, int, int, int]:
         """The crop (x1, y1, x2, y2) clipped to the image; the whole image where there is no crop.
 
-        Raises `InputError` where the crop misses the image.
+        This and what follows are about one piece of the image: raises `InputError` for a grid, whose `tiles` are
+        asked one by one, and for a crop that misses the image, which has no `tiles` there.
         """
         height, width = image_hw
-        if not self.crop:
-            return 0, 0, width, height
-        x1, y1, x2, y2 = self.crop
-        x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-        if x2 <= x1 or y2 <= y1:
+        if self.tile:
+            raise InputError(f"view {self.name}: expected one of its tiles; got the grid")
+        if not _meets(self.crop, image_hw):
             raise InputError(
                 f"crop of view {self.name}: expected a box that meets the {width}x{height} image; got {self.crop}"
             )
-        return x1, y1, x2, y2
+        if not self.crop:
+            return 0, 0, width, height
+        x1, y1, x2, y2 = self.crop
+        return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
 
     def network_hw(self, image_hw: SizeHW) -> SizeHW:
         """Height and width of the network input for an image of this size."""
@@ -118,10 +138,25 @@ class View:
         return offset, np.array([factor_x, factor_y, factor_x, factor_y]), float(width)
 
 
+def _meets(crop: tuple[int, ...], image_hw: SizeHW) -> bool:
+    """Whether the crop shares at least a pixel with the image; no crop is the whole image."""
+    if not crop:
+        return True
+    (x1, y1, x2, y2), (height, width) = crop, image_hw
+    return max(x1, 0) < min(x2, width) and max(y1, 0) < min(y2, height)
+
+
+def _encloses(outer: tuple[int, ...], inner: tuple[int, ...]) -> bool:
+    """Whether the box `outer` holds the other one and more; neither where one is ()."""
+    if not outer or not inner or outer == inner:
+        return False
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+
+
 def _spread(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
     """Start and end of the fewest stretches of `side` that cover `length` and share at least `overlap`."""
     side = min(side, length)
     spare = length - side
     count = 1 + (-(-spare // (side - overlap)) if spare else 0)
-    starts = [round(i * spare / max(count - 1, 1)) for i in range(count)]
+    starts = [i * spare // max(count - 1, 1) for i in range(count)]
     return [(start, start + side) for start in starts]

@@ -27,11 +27,14 @@ Scales = Annotated[tuple[int, ...], AfterValidator(_check_scales)]
 
 
 class Tiles(Section):
-    """A grid of equal tiles over the whole image, `width` x `height` image pixels, neighbours sharing `overlap`."""
+    """A grid of equal tiles over the whole image, `width` x `height` image pixels, neighbours sharing `overlap`.
+
+    An object whose sides are no longer than the overlap is whole in some tile.
+    """
 
     width: PositiveInt
     height: PositiveInt
-    overlap: int = Field(default=0, ge=0)
+    overlap: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _check_overlap(self) -> Self:
@@ -65,6 +68,9 @@ def _as_texts(keys: Any) -> Any:
     return tuple(map(str, keys)) if isinstance(keys, (list, tuple)) else keys
 
 
+Group = Annotated[tuple[str, ...], BeforeValidator(_as_texts), Field(min_length=1)]
+
+
 class Member(Section):
     """One trained model and the views it is asked for: every scale, each also mirrored where `flip`.
 
@@ -79,13 +85,13 @@ class Member(Section):
     max_long_edge: PositiveInt | None = None
     flip: bool = True
     crops: dict[str, Crop] = Field(default_factory=dict)
-    groups: dict[str, Annotated[tuple[str, ...], BeforeValidator(_as_texts)]] = Field(default_factory=dict)
+    groups: dict[str, Group] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _fill_preset(cls, content: Any) -> Any:
-        preset = PRESETS.get(content.get("preset") or "", {}) if isinstance(content, dict) else {}
-        return {**preset, **content} if preset else content
+        name = content.get("preset") if isinstance(content, dict) else None
+        return {**PRESETS[name], **content} if isinstance(name, str) and name in PRESETS else content
 
     @model_validator(mode="after")
     def _check_views(self) -> Self:
