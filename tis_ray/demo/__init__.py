@@ -20,7 +20,8 @@ from tis_ray.demo.data import scenes, user_data
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.evaluation.table import members_table
 from tis_ray.formats import coco
-from tis_ray.formats.coco import CocoDataset, ImageRecord
+from tis_ray.formats.coco import CocoDataset
+from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.formats.images import open_image
 from tis_ray.formats.members import ensemble_categories
@@ -185,8 +186,9 @@ def _serve_and_score(
 ) -> list[tuple[str, object]]:
     from tis_ray.serving.local import free_port, serve_locally
     from tis_ray.serving.running import fusion_handle
-    from tis_ray.submission.pipeline import segment_images, write_coco
+    from tis_ray.submission.pipeline import segment_images
     from tis_ray.submission.service import ServiceSegmenter
+    from tis_ray.submission.writing import write_results
 
     categories, listed = ensemble_categories(ensemble), read_image_list(val_json, images)
     open_to_all = ensemble.model_copy(update={"auth": "none"})  # on the loopback interface, for a minute
@@ -194,7 +196,7 @@ def _serve_and_score(
         _query(service.url, dataset, folders, console)
         with closing(ServiceSegmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)) as segmenter:
             results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
-    summary = write_coco(results, folders.results, categories=categories, written=dataset.categories)
+    summary = write_results(results, folders.results, categories=categories, written=dataset.categories)
     if summary.failed:
         console.print(f"  {len(summary.failed)} images failed, listed in {summary.failures_file}")
     if len(summary.failed) == len(results):

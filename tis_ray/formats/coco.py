@@ -4,7 +4,6 @@ Masks are decoded image by image when asked for. Everything else is checked once
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,11 @@ import numpy as np
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
 from tis_ray.formats.coco_checks import check_annotations, check_categories, check_images, shown
+from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.json_file import load_json
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
 from tis_ray.ops import boxes as box_ops
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One image of a data set: `path` is where its file should be, `height` and `width` are in pixels."""
-
-    id: int
-    file_name: str
-    path: Path
-    height: int
-    width: int
 
 
 class CocoDataset:

@@ -51,7 +51,7 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "PPM": (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
 }
 # What Pillow's readers raise for damaged files, by its own handling of them and by trial.
-_FAILURES = (
+READER_FAILURES = (
     OSError,
     SyntaxError,
     ValueError,
@@ -112,7 +112,7 @@ def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         allowed = limit if max_pixels is None else min(limit, max_pixels)
         raise PixelLimitError(f"image: expected at most {allowed} pixels; got a WebP of more than {limit}") from None
-    except _FAILURES:
+    except READER_FAILURES:
         raise InputError(f"image: expected a whole {kind} image; got {len(data)} bytes cut short or damaged") from None
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
@@ -121,7 +121,7 @@ def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
         return _to_rgb(image)
     except InputError:
         raise
-    except _FAILURES:
+    except READER_FAILURES:
         raise InputError(
             f"image: expected a whole {kind} image of {width} x {height}; got {len(data)} bytes cut short or damaged"
         ) from None

@@ -82,7 +82,7 @@ class WadWriter:
                 self.num_dropped += 1
                 continue
             pixels = "".join(
-                [f"{start} {length}|" for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
+                f"{start} {length}|" for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
             )
             self._file.write(f"{image_id},{label_ids[label]},{lengths.sum()},{score:.6f},{pixels}\n")
             self.num_rows += 1

@@ -1,0 +1,54 @@
+"""What training and evaluation ask of a data set, whatever its format: images, classes and ground truth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tis_ray.instances import Annotations, Categories
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of a data set: `path` is where its file should be, `height` and `width` are in pixels."""
+
+    id: int
+    file_name: str
+    path: Path
+    height: int
+    width: int
+
+
+class GroundTruth(Protocol):
+    """A data set that was opened. `len()` is its number of images.
+
+    path:       the file or folder that messages name
+    images:     ImageRecords sorted by id
+    categories: the classes in the order of their ids
+    """
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def images(self) -> Sequence[ImageRecord]: ...
+
+    @property
+    def categories(self) -> Categories: ...
+
+    def __len__(self) -> int: ...
+
+    def image(self, image_id: int) -> ImageRecord:
+        """The record of one image; `DataError` for an id that the data set does not have."""
+        ...
+
+    def annotations(self, image_id: int) -> Annotations:
+        """Ground truth of one image in its own frame, masks decoded now."""
+        ...
+
+    def entries(self, image_id: int) -> Sequence[Mapping[str, Any]]:
+        """The same in COCO's form: id, image_id, category_id, bbox, and where known area, iscrowd, segmentation.
+
+        A region to ignore for every class has one entry for each class, all of one id.
+        """
+        ...
