@@ -249,7 +249,7 @@ def test_inputs_are_left_untouched():
     [
         pytest.param(
             {"rules": ["nms", "sot_nms"]},
-            r"^fusion\.rules\.1: expected one of nms, soft_nms; got 'sot_nms'; did you mean 'soft_nms'\?$",
+            r"^fusion\.rules\.1: expected one of nms, soft_nms, vote; got 'sot_nms'; did you mean 'soft_nms'\?$",
             id="misspelt rule",
         ),
         pytest.param(
@@ -277,7 +277,11 @@ def test_inputs_are_left_untouched():
             r"^fusion\.rules\.0\.soft_nms\.method: .*'linear' or 'gaussian'; got 'cubic'$",
             id="unknown method",
         ),
-        pytest.param({"masks": "bets"}, r"^fusion\.masks: expected one of best; got 'bets'", id="misspelt policy"),
+        pytest.param(
+            {"masks": "bets"},
+            r"^fusion\.masks: expected one of average, best, scale_ratio; got 'bets'",
+            id="misspelt policy",
+        ),
         pytest.param(
             {"masks": {"best": {"k": 2}}}, r"^fusion\.masks\.best\.k: unknown key", id="option of a policy without"
         ),

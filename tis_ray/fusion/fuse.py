@@ -1,4 +1,4 @@
-"""Many views of one image in, one answer out: valid ranges, merge rules in order, masks, the best `top_k`.
+"""Many views of one image in, one answer out: rare-class boost, valid ranges, merge rules in order, `top_k`, masks.
 
 The answer depends on what each view found and on nothing else: not on the order in which views arrive, since
 views are numbered by `sources` and every tie is broken by view number, then by position within the view.
@@ -16,8 +16,9 @@ from tis_ray.config import Choice, FusionSection
 from tis_ray.errors import InputError
 from tis_ray.fusion.mask_select import Select
 from tis_ray.fusion.ranges import within
+from tis_ray.fusion.rare_boost import boost_factors, boosted
 from tis_ray.fusion.rules import Merge
-from tis_ray.instances import Instances
+from tis_ray.instances import Categories, Instances
 from tis_ray.ops import boxes as box_ops
 from tis_ray.views import SizeHW, View
 
@@ -28,19 +29,23 @@ def fuse(
     *,
     image_hw: SizeHW,
     sources: Sequence[View] | None = None,
+    categories: Categories | None = None,
 ) -> Instances:
     """Fuse once; see `Fuser`, which is built once for many images."""
-    return Fuser(section).fuse(views, image_hw=image_hw, sources=sources)
+    return Fuser(section, categories).fuse(views, image_hw=image_hw, sources=sources)
 
 
 class Fuser:
     """The fusion a section describes, its rules and mask policy looked up and their options checked.
 
-    Raises `ConfigError`, with the choices, for a rule, mask policy or option that does not exist.
+    `categories` is the class table of the labels; a rare-class boost needs it. Raises `ConfigError`, with the choices,
+    for a rule, mask policy or option that does not exist, and for a boost that the table cannot serve.
     """
 
-    def __init__(self, section: FusionSection) -> None:
+    def __init__(self, section: FusionSection, categories: Categories | None = None) -> None:
         self._section = section
+        self._num_classes = np.iinfo(np.int32).max if categories is None else len(categories)
+        self._factors = None if section.rare_boost is None else boost_factors(section.rare_boost, categories)
         self._rules: tuple[Merge, ...] = tuple(
             _assemble("tis_ray.fusion.rules", "merge", rule, key=f"fusion.rules.{i}")
             for i, rule in enumerate(section.rules)
@@ -61,7 +66,8 @@ class Fuser:
 
         Returns at most `top_k` instances over all classes by descending score, then ascending source, then in
         the order the rules left them, with boxes clipped to the image. Raises `InputError` for a view that
-        is not listed, for values that are not finite or scores beyond 0..1, and for masks in some views only.
+        is not listed, for values that are not finite, scores beyond 0..1 or labels beyond the class table, and for
+        masks in some views only.
         """
         sources = sorted(views) if sources is None else list(sources)
         pool = self._union(views, sources, image_hw)
@@ -73,7 +79,7 @@ class Fuser:
         return self._select(fused[ranked], pool, sources, image_hw)
 
     def _union(self, views: Mapping[View, Instances], sources: Sequence[View], image_hw: SizeHW) -> Instances:
-        """What all views found, by view number and position, within ranges and image."""
+        """What all views found, by view number and position: boosted, within ranges and image."""
         strangers = sorted(view.name for view in views if view not in sources)
         if strangers:
             known = ", ".join(view.name for view in sources)
@@ -81,8 +87,9 @@ class Fuser:
         parts = []
         for number, view in enumerate(sources):
             if view in views:
-                _check(views[view], view)
-                parts.append(within(views[view], view, self._section.ranges).from_view(number))
+                _check(views[view], view, self._num_classes)
+                found = views[view] if self._factors is None else boosted(views[view], self._factors)
+                parts.append(within(found, view, self._section.ranges).from_view(number))
         return _clip(Instances.concatenate(parts), image_hw)
 
 
@@ -92,9 +99,9 @@ def _assemble(package: str, function: str, choice: Choice, *, key: str) -> Any:
     return partial(found, **options)
 
 
-def _check(instances: Instances, view: View) -> None:
+def _check(instances: Instances, view: View, num_classes: int) -> None:
     try:
-        instances.check_values(num_classes=np.iinfo(np.int32).max)
+        instances.check_values(num_classes=num_classes)
     except InputError as error:
         raise InputError(f"view {view.name}: {error}") from None
 

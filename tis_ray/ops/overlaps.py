@@ -16,7 +16,7 @@ Groups = NDArray[np.int32]  # (N,)
 
 def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """IoU of every box of `a` (N, 4) with every box of `b` (M, 4), float32 (N, M)."""
-    return np.asarray(_pairwise(_corners(a), _corners(b)))
+    return np.asarray(_pairwise(corners(a), corners(b)))
 
 
 def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_threshold: float) -> NDArray[np.int64]:
@@ -26,7 +26,7 @@ def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_t
     to the front) is greater than `iou_threshold`.
     """
     order = np.lexsort((-scores, groups))  # stable: equal scores stay in order
-    keep = _nms(_corners(boxes[order]), _starts(groups[order]), float(iou_threshold))
+    keep = _nms(corners(boxes[order]), _starts(groups[order]), float(iou_threshold))
     kept = np.sort(order[keep])
     return kept[np.argsort(-scores[kept], kind="stable")]
 
@@ -56,7 +56,7 @@ def _soft(
     order = np.argsort(groups, kind="stable")
     decayed = np.empty(len(boxes), dtype=np.float32)
     decayed[order] = _soft_nms(
-        _corners(boxes[order]),
+        corners(boxes[order]),
         scores[order].astype(np.float64),
         _starts(groups[order]),
         iou_threshold,
@@ -73,13 +73,13 @@ def _starts(groups: Groups) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]]).astype(np.int64)
 
 
-def _corners(boxes: Boxes) -> NDArray[np.float64]:
+def corners(boxes: Boxes) -> NDArray[np.float64]:
     """x1, y1, x2, y2 as the rows of a (4, N) array, which the loops below read fastest."""
     return np.ascontiguousarray(boxes.T, dtype=np.float64)
 
 
 @njit(cache=True)
-def _iou(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2):  # type: ignore[no-untyped-def]
+def iou_of(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2):  # type: ignore[no-untyped-def]
     """IoU of two boxes; numbers rather than rows, whose reference counts would cost twenty times the sum."""
     width = (ax2 if ax2 < bx2 else bx2) - (ax1 if ax1 > bx1 else bx1)
     height = (ay2 if ay2 < by2 else by2) - (ay1 if ay1 > by1 else by1)
@@ -94,7 +94,7 @@ def _pairwise(a, b):  # type: ignore[no-untyped-def]
     ious = np.empty((a.shape[1], b.shape[1]), dtype=np.float32)
     for i in range(a.shape[1]):
         for j in range(b.shape[1]):
-            ious[i, j] = _iou(a[0, i], a[1, i], a[2, i], a[3, i], b[0, j], b[1, j], b[2, j], b[3, j])
+            ious[i, j] = iou_of(a[0, i], a[1, i], a[2, i], a[3, i], b[0, j], b[1, j], b[2, j], b[3, j])
     return ious
 
 
@@ -110,7 +110,7 @@ def _nms(boxes, starts, threshold):  # type: ignore[no-untyped-def]
             free = True
             for k in range(count):
                 j = kept[k]
-                if _iou(x1[i], y1[i], x2[i], y2[i], x1[j], y1[j], x2[j], y2[j]) > threshold:
+                if iou_of(x1[i], y1[i], x2[i], y2[i], x1[j], y1[j], x2[j], y2[j]) > threshold:
                     free = False
                     break
             if free:
@@ -147,7 +147,7 @@ def _soft_nms(boxes, scores, starts, threshold, sigma, min_score):  # type: igno
                 i = left[k]
                 if i == chosen:
                     continue
-                iou = _iou(a1, b1, a2, b2, x1[i], y1[i], x2[i], y2[i])
+                iou = iou_of(a1, b1, a2, b2, x1[i], y1[i], x2[i], y2[i])
                 if sigma > 0:
                     if iou > 0:
                         scores[i] *= np.exp(-iou * iou / sigma)

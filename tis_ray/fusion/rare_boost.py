@@ -1,0 +1,47 @@
+"""Rare-class boost (LVIS 2020): classes seldom trained on score lower, and are raised a little before fusion."""
+
+import difflib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tis_ray.config.fusion import RareBoost
+from tis_ray.errors import ConfigError
+from tis_ray.instances import Categories, Instances
+
+_KEY = "fusion.rare_boost"
+
+
+def boost_factors(boost: RareBoost, categories: Categories | None) -> NDArray[np.float64]:
+    """What scores of each class are multiplied by: 1 + delta or 1, (number of classes,).
+
+    Raises `ConfigError` where the class table is missing or lacks what the boost goes by.
+    """
+    if categories is None:
+        raise ConfigError(f"{_KEY}: expected the ensemble's class table, to know which classes are meant; got none")
+    if boost.frequency and not categories.frequency:
+        raise ConfigError(
+            f"{_KEY}.frequency: expected classes marked r, c or f, as in LVIS; the table of {len(categories)} classes "
+            f"has no frequency: name the rare ones in {_KEY}.classes"
+        )
+    for name in boost.classes:
+        if name not in categories.names:
+            raise ConfigError(
+                f"{_KEY}.classes: expected classes of the ensemble; got '{name}'{_hint(name, categories)}"
+            )
+    frequencies = categories.frequency or [""] * len(categories)
+    chosen = [
+        frequency in boost.frequency or name in boost.classes
+        for name, frequency in zip(categories.names, frequencies, strict=True)
+    ]
+    return np.where(chosen, 1 + boost.delta, 1.0)
+
+
+def boosted(instances: Instances, factors: NDArray[np.float64]) -> Instances:
+    """The instances with their scores times the factor of their class, at most 1."""
+    return instances.with_scores(np.minimum(instances.scores * factors[instances.labels], 1))
+
+
+def _hint(name: str, categories: Categories) -> str:
+    near = difflib.get_close_matches(name, categories.names, n=1, cutoff=0)
+    return f"; did you mean '{near[0]}'?" if near else ""

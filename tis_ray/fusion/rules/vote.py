@@ -1,0 +1,32 @@
+"""Box voting (Gidaris and Komodakis 2015, as in Detectron; TIS, WAD 2018): a kept box is moved to its voters' mean."""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from tis_ray.instances import Instances
+from tis_ray.ops import voting
+
+
+def merge(
+    instances: Instances,
+    pool: Instances,
+    *,
+    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9,
+    scores: Literal["id", "avg"] = "id",
+) -> Instances:
+    """Move each box to the mean, weighted by score, of the pool's boxes of its class that overlap it.
+
+    Those are the boxes whose IoU with it is `iou_threshold` or more, with their scores before any rule. `id` keeps the
+    score; `avg` makes it the mean of the voters', which is more than before where boxes that a rule dropped or decayed
+    vote. A box without voters, or whose voters all score 0, stays as it is. Masks keep their own frames.
+    """
+    boxes, means = voting.vote(
+        instances.boxes, instances.labels, pool.boxes, pool.scores, pool.labels, iou_threshold=iou_threshold
+    )
+    voted = replace(instances, boxes=boxes)
+    if scores == "avg":
+        voted = voted.with_scores(np.where(np.isnan(means), instances.scores, means))
+    return voted[np.argsort(-voted.scores, kind="stable")]
