@@ -4,10 +4,12 @@ from pathlib import Path
 
 from torchvision.models import resnet18
 
-from tis_ray.models.backbones._features import Features, Norm, finished
+from tis_ray.models.backbones._features import Features
+from tis_ray.models.backbones._norm import Norm
+from tis_ray.models.backbones._resnet import resnet_features
+from tis_ray.models.backbones._stem import Stem
 
 
-def build(*, norm: Norm = "batch", weights: Path | None = None) -> Features:
-    """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a local file."""
-    network = finished(resnet18(weights=None), norm=norm, weights=weights)
-    return Features(network, ("layer1", "layer2", "layer3", "layer4"), (64, 128, 256, 512))
+def build(*, norm: Norm = "batch", weights: Path | None = None, stem: Stem = "7x7") -> Features:
+    """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a file, of this stem or the 7x7 one."""
+    return resnet_features(resnet18(weights=None), norm=norm, weights=weights, stem=stem)

@@ -11,5 +11,5 @@ from tis_ray.models.backbones._stem import Stem
 
 
 def build(*, norm: Norm = "batch", weights: Path | None = None, stem: Stem = "7x7") -> Features:
-    """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a file, with this stem or the 7x7 one."""
+    """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a file, of this stem or the 7x7 one."""
     return resnet_features(resnet50(weights=None), norm=norm, weights=weights, stem=stem)

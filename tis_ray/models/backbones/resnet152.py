@@ -1,0 +1,15 @@
+"""ResNet-152 (He et al. 2016); with `stem: deep3` it is the ResNet-PSPNet-152 of the WAD 2018 winner."""
+
+from pathlib import Path
+
+from torchvision.models import resnet152
+
+from tis_ray.models.backbones._features import Features
+from tis_ray.models.backbones._norm import Norm
+from tis_ray.models.backbones._resnet import resnet_features
+from tis_ray.models.backbones._stem import Stem
+
+
+def build(*, norm: Norm = "batch", weights: Path | None = None, stem: Stem = "7x7") -> Features:
+    """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a file, of this stem or the 7x7 one."""
+    return resnet_features(resnet152(weights=None), norm=norm, weights=weights, stem=stem)
