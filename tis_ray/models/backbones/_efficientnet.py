@@ -1,8 +1,9 @@
 """Shared by the EfficientNet-Lite backbones: timm's networks, with weights by timm's names or by order.
 
 Of timm's two families only the one with `tf_` computes what these weights were trained for. `efficientnet_lite0`
-has the same tensors under the same names and loads them without a word, but pads symmetrically and normalises with
-an epsilon of 1e-5, where TensorFlow pads at the bottom and right and has 1e-3: the maps are then noise.
+has the same tensors under the same names and loads them without a word, but pads both sides alike and normalises with
+an epsilon of 1e-5, where TensorFlow pads at the bottom and right and has 1e-3: photographs get other, less certain
+classes.
 """
 
 from collections import OrderedDict

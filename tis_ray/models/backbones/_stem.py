@@ -25,14 +25,14 @@ def with_stem(network: nn.Module, stem: Stem) -> nn.Module:
     """
     if stem == "7x7":
         return network
-    widths = _WIDTHS[stem]
+    widths, eps = _WIDTHS[stem], network.bn1.eps
     layers: list[nn.Module] = [_conv(3, widths[0], 3, stride=2)]
     for before, width in pairwise(widths):
-        layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True), _conv(before, width, 3)]
+        layers += [nn.BatchNorm2d(before, eps=eps), nn.ReLU(inplace=True), _conv(before, width, 3)]
     network.conv1 = nn.Sequential(*layers)
-    network.bn1 = nn.BatchNorm2d(widths[-1])
+    network.bn1 = nn.BatchNorm2d(widths[-1], eps=eps)
     if widths[-1] != 64:
-        _widen(network.layer1[0], widths[-1])
+        _widen(network.layer1[0], widths[-1], eps=eps)
     return network
 
 
@@ -48,14 +48,14 @@ def replaced_by(stem: Stem, key: str) -> bool:
     return key.startswith(("conv1.", "bn1.")) or (wider and key.startswith(_FIRST_BLOCK_INPUTS))
 
 
-def _widen(block: nn.Module, channels: int) -> None:
+def _widen(block: nn.Module, channels: int, *, eps: float) -> None:
     """Let the first residual block read `channels` channels; an identity shortcut becomes a projection."""
     old = block.conv1
     block.conv1 = _conv(channels, old.out_channels, old.kernel_size[0])
     shortcut = block.downsample
     if shortcut is None:
         out_channels = block.conv2.out_channels
-        block.downsample = nn.Sequential(_conv(channels, out_channels, 1), nn.BatchNorm2d(out_channels))
+        block.downsample = nn.Sequential(_conv(channels, out_channels, 1), nn.BatchNorm2d(out_channels, eps=eps))
     else:
         shortcut[0] = _conv(channels, shortcut[0].out_channels, 1)
 
