@@ -4,7 +4,7 @@ Both are frozen pydantic models that refuse unknown keys. What a menu folder off
 named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
-from tis_ray.config.data import CocoFolder, DataSection
+from tis_ray.config.data import CocoFolder, DataFolder, DataSection, RegionsSection, WadFolder
 from tis_ray.config.detector import BoxSection, DetectorSection, MaskSection, Norm, RpnSection
 from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
@@ -21,6 +21,7 @@ __all__ = [
     "Choice",
     "CocoFolder",
     "Crop",
+    "DataFolder",
     "DataSection",
     "DetectorSection",
     "Ensemble",
@@ -32,12 +33,14 @@ __all__ = [
     "Part",
     "Quorum",
     "Recipe",
+    "RegionsSection",
     "Replica",
     "RpnSection",
     "ScheduleSection",
     "Section",
     "Tiles",
     "TrainResources",
+    "WadFolder",
     "dump",
     "load_ensemble",
     "load_recipe",

@@ -1,10 +1,13 @@
 """The data section of a recipe: what a member is trained on."""
 
 from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt, field_validator
 
 from tis_ray.config.section import Fraction, Section
+
+Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class CocoFolder(Section):
@@ -13,6 +16,92 @@ class CocoFolder(Section):
     annotations: Path
     images: Path | None = None
 
+    def absolute(self) -> Self:
+        """The same with absolute paths."""
+        images = None if self.images is None else self.images.resolve()
+        return self.model_copy(update={"annotations": self.annotations.resolve(), "images": images})
+
+    def missing(self) -> str | None:
+        """What of it does not exist, as `key: expected ...; got PATH`, or None."""
+        return None if self.annotations.is_file() else f"annotations: expected a COCO JSON file; got {self.annotations}"
+
+
+class WadFolder(Section):
+    """WAD 2018: the folder of label images `NAME_instanceIds.png` and that of the pictures `NAME.jpg`.
+
+    `frames` are lists of frames as the data set has them for each video, by default every labelled frame is taken;
+    `rider` makes a class of the riders, which are background otherwise.
+    """
+
+    labels: Path
+    images: Path
+    frames: tuple[Path, ...] = ()
+    rider: bool = False
+
+    @field_validator("frames", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Path) else value
+
+    def absolute(self) -> Self:
+        """The same with absolute paths."""
+        frames = tuple(path.resolve() for path in self.frames)
+        located = {"labels": self.labels.resolve(), "images": self.images.resolve(), "frames": frames}
+        return self.model_copy(update=located)
+
+    def missing(self) -> str | None:
+        """What of it does not exist, as `key: expected ...; got PATH`, or None."""
+        for key, folder in (("labels", self.labels), ("images", self.images)):
+            if not folder.is_dir():
+                return f"{key}: expected a folder; got {folder}"
+        lost = next((path for path in self.frames if not path.is_file()), None)
+        return None if lost is None else f"frames: expected lists of frames; got {lost}"
+
+
+def _by_keys(value: Any) -> Any:
+    """`annotations` makes it COCO, `labels` WAD."""
+    if isinstance(value, Section):
+        return value
+    keys = set(value) if isinstance(value, dict) else set()
+    of_wad = keys & (WadFolder.model_fields.keys() - CocoFolder.model_fields.keys())
+    if not keys or ("annotations" in keys and of_wad):
+        raise ValueError(
+            "expected the keys of COCO data (annotations, images) or of WAD's (labels, images, frames, rider); "
+            f"got {', '.join(value) if keys else value}"
+        )
+    return (WadFolder if of_wad else CocoFolder).model_validate(value)
+
+
+DataFolder = Annotated[CocoFolder | WadFolder, BeforeValidator(_by_keys)]
+
+
+class ValidTrainingRegionSection(Section):
+    """Cut a training image to what surrounds its objects with `probability`, else take all of it (TIS, WAD 2018).
+
+    `margin` in pixels is left around them: one number, or a range [low, high] it is drawn from for each side anew.
+    """
+
+    probability: Fraction = 0.5
+    margin: tuple[Margin, Margin] = (50.0, 50.0)
+
+    @field_validator("margin", mode="before")
+    @classmethod
+    def _number_or_range(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int | float) else value
+
+    @field_validator("margin")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("expected a number of pixels or a range [low, high]")
+        return value
+
+
+class RegionsSection(Section):
+    """Which part of an image becomes a training sample; a part left out is absent."""
+
+    valid_training_region: ValidTrainingRegionSection | None = None
+
 
 class DataSection(Section):
     """What a member is trained on, and how images are varied and batched.
@@ -20,8 +109,9 @@ class DataSection(Section):
     `scales` are shorter edges in pixels, one drawn for each image; `batch_size` counts images per worker.
     """
 
-    train: CocoFolder
-    val: CocoFolder | None = None
+    train: DataFolder
+    val: DataFolder | None = None
+    regions: RegionsSection = RegionsSection()
     scales: tuple[PositiveInt, ...] = Field(default=(800,), min_length=1)
     max_long_edge: PositiveInt | None = 1333
     flip_probability: Fraction = 0.5

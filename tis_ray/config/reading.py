@@ -33,14 +33,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_ensemble(path: Path | str, overrides: Sequence[str] = ()) -> Ensemble:
-    """Read an ensemble; checkpoint paths in the file are relative to the file's own folder."""
+    """Read an ensemble; paths of checkpoints and tokens in the file are relative to the file's own folder."""
     path = Path(path)
-    ensemble = parse(Ensemble, read_yaml(path), overrides, source=str(path))
-    members = {
-        name: member.model_copy(update={"checkpoint": (path.parent / member.checkpoint).resolve()})
-        for name, member in ensemble.members.items()
-    }
-    return ensemble.model_copy(update={"members": members})
+    return parse(Ensemble, read_yaml(path), overrides, source=str(path)).located_in(path.parent)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -93,16 +88,16 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _allowed(model: type[BaseModel], error: ValidationError) -> list[str] | None:
-    """The keys of the section in which the first problem lies."""
-    section: type[BaseModel] | None = model
+    """The keys of the section, or of the alternative sections, in which the first problem lies."""
+    sections: list[type[BaseModel]] = [model]
     for step in error.errors(include_url=False)[0]["loc"][:-1]:
-        field = getattr(section, "model_fields", {}).get(step)
-        section = _section_of(field.annotation) if field is not None else section
-    return sorted(section.model_fields) if section is not None else None
+        fields = [section.model_fields[str(step)] for section in sections if str(step) in section.model_fields]
+        if fields:
+            sections = [inner for field in fields for inner in _sections_of(field.annotation)]
+    return sorted({key for section in sections for key in section.model_fields}) or None
 
 
-def _section_of(annotation: Any) -> type[BaseModel] | None:
+def _sections_of(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = [_section_of(argument) for argument in getattr(annotation, "__args__", ())]
-    return next((found for found in inner if found is not None), None)
+        return [annotation]
+    return [found for argument in getattr(annotation, "__args__", ()) for found in _sections_of(argument)]

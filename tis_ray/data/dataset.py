@@ -1,4 +1,4 @@
-"""Training samples: pictures and ground truth of a COCO data set in the network frame, varied by scale and flip.
+"""Training samples: pictures and ground truth of a data set in the network frame, varied by region, scale and flip.
 
 All chance comes from a generator keyed by (seed, epoch, index): a sample is the same in whichever process, order
 or resumed run it is drawn.
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tis_ray.data import transforms
+from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.errors import DataError
-from tis_ray.formats.coco import CocoDataset, ImageRecord
+from tis_ray.formats.dataset import GroundTruth, ImageRecord
 from tis_ray.formats.images import RgbImage, open_image
 from tis_ray.instances import Annotations
 from tis_ray.views import resized_hw
@@ -29,27 +30,29 @@ class Sample(NamedTuple):
 
 
 class TrainingSet(Dataset[Sample]):
-    """A map-style data set over every image of `coco`, those without any annotation included.
+    """A map-style data set over every image of `truth`, those without any annotation included.
 
     scales:           shorter edges in pixels, one of which is drawn for each sample
     max_long_edge:    bound of the longer edge in pixels, or None
     flip_probability: chance of mirroring a sample
+    region:           what chooses the part of the image to take, or None for all of it
     """
 
     def __init__(
         self,
-        coco: CocoDataset,
+        truth: GroundTruth,
         *,
         scales: Sequence[int],
         max_long_edge: int | None,
         flip_probability: float,
         seed: int,
+        region: ValidTrainingRegion | None = None,
     ) -> None:
-        self.coco, self.scales, self.max_long_edge = coco, tuple(scales), max_long_edge
-        self.flip_probability, self.seed, self.epoch = flip_probability, seed, 0
+        self.truth, self.scales, self.max_long_edge = truth, tuple(scales), max_long_edge
+        self.flip_probability, self.region, self.seed, self.epoch = flip_probability, region, seed, 0
 
     def __len__(self) -> int:
-        return len(self.coco)
+        return len(self.truth)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the variations of `epoch`, from 0. Loader processes take it over when an epoch's iteration starts."""
@@ -60,9 +63,13 @@ class TrainingSet(Dataset[Sample]):
         chance = np.random.default_rng((self.seed, self.epoch, index))
         scale = self.scales[chance.integers(len(self.scales))]
         mirrored = chance.random() < self.flip_probability
-        record = self.coco.images[index]
-        image, annotations = read_image(record), self.coco.annotations(record.id)
-        size_hw = resized_hw((record.height, record.width), scale, self.max_long_edge)
+        record = self.truth.images[index]
+        image, annotations = read_image(record), self.truth.annotations(record.id)
+        size_hw = record.height, record.width
+        if self.region is not None and (box := self.region.draw(chance, annotations, size_hw)) is not None:
+            image, annotations = transforms.crop(image, annotations, box)
+            size_hw = box[3] - box[1], box[2] - box[0]
+        size_hw = resized_hw(size_hw, scale, self.max_long_edge)
         image, annotations = transforms.resize(image, annotations, size_hw)
         if mirrored:
             image, annotations = transforms.hflip(image, annotations)
@@ -85,10 +92,10 @@ def check_size(record: ImageRecord, pixels: RgbImage) -> None:
         )
 
 
-def check_files(coco: CocoDataset) -> None:
+def check_files(truth: GroundTruth) -> None:
     """Raise one `DataError` where image files of the data set are missing, before any time goes into training."""
-    missing = [record.path for record in coco.images if not record.path.is_file()]
+    missing = [record.path for record in truth.images if not record.path.is_file()]
     if missing:
         raise DataError(
-            f"{coco.path}: {len(missing)} of its {len(coco)} image files are missing, the first is {missing[0]}"
+            f"{truth.path}: {len(missing)} of its {len(truth)} image files are missing, the first is {missing[0]}"
         )

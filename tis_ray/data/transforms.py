@@ -1,4 +1,4 @@
-"""What happens to a training picture and its ground truth together: resizing and mirroring.
+"""What happens to a training picture and its ground truth together: cropping, resizing and mirroring.
 
 Images are uint8 tensors (3, H, W); annotations are moved by the factors of the actual, rounded sizes, so that
 boxes, masks and pixels stay on top of each other.
@@ -13,6 +13,18 @@ from tis_ray.ops import boxes as box_ops
 from tis_ray.views import SizeHW
 
 Sample = tuple[Tensor, Annotations]
+
+
+def crop(image: Tensor, annotations: Annotations, box: tuple[int, int, int, int]) -> Sample:
+    """The part of the picture inside `box` (x1, y1, x2, y2), whole pixels of the picture.
+
+    Boxes and masks are cut at its border; a crowd without a pixel in it is left out.
+    """
+    x1, y1, x2, y2 = box
+    boxes = box_ops.clip(annotations.boxes - np.array([x1, y1, x1, y1], np.float32), y2 - y1, x2 - x1)
+    masks = annotations.masks.crop(box)
+    kept = ~annotations.crowd | (masks.areas() > 0)
+    return image[:, y1:y2, x1:x2], Annotations(boxes, annotations.labels, masks, annotations.crowd)[kept]
 
 
 def resize(image: Tensor, annotations: Annotations, size_hw: SizeHW) -> Sample:

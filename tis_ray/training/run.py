@@ -15,13 +15,14 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from tis_ray.config import Recipe
+from tis_ray.config import Recipe, RegionsSection
 from tis_ray.data.dataset import TrainingSet, check_files
 from tis_ray.data.loading import Batches
+from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.data.sampling import ShuffledShare
 from tis_ray.errors import CheckpointError, DataError
-from tis_ray.formats import coco as coco_format
-from tis_ray.formats.coco import CocoDataset
+from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.opening import open_dataset
 from tis_ray.models import checkpoint
 from tis_ray.models.detector import Detector, build_detector
 from tis_ray.training import run_folder
@@ -55,7 +56,7 @@ class Job:
     model: nn.Module
     optimizer: Optimizer
     learning_rate: WarmupSteps
-    coco: CocoDataset
+    truth: GroundTruth
     validation: Validation | None
     epoch: int = 0
 
@@ -100,20 +101,21 @@ def _run(job: Job, report: Report | None, tell: Tell | None) -> None:
 def assemble(recipe: Recipe, worker: Worker) -> Job:
     """Read the data, build the parts and load the newest checkpoint of the run folder where there is one."""
     data, schedule = recipe.data, recipe.schedule
-    coco = _read_data(recipe, check_images=worker.rank == 0)
+    truth = _read_data(recipe, check_images=worker.rank == 0)
     seed_step(recipe.seed, 0, 0)  # every worker builds the same first weights
-    detector = build_detector(recipe.detector, len(coco.categories))
+    detector = build_detector(recipe.detector, len(truth.categories))
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
     detector = detector.to(worker.device, memory_format=torch.channels_last)
     batches = Batches(
         TrainingSet(
-            coco,
+            truth,
             scales=data.scales,
             max_long_edge=data.max_long_edge,
             flip_probability=data.flip_probability,
             seed=recipe.seed,
+            region=_region(data.regions),
         ),
-        ShuffledShare(len(coco), seed=recipe.seed, rank=worker.rank, world_size=worker.world_size),
+        ShuffledShare(len(truth), seed=recipe.seed, rank=worker.rank, world_size=worker.world_size),
         batch_size=data.batch_size,
         loader_processes=data.loader_processes,
         pin_memory=worker.device.type == "cuda",
@@ -135,8 +137,8 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
             schedule.warmup_iterations,
             schedule.warmup_factor,
         ),
-        coco=coco,
-        validation=_build_validation(recipe, coco) if worker.rank == 0 else None,
+        truth=truth,
+        validation=_build_validation(recipe, truth) if worker.rank == 0 else None,
     )
     _restore(job)
     if worker.world_size > 1:
@@ -144,22 +146,27 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
     return job
 
 
-def _read_data(recipe: Recipe, *, check_images: bool) -> CocoDataset:
-    coco = coco_format.read(recipe.data.train.annotations, recipe.data.train.images)
-    if not len(coco.categories):
-        raise DataError(f"{coco.path}: categories: expected at least one; got none")
+def _read_data(recipe: Recipe, *, check_images: bool) -> GroundTruth:
+    truth = open_dataset(recipe.data.train)
+    if not len(truth.categories):
+        raise DataError(f"{truth.path}: categories: expected at least one; got none")
     if check_images:
-        check_files(coco)
-    return coco
+        check_files(truth)
+    return truth
 
 
-def _build_validation(recipe: Recipe, coco: CocoDataset) -> Validation | None:
+def _region(regions: RegionsSection) -> ValidTrainingRegion | None:
+    section = regions.valid_training_region
+    return None if section is None else ValidTrainingRegion(section.probability, section.margin)
+
+
+def _build_validation(recipe: Recipe, truth: GroundTruth) -> Validation | None:
     data = recipe.data
     if data.val is None:
         return None
-    val = coco_format.read(data.val.annotations, data.val.images)
+    val = open_dataset(data.val)
     check_files(val)
-    return Validation(val, coco.categories, scale=data.scales[-1], max_long_edge=data.max_long_edge)
+    return Validation(val, truth.categories, scale=data.scales[-1], max_long_edge=data.max_long_edge)
 
 
 def _restore(job: Job) -> None:
@@ -169,9 +176,9 @@ def _restore(job: Job) -> None:
         return
     folder, job.epoch = found
     loaded, _, categories = checkpoint.load(folder)
-    if categories.names != job.coco.categories.names:
+    if categories.names != job.truth.categories.names:
         raise CheckpointError(
-            f"checkpoint {folder}: expected the classes of {job.coco.path}, {', '.join(job.coco.categories.names)}; "
+            f"checkpoint {folder}: expected the classes of {job.truth.path}, {', '.join(job.truth.categories.names)}; "
             f"got {', '.join(categories.names)}"
         )
     job.detector.load_state_dict(loaded.state_dict())
@@ -187,7 +194,7 @@ def _restore(job: Job) -> None:
 
 def _save(job: Job, metrics: dict[str, Any]) -> Path:
     folder = run_folder.partial(job.recipe.run_dir, job.epoch)
-    checkpoint.save(folder, detector=job.detector, recipe=job.recipe, categories=job.coco.categories, metrics=metrics)
+    checkpoint.save(folder, detector=job.detector, recipe=job.recipe, categories=job.truth.categories, metrics=metrics)
     state = {"optimizer": job.optimizer.state_dict(), "epoch": job.epoch, "step": metrics["step"]}
     torch.save(state, folder / run_folder.STATE)
     return run_folder.commit(folder)

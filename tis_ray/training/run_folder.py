@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tis_ray.config import CocoFolder, Recipe, dump, parse, read_yaml
+from tis_ray.config import Recipe, dump, parse, read_yaml
 from tis_ray.errors import ConfigError
 
 FINISHED = "checkpoint"
@@ -32,13 +32,8 @@ def absolute(recipe: Recipe) -> Recipe:
     if recipe.data is None:
         raise ConfigError(f"data.train: expected what {recipe.name} is to be trained on, in data.train.annotations")
 
-    def located(folder: CocoFolder | None) -> CocoFolder | None:
-        if folder is None:
-            return None
-        images = None if folder.images is None else folder.images.resolve()
-        return CocoFolder(annotations=folder.annotations.resolve(), images=images)
-
-    data = recipe.data.model_copy(update={"train": located(recipe.data.train), "val": located(recipe.data.val)})
+    val = None if recipe.data.val is None else recipe.data.val.absolute()
+    data = recipe.data.model_copy(update={"train": recipe.data.train.absolute(), "val": val})
     backbone = recipe.detector.backbone
     if isinstance(backbone.options.get("weights"), str):
         options = backbone.options | {"weights": str(Path(backbone.options["weights"]).resolve())}

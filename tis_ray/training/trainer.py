@@ -79,13 +79,13 @@ def _check(recipes: Sequence[Recipe], *, resume: bool) -> None:
         check_parts(recipe.detector)
         run_folder.check(recipe, resume=resume)
         if not run_folder.finished(recipe.run_dir):
-            _check_annotations(recipe)
+            _check_data(recipe)
 
 
-def _check_annotations(recipe: Recipe) -> None:
+def _check_data(recipe: Recipe) -> None:
     for folder, key in ((recipe.data.train, "data.train"), (recipe.data.val, "data.val")):
-        if folder is not None and not folder.annotations.is_file():
-            raise ConfigError(f"{key}.annotations: expected a COCO JSON file; got {folder.annotations}")
+        if folder is not None and (missing := folder.missing()):
+            raise ConfigError(f"{key}.{missing}")
 
 
 def _epochs_done(recipe: Recipe) -> int:

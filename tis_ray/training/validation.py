@@ -7,8 +7,8 @@ import torch
 
 from tis_ray.data.dataset import check_size
 from tis_ray.evaluation.coco import UNDEFINED, evaluate
-from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_results import to_results
+from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.images import open_image
 from tis_ray.inference.predictor import Predictor
 from tis_ray.instances import Categories
@@ -17,17 +17,17 @@ from tis_ray.views import View
 
 
 class Validation:
-    """Scores a detector trained on the classes `trained` against `coco`.
+    """Scores a detector trained on the classes `trained` against `truth`.
 
-    Classes are joined by name; `coco` may lack some of them. Raises `ConfigError` where it has one that is not
+    Classes are joined by name; `truth` may lack some of them. Raises `ConfigError` where it has one that is not
     trained.
     """
 
-    def __init__(self, coco: CocoDataset, trained: Categories, *, scale: int, max_long_edge: int | None) -> None:
-        self.coco = coco
+    def __init__(self, truth: GroundTruth, trained: Categories, *, scale: int, max_long_edge: int | None) -> None:
+        self.truth = truth
         self.view = View("validation", scale, False, (), max_long_edge)
         self.index_map = np.full(len(trained), -1, dtype=np.int32)
-        self.index_map[coco.categories.index_map(trained, key="data.val")] = np.arange(len(coco.categories))
+        self.index_map[truth.categories.index_map(trained, key="data.val")] = np.arange(len(truth.categories))
 
     def scores(self, detector: Detector, *, device: torch.device) -> dict[str, float]:
         """`box_ap`, `box_ap_small` and, with a mask branch, `mask_ap`, `mask_ap_small`, in 0..1.
@@ -37,7 +37,7 @@ class Validation:
         predictor = Predictor(detector, device=device, index_map=self.index_map)
         results = self._results(predictor)
         kinds = {"box": "bbox"} | ({"mask": "segm"} if detector.roi_heads.mask_branch is not None else {})
-        report = evaluate(self.coco, results, kinds=tuple(kinds.values()))
+        report = evaluate(self.truth, results, kinds=tuple(kinds.values()))
         scores: dict[str, float] = {}
         for name, kind in kinds.items():
             scores |= {f"{name}_ap": report[kind].AP, f"{name}_ap_small": report[kind].APs}
@@ -45,11 +45,11 @@ class Validation:
 
     def _results(self, predictor: Predictor) -> list[dict[str, Any]]:
         results = []
-        for record in self.coco.images:
+        for record in self.truth.images:
             image = open_image(record.path)
             check_size(record, image)
             (found,) = predictor.predict(image, [self.view])
             results += to_results(
-                found, image_id=record.id, categories=self.coco.categories, size_hw=(record.height, record.width)
+                found, image_id=record.id, categories=self.truth.categories, size_hw=(record.height, record.width)
             )
         return results
