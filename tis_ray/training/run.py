@@ -24,6 +24,7 @@ from tis_ray.errors import CheckpointError, DataError
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.opening import open_dataset
 from tis_ray.models import checkpoint
+from tis_ray.models.activation_checkpointing import checkpoint_activations
 from tis_ray.models.detector import Detector, build_detector
 from tis_ray.training import run_folder
 from tis_ray.training.loop import Step, check_weights, scalars, seed_step, train_epoch
@@ -106,6 +107,8 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
     detector = build_detector(recipe.detector, len(truth.categories))
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
     detector = detector.to(worker.device, memory_format=torch.channels_last)
+    if recipe.resources.activation_checkpointing:
+        checkpoint_activations(detector)
     batches = Batches(
         TrainingSet(
             truth,
