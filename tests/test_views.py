@@ -100,6 +100,88 @@ def test_a_crop_that_misses_the_image_is_refused(crop):
         View("m", 10, crop=crop).region((20, 30))
 
 
+def test_a_grid_and_a_crop_are_named_by_the_ensemble():
+    grid = View("r50", 512, True, tile=(1024, 768, 128), crop_name="grid")
+    assert grid.key == "r50@512.grid"
+    assert grid.name == "r50@512.grid/flip/tiles=1024,768,128"
+    assert View("r50", 720, crop=(0, 5, 9, 9), crop_name="strip").name == "r50@720.strip/crop=0,5,9,9"
+
+
+# ------------------------------------------------------------------------------------------------------- Tiles
+
+
+@pytest.mark.parametrize(
+    ("tile", "size_hw", "columns", "rows"),
+    [
+        pytest.param((100, 80, 40), (80, 220), [0, 60, 120], [0], id="three in a row"),
+        pytest.param((100, 80, 0), (160, 300), [0, 100, 200], [0, 80], id="without overlap"),
+        pytest.param((100, 80, 0), (81, 101), [0, 1], [0, 1], id="a pixel too many"),
+        pytest.param((1024, 1024, 200), (2710, 3384), [0, 786, 1573, 2360], [0, 562, 1124, 1686], id="a WAD frame"),
+        pytest.param((100, 80, 40), (20, 100), [0], [0], id="less than a tile"),
+    ],
+)
+def test_tiles_spread_evenly(tile, size_hw, columns, rows):
+    tiles = View("m", 64, True, (), 900, "grid", tile, True).tiles(size_hw)
+    width, height = min(tile[0], size_hw[1]), min(tile[1], size_hw[0])
+    expected = [(x, y, x + width, y + height) for y in rows for x in columns]
+    assert tiles == tuple(View("m", 64, True, crop, 900, "grid", (), True) for crop in expected)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(8, 600), st.integers(8, 600), st.floats(0, 0.5))
+def test_tiles_cover_every_pixel_equally_large_and_share_the_overlap(height, width, tile_width, tile_height, share):
+    overlap = int(share * min(tile_width, tile_height))
+    crops = np.array([t.crop for t in View("m", 9, tile=(tile_width, tile_height, overlap)).tiles((height, width))])
+    assert (crops[:, :2] >= 0).all()
+    assert (crops[:, 2:] <= [width, height]).all()
+    assert (crops[:, 2:] - crops[:, :2] == [min(tile_width, width), min(tile_height, height)]).all()
+    assert len(np.unique(crops, axis=0)) == len(crops)
+    for axis, edge in enumerate((width, height)):
+        spans = np.unique(crops[:, [axis, axis + 2]], axis=0)
+        seen = np.zeros(edge, dtype=bool)
+        for start, end in spans:
+            seen[start:end] = True
+        assert seen.all()
+        assert (spans[:-1, 1] - spans[1:, 0] >= overlap).all()
+    # A grid and not just its rows and columns: every start in x with every start in y.
+    assert len(crops) == len(np.unique(crops[:, 0])) * len(np.unique(crops[:, 1]))
+
+
+def test_a_view_without_a_grid_is_its_own_tile():
+    for view in (View("m", 64), View("m", 64, crop=(5, 5, 20, 20))):
+        assert view.tiles((10, 10)) == (view,)
+
+
+@pytest.mark.parametrize("crop", [(30, 0, 40, 10), (0, 25, 10, 40), (5, 5, 5, 9)])
+def test_a_crop_that_misses_the_image_has_no_tiles(crop):
+    assert View("m", 10, crop=crop).tiles((20, 30)) == ()
+
+
+@pytest.mark.parametrize("ask", ["region", "network_hw"])
+def test_a_grid_is_asked_tile_by_tile(ask):
+    with pytest.raises(InputError, match=r"view m@10/tiles=4,4,1: expected one of its tiles; got the grid"):
+        getattr(View("m", 10, tile=(4, 4, 1)), ask)((20, 30))
+
+
+WHOLE, GRID, LARGER, TALLER = (View("m", 9, tile=t) for t in [(), (40, 40, 9), (60, 40, 0), (30, 90, 0)])
+CROP, AROUND, ASIDE = (View("m", 9, crop=c) for c in [(10, 10, 50, 50), (10, 5, 50, 50), (5, 20, 90, 90)])
+
+
+@pytest.mark.parametrize(
+    ("view", "others"),
+    [
+        pytest.param(WHOLE, [], id="nothing is cut by the whole image"),
+        pytest.param(GRID, [WHOLE, LARGER], id="a grid"),
+        pytest.param(LARGER, [WHOLE], id="a grid of larger tiles"),
+        pytest.param(CROP, [WHOLE, GRID, LARGER, TALLER, AROUND], id="a crop"),
+        pytest.param(AROUND, [WHOLE, GRID, LARGER, TALLER], id="a crop around it"),
+    ],
+)
+def test_who_looks_across_the_edges_of_a_view(view, others):
+    everyone = [WHOLE, GRID, LARGER, TALLER, CROP, AROUND, ASIDE, View("m", 9, True, CROP.crop)]
+    assert [other for other in everyone if other.looks_across(view)] == others
+
+
 # --------------------------------------------------------------------------------------------- Round trips
 
 

@@ -65,6 +65,12 @@ class Predictor:
             found.update(self._predict_group(whole, list(group)))
         return [found[view] for view in views]
 
+    def check_device(self) -> None:
+        """Raise unless the device still computes: a small sum there, fetched back."""
+        total = torch.arange(8, device=self.device).sum().item()
+        if total != 28:
+            raise RuntimeError(f"{self.device}: expected 0 + ... + 7 = 28; got {total}")
+
     def _predict_group(self, pixels: "_Pixels", views: list[View]) -> dict[View, Instances]:
         """The answers of views that look at the same tiles, or at one crop, or at the whole image."""
         image_hw = pixels.image_hw
@@ -109,7 +115,7 @@ class _Pixels:
 
     def __init__(self, image: NDArray[np.uint8], tiles: Sequence[View], device: torch.device) -> None:
         self.image_hw = (image.shape[0], image.shape[1])
-        regions = np.array([tile.region(self.image_hw) for tile in tiles]).reshape(-1, 4)
+        regions = np.array([tile.region(self.image_hw) for tile in tiles], dtype=np.int64).reshape(-1, 4)
         self._x, self._y = regions[:, :2].min(axis=0, initial=max(self.image_hw)).tolist()
         right, bottom = regions[:, 2:].max(axis=0, initial=0).tolist()
         part = image[self._y : bottom, self._x : right]
