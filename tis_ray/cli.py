@@ -78,6 +78,23 @@ def train(
         print(f"checkpoint: {folder}")
 
 
+@app.command("import")
+def import_weights(
+    network: Annotated[str, typer.Argument(help="maskrcnn_resnet50_fpn or maskrcnn_resnet50_fpn_v2.")],
+    file: Annotated[Path, typer.Argument(help="State dict of torchvision's COCO weights, .pth or .safetensors.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: a checkpoint, and an ensemble.yaml that serves it.")],
+) -> None:
+    """Turn torchvision's public COCO weights into a checkpoint.
+
+    Example: `tis-ray import maskrcnn_resnet50_fpn_v2 maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth --out coco`
+    """
+    from tis_ray.models.torchvision_import import ENSEMBLE
+    from tis_ray.models.torchvision_import import import_weights as run
+
+    run(network, file, out)
+    print(f"checkpoint: {out}   ensemble: {out / ENSEMBLE}")
+
+
 @app.command()
 def serve(
     ensemble: Annotated[Path, typer.Argument(help="Ensemble file.")],

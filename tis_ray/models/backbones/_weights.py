@@ -19,6 +19,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("something else than names and tensors")
         return state
     except Exception as error:
         raise CheckpointError(f"weights: expected a readable state dict in {path}; got {error}") from None
