@@ -16,7 +16,7 @@ from rich.text import Text
 from tis_ray.errors import ConfigError, TisRayError
 
 if TYPE_CHECKING:
-    from tis_ray.submission.pipeline import Summary
+    from tis_ray.submission.writing import Summary
 
 app = typer.Typer(
     name="tis-ray",
@@ -145,7 +145,16 @@ def predict(
     image_folder: Annotated[
         Path | None, typer.Option(help="Folder of a COCO JSON's files, where not beside it.")
     ] = None,
-    format: Annotated[str, typer.Option(help="Format of the results: coco.")] = "coco",
+    format: Annotated[
+        list[str], typer.Option(help="Format of the results: coco or wad. A second one is written beside --out.")
+    ] = ["coco"],  # noqa: B006
+    disjoint: Annotated[
+        bool, typer.Option("--disjoint", help="wad: a pixel belongs to the best instance only.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run; retry failures.")] = False,
+    allow_degraded: Annotated[
+        bool, typer.Option("--allow-degraded", help="Take answers without the views that failed, too.")
+    ] = False,
     in_flight: Annotated[int, typer.Option(min=1, help="Images opened or waiting at any time.")] = 8,
     address: Annotated[
         str | None,
@@ -155,15 +164,14 @@ def predict(
 ) -> None:
     """Segment many images through the deployments of an ensemble and write a submission.
 
-    Images that fail are recorded beside the results, and the exit code is 1. Example:
+    Images that fail are recorded beside the results, and the exit code is 1. A run that was killed goes on with
+    `--resume`. Example:
     `tis-ray predict demo/ensemble.yaml --images demo/scenes/instances_val.json --out results.json`
     """
     from tis_ray.config import load_ensemble
-    from tis_ray.submission.run import predict_to_coco
+    from tis_ray.submission.run import predict as run
 
-    if format != "coco":
-        raise ConfigError(f"--format: expected coco; got '{format}'")
-    summary = predict_to_coco(
+    summary = run(
         load_ensemble(ensemble, overrides or ()),
         images,
         out,
@@ -171,6 +179,10 @@ def predict(
         address=address,
         image_folder=image_folder,
         in_flight=in_flight,
+        formats=format,
+        disjoint=disjoint,
+        resume=resume,
+        allow_degraded=allow_degraded,
     )
     _report(summary, out)
 
@@ -283,4 +295,5 @@ def _report(summary: "Summary", out: Path) -> None:
     print(f"{summary.num_images} images, {summary.num_instances} instances: {out}")
     if summary.failed:
         print(f"{len(summary.failed)} images failed, listed in {summary.failures_file}", file=sys.stderr)
+        print("--resume tries them again", file=sys.stderr)
         raise typer.Exit(1)

@@ -64,6 +64,20 @@ def test_rows_are_each_scale_each_member_and_all() -> None:
     }
 
 
+def test_crops_and_grids_have_rows_of_their_own() -> None:
+    tiles = {"width": 100, "height": 100, "overlap": 20}
+    crops = {"strip": {"box": [0, 0, 50, 20], "scales": [72, 96]}, "grid": {"tiles": tiles, "scales": [64]}}
+    content = {"members": {"a": {"checkpoint": "a", "scales": [64], "crops": crops}}}
+    assert [name for name, _ in view_sets(Ensemble.model_validate(content))] == [
+        "a at 64 px",
+        "a at 64 px, grid",
+        "a at 72 px, strip",
+        "a at 96 px, strip",
+        "a, 8 views",
+        "ensemble, 8 views",
+    ]
+
+
 def test_each_row_scores_its_own_views_with_classes_joined_by_name(dataset: coco.CocoDataset) -> None:
     """a@64 alone finds the car: its valid range counts beside other scales only."""
     rows = score_members(ENSEMBLE, [result_with("a@64")], dataset, categories=TRAINED)

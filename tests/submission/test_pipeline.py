@@ -16,7 +16,8 @@ from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
-from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmented, class_map, segment_images, write_coco
+from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmented, class_map, segment_images
+from tis_ray.submission.writing import write_results
 
 
 def segmenter(image: NDArray[np.uint8]) -> Segmented:
@@ -77,7 +78,7 @@ def test_failed_images_are_recorded_and_the_others_written(images: list[ListedIm
 
     out = tmp_path / "out" / "results.json"
     out.parent.mkdir()
-    summary = write_coco(segment_images(failing, images, in_flight=2), out, categories=CATEGORIES)
+    summary = write_results(segment_images(failing, images, in_flight=2), out, categories=CATEGORIES)
     assert (summary.num_images, summary.num_instances) == (12, 8)
     failures = {entry["image_id"]: entry["error"] for entry in orjson.loads(summary.failures_file.read_bytes())}
     assert sorted(failures) == [102, 105, 107, 109]
@@ -93,14 +94,14 @@ def test_a_clean_run_takes_an_old_failure_file_away(images: list[ListedImage], t
     out = tmp_path / "results.json"
     stale = tmp_path / "results.failed.json"
     stale.write_text("[]")
-    summary = write_coco(segment_images(segmenter, images), out, categories=CATEGORIES)
+    summary = write_results(segment_images(segmenter, images), out, categories=CATEGORIES)
     assert summary.failures_file is None
     assert not stale.exists()
 
 
 def test_no_images_write_an_empty_list(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    summary = write_coco(segment_images(segmenter, []), out, categories=CATEGORIES)
+    summary = write_results(segment_images(segmenter, []), out, categories=CATEGORIES)
     assert (summary.num_images, orjson.loads(out.read_bytes())) == (0, [])
 
 
@@ -136,7 +137,7 @@ def test_an_error_while_writing_keeps_the_old_file(images: list[ListedImage], tm
         raise ServiceError("the fusion is gone")
 
     with pytest.raises(ServiceError, match=rf"gave up after {GIVE_UP_AFTER} images in a row, 7.png .*fusion is gone"):
-        write_coco(segment_images(gone, images, in_flight=2), out, categories=CATEGORIES)
+        write_results(segment_images(gone, images, in_flight=2), out, categories=CATEGORIES)
     assert out.read_text() == "[]"
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["results.json"]
 
@@ -159,14 +160,14 @@ def test_classes_are_written_with_the_data_sets_own_ids(images: list[ListedImage
     """The segmenter finds label 1, `person`, which is another label and another id in the data set."""
     out = tmp_path / "results.json"
     other = Categories((5, 8), ("person", "car"))
-    summary = write_coco(segment_images(segmenter, images), out, categories=CATEGORIES, written=other)
+    summary = write_results(segment_images(segmenter, images), out, categories=CATEGORIES, written=other)
     assert (summary.num_instances, summary.num_dropped) == (12, 0)
     assert {entry["category_id"] for entry in orjson.loads(out.read_bytes())} == {5}
 
 
 def test_classes_that_the_data_set_lacks_are_left_out_and_counted(images: list[ListedImage], tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    summary = write_coco(
+    summary = write_results(
         segment_images(segmenter, images), out, categories=CATEGORIES, written=Categories((1,), ("bus",))
     )
     assert (summary.num_instances, summary.num_dropped) == (0, 12)

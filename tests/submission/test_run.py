@@ -19,9 +19,10 @@ from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.formats.coco_results import to_results
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.serving.running import fusion_handle
-from tis_ray.submission.pipeline import segment_images, write_coco
-from tis_ray.submission.run import predict_to_coco
+from tis_ray.submission.pipeline import segment_images
+from tis_ray.submission.run import predict as predict_images
 from tis_ray.submission.service import ServiceSegmenter
+from tis_ray.submission.writing import write_results
 
 pytestmark = pytest.mark.ray
 
@@ -42,7 +43,7 @@ def test_results_equal_one_process_and_failures_are_listed(service: Service, fol
     segmenter = ServiceSegmenter(fusion_handle(), service.ensemble.views, deadline_s=60)
     local = tis_ray.load(service.ensemble_path, device="cpu")
     results = segment_images(segmenter, read_image_list(folder), in_flight=3)
-    summary = write_coco(results, tmp_path / "results.json", categories=local.categories)
+    summary = write_results(results, tmp_path / "results.json", categories=local.categories)
     assert [one.image.file_name for one in summary.failed] == ["3.png"]
     expected = []
     for listed in read_image_list(folder):
@@ -139,10 +140,10 @@ def test_results_never_overwrite_the_images(service: Service, tmp_path: Path, su
     listing = tmp_path / f"listing.{suffix}"
     listing.write_text("{}")
     with pytest.raises(ConfigError, match="--out: expected another file than --images"):
-        predict_to_coco(service.ensemble, listing, tmp_path / "listing.json", console=Console(quiet=True))
+        predict_images(service.ensemble, listing, tmp_path / "listing.json", console=Console(quiet=True))
     assert listing.read_text() == "{}"
 
 
 def test_unusable_output_is_refused_before_anything_starts(service: Service, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--out: expected a file; .* is a folder"):
-        predict_to_coco(service.ensemble, folder, tmp_path, console=Console(quiet=True))
+        predict_images(service.ensemble, folder, tmp_path, console=Console(quiet=True))

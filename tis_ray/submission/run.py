@@ -1,6 +1,7 @@
 """`tis-ray predict`: a batch run through the deployments of an ensemble, started for the run where none are up."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from tis_ray.formats.members import ensemble_categories
 from tis_ray.instances import Categories
 from tis_ray.serving.local import free_port, serve_locally
 from tis_ray.serving.running import connect, fusion_handle
-from tis_ray.submission.pipeline import Summary, class_map, segment_images, write_coco, write_whole
+from tis_ray.submission.identity import describe
+from tis_ray.submission.journal import Journal, journal_path
+from tis_ray.submission.pipeline import ImageResult, class_map, segment_images
 from tis_ray.submission.progress import watched
 from tis_ray.submission.service import ServiceSegmenter
+from tis_ray.submission.writing import ResultsFile, Summary, rehearse, results_files, write_results, write_whole
 
 
-def predict_to_coco(
+def predict(
     ensemble: Ensemble,
     images: Path,
     out: Path,
@@ -29,30 +33,90 @@ def predict_to_coco(
     address: str | None = None,
     image_folder: Path | None = None,
     in_flight: int = 8,
+    formats: Sequence[str] = ("coco",),
+    disjoint: bool = False,
+    resume: bool = False,
+    allow_degraded: bool = False,
 ) -> Summary:
-    """Segment `images` (folder, .txt or COCO JSON) and write COCO results to `out`.
+    """Segment `images` (folder, .txt or COCO JSON) and write the results to `out`.
 
-    address: Ray cluster on which a service of this ensemble runs; None starts one here for the time of the run.
+    address: Ray cluster on which a service of this ensemble runs; None starts one here for the time of the run
+    formats: of the menu `submission/formats`; the first is `out`'s, the others are written beside it
+    resume:  go on with a run that was killed or in which images failed; a run that has not begun begins
+    allow_degraded: take answers that lack views, too
+
     Image ids are the JSON's own; a folder's and a list's, from 1, are noted in `<out>.images.json`. Category ids are
-    the JSON's too, joined by name; instances of classes that it lacks are left out.
+    the JSON's too, joined by name; instances of classes that it lacks are left out. What is found is kept in
+    `<out>.partial` until every image is in the results, so that nothing is asked for twice.
     """
-    _check_writable(out, images)
+    files = results_files(out, formats, disjoint=disjoint)
+    _check_writable(out, images, files)
     listed = read_image_list(images, image_folder)
     categories = ensemble_categories(ensemble)
     written = _table(images, image_folder) or categories
     class_map(categories, written)
-    if images.suffix.lower() != ".json":
-        _note_ids(listed, out)
-    with (
-        _deployed(ensemble, address, console) as handle,
-        closing(ServiceSegmenter(handle, ensemble.views, deadline_s=ensemble.limits.max_deadline_s)) as segmenter,
-        closing(segment_images(segmenter, listed, in_flight=in_flight)) as results,
-        closing(watched(results, len(listed), console)) as shown,
-    ):
-        summary = write_coco(shown, out, categories=categories, written=written)
-    if summary.num_dropped:
-        console.print(f"left out {summary.num_dropped} instances of classes that {images} does not list", markup=False)
+    rehearse(files, listed, written)
+    with Journal.opened(journal_path(out), describe(ensemble, listed), resume=resume) as journal:
+        if images.suffix.lower() != ".json":
+            _note_ids(listed, out)
+        done = journal.done(degraded=allow_degraded)
+        todo = [image for image in listed if image.id not in done]
+        if done:
+            console.print(f"{len(listed) - len(todo)} of {len(listed)} images are done already")
+        failed: dict[int, ImageResult] = {}
+        if todo:
+            with (
+                _deployed(ensemble, address, console) as handle,
+                closing(_segmenter(handle, ensemble, allow_degraded=allow_degraded)) as segmenter,
+                closing(segment_images(segmenter, todo, in_flight=in_flight, has_worked=bool(done))) as results,
+                closing(watched(results, len(todo), console)) as shown,
+            ):
+                failed = _note(shown, journal)
+        summary = write_results(
+            (failed.get(image.id) or journal.read(image) for image in listed),
+            out,
+            categories=categories,
+            written=written,
+            files=files,
+        )
+        if not summary.failed:
+            _settle(files)
+            journal.remove()
+    _tell(summary, console)
     return summary
+
+
+def _segmenter(handle: Any, ensemble: Ensemble, *, allow_degraded: bool) -> ServiceSegmenter:
+    deadline_s = ensemble.limits.max_deadline_s
+    return ServiceSegmenter(handle, ensemble.views, deadline_s=deadline_s, allow_degraded=allow_degraded)
+
+
+def _note(results: Iterable[ImageResult], journal: Journal) -> dict[int, ImageResult]:
+    """Put what is found into the journal; the images that failed, by id."""
+    failed: dict[int, ImageResult] = {}
+    for result in results:
+        if result.found is None:
+            failed[result.image.id] = result
+        else:
+            journal.append(result)
+    return failed
+
+
+def _settle(files: Sequence[ResultsFile]) -> None:
+    """Wait until the results are on the disk: only then may the journal go."""
+    for file in files:
+        with file.path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _tell(summary: Summary, console: Console) -> None:
+    if summary.num_dropped:
+        console.print(
+            f"left out {summary.num_dropped} instances: their classes are not in the file's table, or masks are empty"
+        )
+    if summary.degraded:
+        names = ", ".join(image.file_name for image in summary.degraded[:5])
+        console.print(f"{len(summary.degraded)} images were answered without some views: {names}")
 
 
 @contextmanager
@@ -76,16 +140,18 @@ def _table(images: Path, image_folder: Path | None) -> Categories | None:
     return coco.read(images, image_folder, annotated=False).categories or None
 
 
-def _check_writable(out: Path, images: Path) -> None:
+def _check_writable(out: Path, images: Path, files: Sequence[ResultsFile]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"--out: expected a file in a folder that can be made; got {out} ({error.strerror})"
         ) from None
-    if out.is_dir():
-        raise ConfigError(f"--out: expected a file; {out} is a folder")
-    for path in (out, out.with_suffix(".failed.json"), out.with_suffix(".images.json")):
+    paths = [file.path for file in files]
+    for path in paths:
+        if path.is_dir():
+            raise ConfigError(f"--out: expected a file; {path} is a folder")
+    for path in (*paths, journal_path(out), out.with_suffix(".failed.json"), out.with_suffix(".images.json")):
         if path.resolve() == images.resolve():
             raise ConfigError(f"--out: expected another file than --images, which {path} would overwrite; got {out}")
 

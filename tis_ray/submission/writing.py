@@ -1,0 +1,143 @@
+"""The files of a batch run: results in one or several formats, and which images are not among them, or not in full."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+
+from tis_ray import menu
+from tis_ray.errors import ConfigError
+from tis_ray.formats.image_list import ListedImage
+from tis_ray.instances import Categories, Instances
+from tis_ray.submission.pipeline import ImageResult, class_map
+
+FORMATS = "tis_ray.submission.formats"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a batch run wrote. `num_dropped` instances are not in the files: their classes are unknown there.
+
+    num_instances, num_dropped: of the first format
+    degraded: images that were answered without some views
+    """
+
+    num_images: int
+    num_instances: int
+    failed: tuple[ImageResult, ...]
+    failures_file: Path | None
+    num_dropped: int = 0
+    degraded: tuple[ListedImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsFile:
+    """A file to write: where, in which format of the menu, with which of its options."""
+
+    path: Path
+    format: str = "coco"
+    options: Mapping[str, Any] | None = None
+
+
+def results_files(out: Path, formats: Sequence[str], *, disjoint: bool = False) -> tuple[ResultsFile, ...]:
+    """The first format goes to `out`, every other one beside it with its own suffix.
+
+    Raises `ConfigError` for an unknown or doubled format, files of one name, and `disjoint` where no format knows it.
+    """
+    files: list[ResultsFile] = []
+    for name in formats:
+        opener = menu.pick(FORMATS, "open_writer", name, key="--format")
+        suffix = menu.pick(FORMATS, "SUFFIX", name, key="--format")
+        options = {"disjoint": True} if disjoint and "disjoint" in signature(opener).parameters else {}
+        path = out if not files else out.with_suffix(str(suffix))
+        if path in [file.path for file in files]:
+            raise ConfigError(f"--format: expected formats of different files; got {path} twice: {', '.join(formats)}")
+        files.append(ResultsFile(path, name, options))
+    if disjoint and not any(file.options for file in files):
+        raise ConfigError(f"--disjoint: expected a format that knows it, as wad; got {', '.join(formats)}")
+    return tuple(files)
+
+
+def rehearse(files: Sequence[ResultsFile], images: Sequence[ListedImage], categories: Categories) -> None:
+    """Raise now what writing would raise after hours: names or classes that a format cannot express."""
+    with TemporaryDirectory(prefix="tis-ray-") as folder:
+        elsewhere = [ResultsFile(Path(folder) / str(i), file.format, file.options) for i, file in enumerate(files)]
+        with _opened(elsewhere) as writers:
+            for write in writers:
+                for image in images:
+                    write(Instances.empty(), image=image, categories=categories, size_hw=(1, 1))
+
+
+def write_results(
+    results: Iterable[ImageResult],
+    out: Path,
+    *,
+    categories: Categories,
+    written: Categories | None = None,
+    files: Sequence[ResultsFile] | None = None,
+) -> Summary:
+    """Stream results, whose labels are those of `categories`, into `files`, by default COCO's results JSON at `out`.
+
+    `written` is the data set's own table, where it is another: its ids are written, joined by name, and instances of
+    classes that it lacks are left out. Files appear when they are whole; failed images are listed with their reasons
+    in `<out>.failed.json`, and a file of that name from an earlier run goes.
+    """
+    written = written or categories
+    index_map = class_map(categories, written)
+    num_images = num_found = num_instances = 0
+    failed: list[ImageResult] = []
+    degraded: list[ListedImage] = []
+    with _opened(files or [ResultsFile(out)]) as writers:
+        for result in results:
+            num_images += 1
+            if result.found is None:
+                failed.append(result)
+                continue
+            if result.found.missing:
+                degraded.append(result.image)
+            num_found += len(result.found.instances)
+            instances = result.found.instances.relabelled(index_map)
+            counts = [
+                write(instances, image=result.image, categories=written, size_hw=result.size_hw) for write in writers
+            ]
+            num_instances += counts[0]
+        failures_file = _write_failures(out, failed)
+    return Summary(num_images, num_instances, tuple(failed), failures_file, num_found - num_instances, tuple(degraded))
+
+
+@contextmanager
+def _opened(files: Sequence[ResultsFile]) -> Iterator[list[Callable[..., int]]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                menu.pick(FORMATS, "open_writer", file.format, key="--format")(file.path, **file.options or {})
+            )
+            for file in files
+        ]
+
+
+def write_whole(path: Path, content: object) -> None:
+    """Write `content` as JSON; the file appears when it is whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_failures(out: Path, failed: Sequence[ImageResult]) -> Path | None:
+    path = out.with_suffix(".failed.json")
+    if not failed:
+        path.unlink(missing_ok=True)
+        return None
+    write_whole(
+        path, [{"image_id": one.image.id, "file_name": one.image.file_name, "error": one.error} for one in failed]
+    )
+    return path
