@@ -9,14 +9,13 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from tis_ray.config import BoxSection, Choice, DetectorSection, MaskSection, RpnSection
 from tis_ray.menu import check_options, pick
 from tis_ray.models.norm import norm_layer
 from tis_ray.models.roi_heads import BoxMaskHeads, Detections, MaskBranch, PyramidRoIAlign
 from tis_ray.models.roi_levels import LevelRule, level_rule
-from tis_ray.models.rpn import Float32Head
+from tis_ray.models.rpn import Float32Head, ProposalNetwork
 from tis_ray.models.targets import Target
 
 SIZE_DIVISOR = 32  # the coarsest backbone stride
@@ -108,8 +107,8 @@ def _chosen(folder: str, choice: Choice, *, key: str) -> tuple[Any, dict[str, An
     return build, check_options(build, choice.options, key=f"{key}.{choice.name}")
 
 
-def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> RegionProposalNetwork:
-    return RegionProposalNetwork(
+def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> ProposalNetwork:
+    return ProposalNetwork(
         anchors,
         Float32Head(channels, anchors.num_anchors_per_location()[0], conv_depth=section.convs),
         fg_iou_thresh=section.positive_iou,

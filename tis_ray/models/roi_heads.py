@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
+from tis_ray.models.ignore import without_ignored
 from tis_ray.models.roi_levels import LevelRule, fpn_levels
 from tis_ray.models.targets import Target
 
@@ -80,11 +81,42 @@ class BoxMaskHeads(RoIHeads):
         targets: list[Target],
     ) -> dict[str, Tensor]:
         rois, matched, labels, deltas = self.select_training_samples(proposals, targets)
-        loss_class, loss_box = fastrcnn_loss(*self._boxes(features, rois, sizes_hw), labels, deltas)
-        losses = {"loss_classifier": loss_class, "loss_box_reg": loss_box}
+        losses = self._box_losses(*self._boxes(features, rois, sizes_hw), labels, deltas)
         if self.mask_branch is not None:
             losses["loss_mask"] = self._mask_loss(features, rois, matched, labels, sizes_hw, targets)
         return losses
+
+    def select_training_samples(
+        self, proposals: list[Tensor], targets: list[Target]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """torchvision's sampling, except that no RoI in an ignore region is a negative.
+
+        For each image R RoIs (R, 4), the ground truth (R,) that each is matched with, its label (R,) and its box
+        deltas (R, 4).
+        """
+        boxes = [target["boxes"].to(proposals[0].dtype) for target in targets]
+        candidates = self.add_gt_proposals(proposals, boxes)
+        matched, labels = self.assign_targets_to_proposals(candidates, boxes, [target["labels"] for target in targets])
+        labels = [
+            without_ignored(label, box, target["ignore"])
+            for label, box, target in zip(labels, candidates, targets, strict=True)
+        ]
+        chosen = self.subsample(labels)
+        rois, matched, labels = (
+            [values[keep] for values, keep in zip(each, chosen, strict=True)] for each in (candidates, matched, labels)
+        )
+        wanted = [  # an image without objects has RoIs all the same, matched with a box that no loss looks at
+            (box if len(box) else box.new_zeros((1, 4)))[match] for box, match in zip(boxes, matched, strict=True)
+        ]
+        return rois, matched, labels, self.box_coder.encode(wanted, rois)
+
+    def _box_losses(
+        self, logits: Tensor, deltas: Tensor, labels: list[Tensor], wanted_deltas: list[Tensor]
+    ) -> dict[str, Tensor]:
+        if len(logits) == 0:  # ignore regions left no RoI; 0 keeps the head in the graph
+            return {"loss_classifier": logits.sum() * 0, "loss_box_reg": deltas.sum() * 0}
+        loss_class, loss_box = fastrcnn_loss(logits, deltas, labels, wanted_deltas)
+        return {"loss_classifier": loss_class, "loss_box_reg": loss_box}
 
     def _mask_loss(
         self,

@@ -7,24 +7,27 @@ import torch
 from torch import Tensor
 
 from tis_ray.instances import Annotations
+from tis_ray.models.ignore import IgnoreMap
 from tis_ray.models.mask_targets import PackedCrops
 
 
 class Target(TypedDict):
     """Ground truth of one image in the network frame, G objects.
 
-    boxes: float (G, 4) xyxy; labels: int64 (G,) from 1, 0 being background; masks: the G crops.
+    boxes: float (G, 4) xyxy; labels: int64 (G,) from 1, 0 being background; masks: the G crops;
+    ignore: the regions in which nothing is a negative example, or None.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: PackedCrops
+    ignore: IgnoreMap | None
 
 
 def to_targets(
     annotations: Sequence[Annotations], sizes_hw: Sequence[tuple[int, int]], device: torch.device
 ) -> list[Target]:
-    """Targets on `device`. Crowd regions and boxes without area are left out: no RoI can be learnt from them."""
+    """Targets on `device`. Crowds become ignore regions, whatever their label; boxes without area are left out."""
     return [_to_target(one, size_hw, device) for one, size_hw in zip(annotations, sizes_hw, strict=True)]
 
 
@@ -35,4 +38,5 @@ def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch
         "boxes": torch.from_numpy(kept.boxes).to(device, non_blocking=True),
         "labels": (torch.from_numpy(kept.labels).long() + 1).to(device, non_blocking=True),
         "masks": PackedCrops.pack(kept.masks, size_hw).to(device),
+        "ignore": IgnoreMap.of(annotations.masks[annotations.crowd], size_hw, device),
     }
