@@ -53,7 +53,14 @@ def write_views(reports: Sequence[ViewReport], categories: Categories) -> list[d
 
 def write_view(view: View) -> dict[str, Any]:
     """A view as the interface shows it."""
-    return {"member": view.member, "scale": view.scale, "flip": view.flip, "crop": list(view.crop) or None}
+    return {
+        "member": view.member,
+        "scale": view.scale,
+        "flip": view.flip,
+        "crop": list(view.crop) or None,
+        "tile": dict(zip(("width", "height", "overlap"), view.tile, strict=True)) if view.tile else None,
+        "crop_name": view.crop_name or None,
+    }
 
 
 def _detections(instances: Instances, categories: Categories) -> list[dict[str, Any]]:

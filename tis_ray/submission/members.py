@@ -23,17 +23,17 @@ def score_members(
     categories: Categories,
     bootstrap: int = 0,
 ) -> list[tuple[str, CocoReport]]:
-    """Rows of a table: each member at each scale alone, each member with all its views, and the ensemble.
+    """Rows of a table: each member at each scale and crop alone, each member with all its views, and the ensemble.
 
     `results` must hold each view's instances, labelled by `categories`, the ensemble's table; classes are joined with
     the data set's by name. A single view is scored as it is, without valid ranges, which only make sense beside other
-    scales. Raises `ConfigError` where the two share no class.
+    scales; what a crop cuts at its edges it has left to those. Raises `ConfigError` where the two share no class.
     """
     index_map = class_map(categories, dataset.categories)
     rows = []
     for name, views in view_sets(ensemble):
         section = ensemble.fusion if len(views) > 1 else ensemble.fusion.model_copy(update={"ranges": {}})
-        fuser = Fuser(section)
+        fuser = Fuser(section, categories)
         found = [
             line
             for result in results
@@ -50,12 +50,14 @@ def score_members(
 
 
 def view_sets(ensemble: Ensemble) -> list[tuple[str, list[View]]]:
-    """Names and views of the rows: member at a scale, member with all views, all members."""
+    """Names and views of the rows: each view of a member that is not mirrored, member with all views, all members."""
     rows: list[tuple[str, list[View]]] = []
-    for name, member in ensemble.members.items():
+    for name in ensemble.members:
         own = [view for view in ensemble.views if view.member == name]
-        for scale in member.scales:
-            rows.append((f"{name} at {scale} px", [view for view in own if view.scale == scale and not view.flip]))
+        for view in sorted(own, key=lambda view: (view.crop_name, view.scale)):
+            if not view.flip:
+                crop = f", {view.crop_name}" if view.crop_name else ""
+                rows.append((f"{name} at {view.scale} px{crop}", [view]))
         rows.append((f"{name}, {len(own)} views", own))
     return [*rows, (f"ensemble, {len(ensemble.views)} views", list(ensemble.views))]
 
