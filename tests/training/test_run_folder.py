@@ -151,3 +151,8 @@ def test_paths_become_absolute(make_recipe, tmp_path, monkeypatch):
     assert moved.data.train.annotations == tmp_path / "a" / "b.json"
     assert moved.output == tmp_path / "runs"
     assert moved.detector.backbone.options == {"weights": str(tmp_path / "w.pth")}
+
+
+def test_weights_of_a_package_are_no_path(make_recipe):
+    recipe = make_recipe("toy", "detector.backbone={tf_efficientnet_lite0: {weights: package}}")
+    assert run_folder.absolute(recipe).detector.backbone.options == {"weights": "package"}

@@ -35,8 +35,9 @@ def absolute(recipe: Recipe) -> Recipe:
     val = None if recipe.data.val is None else recipe.data.val.absolute()
     data = recipe.data.model_copy(update={"train": recipe.data.train.absolute(), "val": val})
     backbone = recipe.detector.backbone
-    if isinstance(backbone.options.get("weights"), str):
-        options = backbone.options | {"weights": str(Path(backbone.options["weights"]).resolve())}
+    weights = backbone.options.get("weights")
+    if isinstance(weights, str) and weights != "package":  # a package's file is found by the package's name
+        options = backbone.options | {"weights": str(Path(weights).resolve())}
         backbone = backbone.model_copy(update={"options": options})
     detector = recipe.detector.model_copy(update={"backbone": backbone})
     return recipe.model_copy(update={"data": data, "detector": detector, "output": recipe.output.resolve()})
