@@ -1,10 +1,14 @@
 """Bearer tokens: who is let in, and that a service without any does not start."""
 
-import pytest
+import logging
+import os
 
-from tis_ray.config import Ensemble
+import pytest
+import yaml
+
+from tis_ray.config import Ensemble, load_ensemble
 from tis_ray.errors import ConfigError
-from tis_ray.serving.auth import Doorkeeper, read_tokens
+from tis_ray.serving.auth import Doorkeeper, current_tokens, read_tokens
 from tis_ray.serving.problems import ProblemError
 
 MEMBERS = {"a": {"checkpoint": "a", "scales": [64]}}
@@ -18,7 +22,7 @@ def test_reads_tokens_from_the_environment():
 
 @pytest.mark.parametrize("environment", [{}, {"TIS_RAY_TOKENS": ""}, {"TIS_RAY_TOKENS": " , "}])
 def test_refuses_to_start_without_tokens(environment):
-    with pytest.raises(ConfigError, match=r"auth: expected tokens .*TIS_RAY_TOKENS.*'auth: none'"):
+    with pytest.raises(ConfigError, match=r"auth: expected a tokens_file, or tokens .*TIS_RAY_TOKENS.*'auth: none'"):
         read_tokens(CLOSED, environment)
 
 
@@ -40,3 +44,59 @@ def test_anything_else_is_a_401(header):
     assert error.value.status == 401
     assert error.value.headers == {"WWW-Authenticate": "Bearer"}
     assert "one" not in str(error.value.members)
+
+
+@pytest.fixture
+def closed_by_file(tmp_path):
+    """An ensemble whose tokens are in `tokens`, beside its own file."""
+    path = tmp_path / "ensemble.yaml"
+    path.write_text(yaml.safe_dump({"members": MEMBERS, "auth": {"tokens_file": "tokens"}}))
+    write(tmp_path / "tokens", "# the camera\nfirst\n\n  second  # the batch machine\n")
+    return load_ensemble(path)
+
+
+def write(path, text: str, *, mode: int = 0o600) -> None:
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def test_reads_tokens_from_a_file_beside_the_ensembles(closed_by_file):
+    assert read_tokens(closed_by_file, {"TIS_RAY_TOKENS": "of the environment"}) == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "a readable file; got .*tokens .No such file", id="no file"),
+        pytest.param("# nobody yet\n\n", "at least one token, one to a line; got none in .*tokens", id="no token"),
+        pytest.param("good\nsecret words\n", "one token in line 2 of .*tokens; got 2", id="two in a line"),
+    ],
+)
+def test_a_file_without_tokens_is_refused_and_its_words_are_kept(closed_by_file, tmp_path, text, message):
+    (tmp_path / "tokens").unlink() if text is None else (tmp_path / "tokens").write_text(text)
+    with pytest.raises(ConfigError, match=f"auth.tokens_file: expected {message}") as error:
+        read_tokens(closed_by_file)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_warns_of_a_file_that_everybody_can_read(closed_by_file, tmp_path, caplog, mode, warned):
+    (tmp_path / "tokens").chmod(mode)
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        read_tokens(closed_by_file)
+    assert ("can be read by every user" in caplog.text) == warned
+
+
+def test_tokens_change_with_their_file(closed_by_file, tmp_path, caplog):
+    door = Doorkeeper(current_tokens(closed_by_file))
+    door.check("Bearer first")
+    write(tmp_path / "tokens", "third\n")
+    door.check("Bearer third")
+    with pytest.raises(ProblemError):
+        door.check("Bearer first")
+    (tmp_path / "tokens").unlink()
+    door.check("Bearer third")
+    assert "the tokens stay as they were" in caplog.text
+    write(tmp_path / "tokens", "fourth\n")
+    os.utime(tmp_path / "tokens", ns=(0, 0))
+    door.check("Bearer fourth")

@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from tis_ray.config import Ensemble
+from tis_ray.config import Ensemble, Quorum
 from tis_ray.errors import ConfigError
 from tis_ray.fusion.fuse import fuse
 from tis_ray.instances import Instances
 from tis_ray.serving.fusion import Fusion
-from tis_ray.serving.messages import DeadlineError, ViewAnswer
+from tis_ray.serving.messages import DeadlineError, LostError, OverloadError, ViewAnswer
 
 ENSEMBLE = Ensemble.model_validate(
     {
@@ -113,6 +113,71 @@ def test_a_view_server_that_is_late_is_named(found):
     assert time.monotonic() - start < 2
     assert answer.instances is None
     assert [report.status for report in answer.reports] == ["ok", "ok", "ok", "ok", "timeout"]
+
+
+def with_quorum(views: float) -> Ensemble:
+    return ENSEMBLE.model_copy(update={"quorum": Quorum(views=views)})
+
+
+def failing(error: Exception):
+    async def call(frame, *, deadline_s):
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("views", "missing", "answered"),
+    [
+        pytest.param(1.0, [], True, id="all of all"),
+        pytest.param(1.0, ["b@64"], False, id="all but one of all"),
+        pytest.param(0.8, ["b@64"], True, id="exactly four of five"),
+        pytest.param(0.8, ["a@64"], False, id="three of five, four asked for"),
+        pytest.param(0.5, ["a@64"], True, id="three of five, half asked for"),
+        pytest.param(0.5, ["a@64", "b@64"], False, id="two of five, half asked for"),
+        pytest.param(0.01, ["a@64", "a@96"], True, id="one of five"),
+        pytest.param(0.01, ["a@64", "a@96", "b@64"], False, id="none is never enough"),
+    ],
+)
+def test_a_quorum_of_views_is_fused_without_the_missing(found, views, missing, answered):
+    replaced = {name: failing(LostError("died twice")) for name in missing}
+    answer = segment(Fusion(with_quorum(views), servers(found, **replaced)))
+    lacking = {view for name in missing for view in ENSEMBLE.deployments[name]}
+    assert {report.view for report in answer.reports if report.status == "error"} == lacking
+    assert answer.degraded == bool(missing)
+    assert (answer.instances is not None) == answered
+    if answered:
+        left = {v: moved(found, number) for number, v in enumerate(ENSEMBLE.views) if v not in lacking}
+        expected = fuse(left, ENSEMBLE.fusion, image_hw=HW, sources=ENSEMBLE.views)
+        np.testing.assert_array_equal(answer.instances.boxes, expected.boxes)
+        np.testing.assert_array_equal(answer.instances.source, expected.source)
+
+
+def test_no_other_scale_speaks_for_the_sizes_of_a_missing_one(found):
+    """Boxes of 20, 24.5 and 20 px: without @96, which alone may speak below 22 px, the small ones are missing."""
+    sections = {"fusion": {"ranges": {"@96": [0, 22], "@64": [22, 1000]}, "rules": []}, "quorum": {"views": 0.1}}
+    ensemble = Ensemble.model_validate(ENSEMBLE.model_dump() | sections)
+    same = {"a@64": answering(found, 0, 0), "a@96": answering(found, 0, 0), "b@64": answering(found, 0)}
+    everybody = segment(Fusion(ensemble, same)).instances
+    assert len(everybody) == 2 * 2 + 3 * 1
+    without = segment(Fusion(ensemble, same | {"a@96": failing(LostError("died twice"))})).instances
+    np.testing.assert_array_equal(without.boxes, [[30, 10, 50, 40]] * 3)
+
+
+def test_a_full_queue_degrades_nothing_and_ends_the_other_calls(found):
+    ended = []
+
+    async def slow(frame, *, deadline_s):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("slow")
+            raise
+
+    fusion = Fusion(with_quorum(0.1), servers(found, **{"a@64": slow, "b@64": failing(OverloadError("full"))}))
+    with pytest.raises(OverloadError):
+        segment(fusion)
+    assert ended == ["slow"]
 
 
 def test_another_fusion_section_takes_effect_while_running(found):

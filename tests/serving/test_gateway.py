@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 import time
 
 import numpy as np
@@ -12,7 +13,15 @@ from PIL import Image
 from tis_ray.config import Limits
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving.gateway import Gateway, model_version
-from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, UnavailableError, ViewReport
+from tis_ray.serving.messages import (
+    Deadline,
+    DeadlineError,
+    FusedAnswer,
+    LostError,
+    OverloadError,
+    UnavailableError,
+    ViewReport,
+)
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness, warm_up_image
 from tis_ray.serving.schemas import SegmentAnswer, SegmentQuery
@@ -93,18 +102,24 @@ def test_no_instances_is_an_answer():
 
 
 @pytest.mark.parametrize(
-    ("statuses", "status"),
+    ("statuses", "named"),
     [
-        pytest.param(("ok", "error"), 503, id="failed"),
-        pytest.param(("ok", "timeout"), 504, id="late"),
-        pytest.param(("timeout", "error"), 503, id="both"),
+        pytest.param(("ok", "error"), "1 of 2 views did not answer: a@64/flip (error)", id="failed"),
+        pytest.param(("ok", "timeout"), "1 of 2 views did not answer: a@64/flip (timeout)", id="late"),
+        pytest.param(("timeout", "error"), "2 of 2 views did not answer: a@64 (timeout), a@64/flip (error)", id="both"),
     ],
 )
-def test_a_missing_view_is_named_in_the_refusal(statuses, status):
+def test_too_many_missing_views_are_named_in_the_refusal(statuses, named):
     error = problem(gateway(answer=fused(None, *statuses)))
-    assert error.status == status
-    assert "a@64/flip" in error.detail
-    assert ("Retry-After" in error.headers) == (status == 503)
+    assert (error.status, error.detail, error.headers) == (503, named, {"Retry-After": "5"})
+
+
+def test_an_answer_that_lacks_a_view_says_so(found):
+    answer = ask(gateway(answer=fused(found, "ok", "timeout")))
+    assert answer["degraded"] is True
+    assert [view["status"] for view in answer["views"]] == ["ok", "timeout"]
+    assert len(answer["instances"]) == 3
+    assert ask(gateway(answer=fused(found)))["degraded"] is False
 
 
 def test_a_fusion_that_never_answers_is_a_504():
@@ -115,12 +130,20 @@ def test_a_fusion_that_never_answers_is_a_504():
     assert problem(gateway(fusion=silent), deadline_s=0.1).status == 504
 
 
-def test_a_fusion_that_takes_no_more_is_a_503():
-    async def full(frame, *, image_hw, deadline_s, explain):
-        raise UnavailableError("the queue is full")
+@pytest.mark.parametrize(
+    ("error", "retry_after"),
+    [
+        pytest.param(OverloadError("the queue is full"), "1", id="full"),
+        pytest.param(LostError("two replicas died"), "5", id="dead"),
+        pytest.param(UnavailableError("it failed to deploy"), "5", id="not there"),
+    ],
+)
+def test_a_fusion_that_cannot_answer_is_a_503(error, retry_after):
+    async def failing(frame, *, image_hw, deadline_s, explain):
+        raise error
 
-    error = problem(gateway(fusion=full))
-    assert (error.status, error.headers) == (503, {"Retry-After": "1"})
+    refusal = problem(gateway(fusion=failing))
+    assert (refusal.status, refusal.headers) == (503, {"Retry-After": retry_after})
 
 
 def test_no_time_left_after_decoding_is_a_504():
@@ -137,13 +160,50 @@ def test_an_answer_that_is_written_too_late_is_a_504(found):
 
     error = problem(gateway(fusion=just_in_time), deadline_s=0.15)
     assert error.status == 504
-    assert "while the answer was written" in error.detail
+    assert "the answer written" in error.detail
+
+
+def test_a_picture_that_takes_long_to_decode_is_given_up_at_the_deadline(monkeypatch):
+    release = threading.Event()
+    service = gateway()
+    monkeypatch.setattr(service, "_decode", lambda image: release.wait(30))
+
+    async def segment() -> float:
+        start = time.monotonic()
+        with pytest.raises(ProblemError, match="the deadline passed"):
+            await service.segment(png(), SegmentQuery(), Deadline(0.1))
+        release.set()
+        return time.monotonic() - start
+
+    assert asyncio.run(segment()) < 10
+
+
+def test_the_work_ends_a_moment_before_the_clients_deadline():
+    for asked, left in [(1.0, 0.98), (20.0, 19.8)]:
+        deadline = gateway().deadline(SegmentQuery(deadline_s=asked))
+        assert left - 0.1 < deadline.remaining_s <= left
 
 
 def test_pixels_are_counted_before_decoding():
     error = problem(gateway(max_pixels=4000), image=png())
     assert error.status == 413
     assert error.members == {"field": "image", "expected": "at most 4000 pixels", "got": "80 x 60 = 4800"}
+
+
+def test_drains():
+    service = gateway()
+
+    async def drain_with_one_in_flight() -> tuple[bool, bool]:
+        with service.admitted():
+            early = await service.drain(0.1)
+            with pytest.raises(ProblemError, match="shutting down") as error, service.admitted():
+                pass
+            assert (error.value.status, error.value.headers) == (503, {"Retry-After": "5"})
+        return early, await service.drain(5)
+
+    assert not service.draining
+    assert asyncio.run(drain_with_one_in_flight()) == (False, True)
+    assert service.draining
 
 
 def test_places_are_given_back():

@@ -30,7 +30,14 @@ def test_answers_for_its_views_like_the_predictor(tiny_checkpoint, picture):
     np.testing.assert_array_equal(frame, picture)
 
 
-class Slow:
+class Healthy:
+    """A predictor whose device computes."""
+
+    def check_device(self):
+        pass
+
+
+class Slow(Healthy):
     """Takes 50 ms and notes how many calls run at the same time."""
 
     def __init__(self) -> None:
@@ -46,6 +53,19 @@ class Slow:
         with self.lock:
             self.running -= 1
         return [Instances.empty() for _ in views]
+
+
+def test_warms_every_scale_up_though_the_crops_miss_the_small_picture():
+    seen = []
+
+    class Noting(Slow):
+        def predict(self, image, views):
+            seen.extend((view.scale, view.flip, view.tiles(image.shape[:2]) == (view,)) for view in views)
+            return super().predict(image, views)
+
+    looks = ({"crop": (0, 1560, 3384, 2280)}, {"tile": (8, 8, 0)})
+    ViewServer(Noting, (*VIEWS, *(View("one", 72, flip, **look) for look in looks for flip in (False, True))))
+    assert seen == [(64, False, True), (64, True, True), (72, False, True), (72, True, True)]
 
 
 def test_one_forward_at_a_time_however_many_requests(picture):
@@ -75,7 +95,7 @@ def test_a_request_whose_time_is_up_costs_no_forward(picture):
 
 
 def test_a_broken_model_shows_when_the_replica_starts():
-    class Broken:
+    class Broken(Healthy):
         def predict(self, image, views):
             raise RuntimeError("out of memory")
 
@@ -83,7 +103,7 @@ def test_a_broken_model_shows_when_the_replica_starts():
         ViewServer(Broken, VIEWS)
 
 
-class Failing:
+class Failing(Healthy):
     """Fails on its calls number `failures`, counted from the warm-up, 0."""
 
     def __init__(self, *failures: int) -> None:
@@ -139,10 +159,72 @@ def test_unhealthy_while_a_forward_hangs(picture):
     async def check():
         forward = asyncio.create_task(server.segment(picture, deadline_s=30))
         await asyncio.sleep(0.5)
-        with pytest.raises(DeadlineError, match=r"running for more than 0\.2 s"):
+        with pytest.raises(DeadlineError, match=r"busy for more than 0\.2 s"):
             await server.check_health()
         release.set()
         await forward
         await server.check_health()
 
     asyncio.run(check())
+
+
+def test_unhealthy_for_good_once_the_device_no_longer_computes():
+    class Lost(Failing):
+        broken = False
+
+        def check_device(self):
+            if self.broken:
+                raise RuntimeError("the device is lost")
+
+    predictor, left = Lost(), []
+    server = ViewServer(lambda: predictor, VIEWS, leave=lambda: left.append("the process"))
+
+    async def check():
+        await server.check_health()
+        predictor.broken = True
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="the device is lost"):
+                await server.check_health()
+            predictor.broken = False  # too late: what came after the failure cannot be trusted
+
+    asyncio.run(check())
+    assert left == ["the process"]
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [pytest.param((1,), [], id="one bad image"), pytest.param((1, 2), ["the process"], id="broken for good")],
+)
+def test_a_replica_leaves_once_it_is_broken_for_good(picture, failures, expected):
+    left = []
+    server = ViewServer(lambda: Failing(*failures), VIEWS, leave=lambda: left.append("the process"))
+    asyncio.run(fail_once(server, picture))
+    assert left == expected
+
+
+def test_healthy_at_once_while_a_forward_takes_long(picture):
+    release = threading.Event()
+
+    class Long(Slow):
+        def predict(self, image, views):
+            if self.calls:
+                release.wait(30)
+            return super().predict(image, views)
+
+        def check_device(self):
+            assert not self.running, "the model's device was asked during a forward"
+
+    server = ViewServer(Long, VIEWS)
+
+    async def check():
+        forward = asyncio.create_task(server.segment(picture, deadline_s=30))
+        start = time.monotonic()
+        for _ in range(3):
+            await server.check_health()
+        took_s = time.monotonic() - start
+        release.set()
+        await forward
+        await server.check_health()
+        return took_s
+
+    assert asyncio.run(check()) < 10

@@ -1,28 +1,43 @@
 """The ensemble: members and their views, fusion, limits, and what each deployment of the service gets."""
 
-from typing import Literal, Self
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tis_ray.config.fusion import FusionSection
 from tis_ray.config.member import NAME_CHARACTERS, Member
 from tis_ray.config.section import Section
-from tis_ray.config.service import Limits, Replica
+from tis_ray.config.service import Auth, Limits, Quorum, Replica
 from tis_ray.views import View
+
+
+def _check_auth(value: Any) -> Any:
+    if isinstance(value, str) and value != "none":
+        raise ValueError("expected a tokens_file, or 'none'")
+    return value
 
 
 class Ensemble(Section):
     """Members, their views, the fusion of those, and what each deployment of the service gets.
 
-    `replicas` is keyed by deployment name (`gateway`, `fusion`, `member@scale`); `default` serves the view
-    servers that are not named.
+    `replicas` is keyed by deployment name (`gateway`, `fusion`, and `member@scale`, `member@scale.crop` or
+    `member@group` for view servers); `default` serves the view servers that are not named.
     """
 
     members: dict[str, Member] = Field(min_length=1)
     fusion: FusionSection = FusionSection()
+    quorum: Quorum = Quorum()
     limits: Limits = Limits()
     replicas: dict[str, Replica] = Field(default_factory=dict)
-    auth: Literal["none"] | None = None
+    auth: Annotated[Auth | Literal["none"] | None, BeforeValidator(_check_auth)] = None
+
+    @field_validator("fusion")
+    @classmethod
+    def _fit_fusion(cls, fusion: FusionSection, info: ValidationInfo) -> FusionSection:
+        members: dict[str, Member] = info.data.get("members", {})  # not there where they are wrong themselves
+        return fusion.fitted({scale for member in members.values() for scale in member.scales})
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -42,8 +57,14 @@ class Ensemble(Section):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """Every view of every member, sorted: the order in which fusion numbers its sources."""
-        return tuple(sorted(view for name, member in self.members.items() for view in member.views(name)))
+        """Every view of every member, sorted: the order in which fusion numbers its sources.
+
+        A crop or a grid gives way where any of the others, of any member, looks across its edges.
+        """
+        views = [view for name, member in self.members.items() for view in member.views(name)]
+        looks = {View("", 1, crop=view.crop, tile=view.tile) for view in views}
+        given = (replace(view, gives_way=any(look.looks_across(view) for look in looks)) for view in views)
+        return tuple(sorted(given))
 
     @property
     def deployments(self) -> dict[str, tuple[View, ...]]:
@@ -53,6 +74,17 @@ class Ensemble(Section):
             name = self.members[view.member].deployment(view)
             found[name] = (*found.get(name, ()), view)
         return dict(sorted(found.items()))
+
+    def located_in(self, folder: Path) -> Self:
+        """The same ensemble with absolute paths; relative ones start at `folder`."""
+        members = {
+            name: member.model_copy(update={"checkpoint": (folder / member.checkpoint).resolve()})
+            for name, member in self.members.items()
+        }
+        auth = self.auth
+        if isinstance(auth, Auth):
+            auth = auth.model_copy(update={"tokens_file": (folder / auth.tokens_file).resolve()})
+        return self.model_copy(update={"members": members, "auth": auth})
 
     def replica(self, deployment: str) -> Replica:
         """Resources of a view server: its own entry, else `default`."""

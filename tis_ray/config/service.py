@@ -1,5 +1,6 @@
-"""What the service accepts and what each of its deployments gets."""
+"""What the service accepts, from whom, how much of it has to answer, and what each of its deployments gets."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,13 +11,15 @@ from tis_ray.config.section import Section
 class Limits(Section):
     """What the service accepts, checked before a picture is decoded, and how long an answer may take.
 
-    Up to `max_queued_requests` decoded pictures are held at once, 3 bytes a pixel: with the defaults 19 GB at worst.
+    A request whose body stands still for `body_stall_s` seconds is given up before its deadline. Up to
+    `max_queued_requests` decoded pictures are held at once, 3 bytes a pixel: with the defaults 19 GB at worst.
     """
 
     max_bytes: int = Field(default=64 * 2**20, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     deadline_s: float = Field(default=60.0, gt=0)
     max_deadline_s: float = Field(default=300.0, gt=0)
+    body_stall_s: float = Field(default=10.0, gt=0)
     max_queued_requests: int = Field(default=64, ge=1)
 
     @model_validator(mode="after")
@@ -24,6 +27,26 @@ class Limits(Section):
         if self.deadline_s > self.max_deadline_s:
             raise ValueError(f"deadline_s: expected at most max_deadline_s, {self.max_deadline_s:g}")
         return self
+
+
+class Auth(Section):
+    """Who is let in: who sends one of the bearer tokens in `tokens_file`, one to a line, `#` before comments."""
+
+    tokens_file: Path
+
+
+class Quorum(Section):
+    """How much of the ensemble has to answer a request.
+
+    `views` is the share of its views: with 1 an answer that lacks any of them is refused, with less it is given and
+    says `degraded: true`.
+    """
+
+    views: float = Field(default=1.0, gt=0, le=1)
+
+    def met(self, answered: int, asked: int) -> bool:
+        """Whether `answered` of `asked` views are enough; none at all never are."""
+        return answered > 0 and answered >= self.views * asked - 1e-9  # 0.7 * 10 is a little above 7
 
 
 class Autoscaling(Section):

@@ -1,4 +1,6 @@
-"""The Serve application: one `Gateway`, one `Fusion`, and a view server named `member@scale` for each of those.
+"""The Serve application: one `Gateway`, one `Fusion`, and the ensemble's view servers.
+
+A view server is named `member@scale`, `member@scale.crop` or, where it runs several of these, `member@group`.
 
 `build` is the typed builder that a Serve config names (`import_path: tis_ray.serving.app:build`): its `args` are an
 ensemble. Changing `args` replaces every replica; the fusion section may instead be given as the `user_config` of the
@@ -6,8 +8,11 @@ deployment `Fusion`, and `num_replicas` for each deployment: both take effect wh
 checkpoints are absolute or relative to the folder in which Ray was started.
 """
 
+import logging
 import math
+import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,7 +26,7 @@ from tis_ray.config import Ensemble, FusionSection, Replica, dump
 from tis_ray.formats.members import ensemble_categories
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
-from tis_ray.serving.auth import read_tokens
+from tis_ray.serving.auth import current_tokens, read_tokens
 from tis_ray.serving.calls import bounded, fusion_call, view_call
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway, model_version
@@ -32,20 +37,21 @@ from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predicto
 from tis_ray.views import SizeHW
 
 _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
+_SPARE_S = 10.0  # a replica is given more time to stop than any request to be answered
 
 
 class GatewayReplica:
     """The gateway with its HTTP application, as Serve runs it."""
 
     def __init__(self, ensemble: Ensemble, categories: Categories, fusion: DeploymentHandle[Any]) -> None:
-        self._tokens = read_tokens(ensemble)
+        self._tokens = current_tokens(ensemble)
         self._ensemble = ensemble
         self._categories = categories
         self._fusion = fusion
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         version = model_version({name: member.checkpoint for name, member in self._ensemble.members.items()})
-        gateway = Gateway(
+        self._gateway = Gateway(
             fusion_call(self._fusion),
             put=ray.put,
             categories=self._categories,
@@ -53,7 +59,7 @@ class GatewayReplica:
             model_version=version,
         )
         return build_app(
-            gateway,
+            self._gateway,
             ensemble=self._ensemble,
             categories=self._categories,
             model_version=version,
@@ -61,9 +67,13 @@ class GatewayReplica:
             tokens=self._tokens,
         )
 
+    async def drain(self, within_s: float) -> bool:
+        """Refuse new requests; whether those in flight were answered within `within_s` seconds."""
+        return await self._gateway.drain(within_s)
+
     async def _section(self) -> FusionSection:
         try:
-            running: Ensemble = await bounded(lambda: self._fusion.ensemble.remote(), deadline_s=_DESCRIBE_S)
+            running: Ensemble = await bounded(lambda _: self._fusion.ensemble.remote(), deadline_s=_DESCRIBE_S)
         except (DeadlineError, UnavailableError) as error:
             raise ProblemError(503, f"the fusion deployment is not there: {error}", headers=RETRY_AFTER) from None
         return running.fusion
@@ -72,8 +82,8 @@ class GatewayReplica:
 class FusionReplica:
     """The fusion over Serve handles; a `user_config` is its fusion section."""
 
-    def __init__(self, ensemble: Ensemble, servers: dict[str, DeploymentHandle[Any]]) -> None:
-        self._fusion = Fusion(ensemble, {name: view_call(handle) for name, handle in servers.items()})
+    def __init__(self, ensemble: Ensemble, categories: Categories, servers: dict[str, DeploymentHandle[Any]]) -> None:
+        self._fusion = Fusion(ensemble, {name: view_call(handle) for name, handle in servers.items()}, categories)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._fusion.reconfigure(user_config)
@@ -91,13 +101,14 @@ def check(ensemble: Ensemble) -> Categories:
     Raises `CheckpointError` or `ConfigError`: members that do not fit together, a misspelt rule, no token.
     """
     read_tokens(ensemble)
-    Fuser(ensemble.fusion)
-    return ensemble_categories(ensemble)
+    categories = ensemble_categories(ensemble)
+    Fuser(ensemble.fusion, categories)
+    return categories
 
 
 def build(args: Ensemble) -> Application:
     """The application of an ensemble. Raises what `check` raises."""
-    ensemble = with_absolute_checkpoints(args)
+    ensemble = args.located_in(Path())
     categories = check(ensemble)
     gpu_share = auto_gpus(ensemble, ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0)
     servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in ensemble.deployments}
@@ -106,40 +117,38 @@ def build(args: Ensemble) -> Application:
         user_config=dump(ensemble.fusion),
         max_ongoing_requests=2 * queue,
         max_queued_requests=queue,
-        **_resources(ensemble.replicas.get("fusion", Replica()), 0.0),
+        **_options(ensemble, ensemble.replicas.get("fusion", Replica()), 0.0),
     )
     gateway = _deployment(serve.ingress()(GatewayReplica), "Gateway").options(
         # The gateway itself refuses what is too much for it, with a problem; Serve's own limit lies above that.
         max_ongoing_requests=2 * queue,
         max_queued_requests=2 * queue,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
-        **_resources(ensemble.replicas.get("gateway", Replica()), 0.0),
+        **_options(ensemble, ensemble.replicas.get("gateway", Replica()), 0.0),
     )
-    return gateway.bind(ensemble, categories, fusion.bind(ensemble, servers))
-
-
-def with_absolute_checkpoints(ensemble: Ensemble) -> Ensemble:
-    """The same ensemble; relative paths now start at the current folder."""
-    members = {
-        name: member.model_copy(update={"checkpoint": member.checkpoint.resolve()})
-        for name, member in ensemble.members.items()
-    }
-    return ensemble.model_copy(update={"members": members})
+    return gateway.bind(ensemble, categories, fusion.bind(ensemble, categories, servers))
 
 
 def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
     views = ensemble.deployments[name]
     checkpoint = ensemble.members[views[0].member].checkpoint
-    resources = _resources(ensemble.replica(name), gpu_share)
+    options = _options(ensemble, ensemble.replica(name), gpu_share)
     # A replica without a share still sees the machine's GPUs: Ray hides them from none.
-    device = "cuda" if resources["ray_actor_options"]["num_gpus"] else "cpu"
+    device = "cuda" if options["ray_actor_options"]["num_gpus"] else "cpu"
     deployment = _deployment(ViewServer, name).options(
         max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
         max_queued_requests=ensemble.limits.max_queued_requests,
-        **resources,
+        **options,
     )
     load = partial(load_predictor, checkpoint, categories, device=device)
-    return deployment.bind(load, views, stuck_after_s=max(STUCK_AFTER_S, ensemble.limits.max_deadline_s))
+    stuck_after_s = max(STUCK_AFTER_S, ensemble.limits.max_deadline_s)
+    return deployment.bind(load, views, stuck_after_s=stuck_after_s, leave=_end_process)
+
+
+def _end_process() -> None:
+    """Serve replaces the replica; what it had to answer is asked of another."""
+    logging.shutdown()
+    os._exit(1)
 
 
 def _deployment(plain: Any, name: str) -> Deployment:
@@ -149,11 +158,13 @@ def _deployment(plain: Any, name: str) -> Deployment:
     return made
 
 
-def _resources(replica: Replica, gpu_share: float) -> dict[str, Any]:
+def _options(ensemble: Ensemble, replica: Replica, gpu_share: float) -> dict[str, Any]:
     num_gpus = gpu_share if replica.num_gpus == "auto" else replica.num_gpus
     options: dict[str, Any] = {
         "ray_actor_options": {"num_cpus": replica.num_cpus, "num_gpus": num_gpus},
-        "graceful_shutdown_wait_loop_s": 0.5,  # how often a replica that stops looks whether it is idle
+        # A replica that is taken away answers what it has; it looks twice a second whether that is done.
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "graceful_shutdown_timeout_s": ensemble.limits.max_deadline_s + _SPARE_S,
     }
     if replica.autoscaling is None:
         return options | {"num_replicas": replica.num_replicas}

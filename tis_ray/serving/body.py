@@ -16,10 +16,11 @@ CONTENT_TYPES = "image/jpeg, image/png, image/webp or another image type, or mul
 _FORM_OVERHEAD = 64 * 1024  # boundaries and part headers around an image in a form
 
 
-async def read_image(request: Request, *, max_bytes: int, deadline: Deadline) -> bytes:
+async def read_image(request: Request, *, max_bytes: int, stall_s: float, deadline: Deadline) -> bytes:
     """The image in the body, plain or in the multipart field `image`.
 
-    Raises a `ProblemError`: 415 wrong content type, 413 too many bytes, 408 too slow, 400 empty or malformed.
+    Raises a `ProblemError`: 415 wrong content type, 413 too many bytes, 408 nothing came for `stall_s` seconds or not
+    all of it before the deadline, 400 empty or malformed.
     """
     content_type = request.headers.get("content-type", "")
     kind, _ = parse_options_header(content_type)
@@ -32,7 +33,8 @@ async def read_image(request: Request, *, max_bytes: int, deadline: Deadline) ->
             expected=CONTENT_TYPES,
             got=content_type or "none",
         )
-    body = await _read(request, max_bytes + (_FORM_OVERHEAD if is_form else 0), max_bytes, deadline)
+    cap = max_bytes + (_FORM_OVERHEAD if is_form else 0)
+    body = await _read(request, cap, max_bytes, stall_s, deadline)
     image = await _from_form(request, body) if is_form else body
     if len(image) > max_bytes:
         raise _too_large(max_bytes, f"{len(image)} bytes")
@@ -41,14 +43,16 @@ async def read_image(request: Request, *, max_bytes: int, deadline: Deadline) ->
     return image
 
 
-async def _read(request: Request, cap: int, max_bytes: int, deadline: Deadline) -> bytes:
+async def _read(request: Request, cap: int, max_bytes: int, stall_s: float, deadline: Deadline) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > cap:
         raise _too_large(max_bytes, f"{announced} bytes announced")
     body = bytearray()
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(deadline.remaining_s):
+        async with asyncio.timeout(min(stall_s, deadline.remaining_s)) as limit:
             async for chunk in request.stream():
+                limit.reschedule(loop.time() + min(stall_s, deadline.remaining_s))
                 body += chunk
                 if len(body) > cap:
                     raise _too_large(max_bytes, f"more than {cap} bytes")

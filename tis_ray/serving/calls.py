@@ -1,15 +1,36 @@
 """Every call from one deployment to another goes through here, because a call to a deployment without a live
-replica would wait for ever: each has a deadline, and a call that is given up is cancelled at the other end."""
+replica would wait for ever: each has a deadline, and a call that is given up is cancelled at the other end.
+
+A replica that dies costs its calls one more try, which Serve sends to another replica, within the same deadline.
+There is never a second one, so that a picture that kills its replica takes two with it at most. What the replica's
+own code raised is not tried again: the same picture would break the next replica's model too. Nor is a late call,
+whose time is up, or one that found the queue full, which more calls would not empty.
+"""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError, ViewAnswer
+from tis_ray.serving.messages import (
+    Deadline,
+    DeadlineError,
+    Explain,
+    FusedAnswer,
+    LostError,
+    OverloadError,
+    UnavailableError,
+    ViewAnswer,
+)
 from tis_ray.views import SizeHW
+
+logger = logging.getLogger("ray.serve")
+
+# What is kept of a request's time for fusing, writing and sending once the views have had theirs.
+_REST_SHARE, _MAX_REST_S = 0.1, 5.0
 
 
 class ViewCall(Protocol):
@@ -19,33 +40,53 @@ class ViewCall(Protocol):
 
 
 class FusionCall(Protocol):
-    """Asks the fusion for all views of `frame`, a reference to a uint8 array (H, W, 3)."""
+    """Asks the fusion for all views of `frame`, a reference to a uint8 array (H, W, 3), fused in `deadline_s`."""
 
     def __call__(
         self, frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: Explain
     ) -> Awaitable[FusedAnswer]: ...
 
 
-async def bounded(send: Callable[[], Any], *, deadline_s: float) -> Any:
-    """The answer of a Serve response that `send` starts.
+async def bounded(send: Callable[[float], Any], *, deadline_s: float) -> Any:
+    """The answer of a Serve response that `send` starts, given the seconds left; asked twice if a replica dies.
 
-    Raises `DeadlineError` after `deadline_s` seconds, `UnavailableError` where the deployment cannot serve it, and
-    what the deployment's own code raised.
+    Raises `DeadlineError` after `deadline_s` seconds, `LostError` where a second replica died too, `OverloadError`
+    where the deployment's queue is full, `UnavailableError` where it does not run, and what its own code raised.
     """
+    deadline = Deadline(deadline_s)
+    try:
+        return await _once(send, deadline)
+    except LostError as error:
+        logger.warning("asking another replica: %s", error)
+    return await _once(send, deadline)
+
+
+async def _once(send: Callable[[float], Any], deadline: Deadline) -> Any:
+    left = deadline.remaining_s
     response = None
     try:
-        async with asyncio.timeout(deadline_s) as limit:
-            response = send()
+        async with asyncio.timeout(left) as limit:
+            response = send(left)
             return await response
-    except TimeoutError as error:
-        if not limit.expired():
+    except (TimeoutError, asyncio.CancelledError) as error:
+        if isinstance(error, TimeoutError) and not limit.expired():
             raise
-        raise DeadlineError(f"no answer within {deadline_s:.3g} s") from error
-    except (BackPressureError, DeploymentUnavailableError, RayActorError) as error:
-        raise UnavailableError(str(error).splitlines()[0]) from error
-    finally:
-        if response is not None and limit.expired():
+        if response is not None:
             response.cancel()
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        raise DeadlineError(f"no answer within {left:.3g} s") from error
+    except BackPressureError as error:
+        raise OverloadError(_line(error)) from error
+    except DeploymentUnavailableError as error:
+        raise UnavailableError(error.message) from error
+    except (RayActorError, ObjectLostError) as error:
+        raise LostError(_line(error)) from error
+
+
+def time_for_views(seconds: float) -> float:
+    """How much of `seconds` the views may take, so that what came by then is fused and sent in time."""
+    return seconds - min(_REST_SHARE * seconds, _MAX_REST_S)
 
 
 def view_call(handle: Any) -> ViewCall:
@@ -53,25 +94,28 @@ def view_call(handle: Any) -> ViewCall:
 
     async def call(frame: Any, *, deadline_s: float) -> ViewAnswer:
         answer: ViewAnswer = await bounded(
-            lambda: handle.segment.remote(frame, deadline_s=deadline_s), deadline_s=deadline_s
+            lambda left: handle.segment.remote(frame, deadline_s=left), deadline_s=deadline_s
         )
         return answer
 
     return call
 
 
-def fusion_call(handle: Any, *, grace_s: float = 0.25) -> FusionCall:
-    """A `FusionCall` over the handle of the fusion deployment.
-
-    The gateway waits `grace_s` longer than the views may take, so that the fusion can say which of them is late.
-    """
+def fusion_call(handle: Any) -> FusionCall:
+    """A `FusionCall` over the handle of the fusion deployment, whose views get most of the time."""
 
     async def call(frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         answer: FusedAnswer = await bounded(
             # A reference inside a list stays a reference: the fusion passes it on without fetching the pixels.
-            lambda: handle.segment.remote([frame], image_hw=image_hw, deadline_s=deadline_s, explain=explain),
-            deadline_s=deadline_s + grace_s,
+            lambda left: handle.segment.remote(
+                [frame], image_hw=image_hw, deadline_s=time_for_views(left), explain=explain
+            ),
+            deadline_s=deadline_s,
         )
         return answer
 
     return call
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

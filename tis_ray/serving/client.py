@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tis_ray.errors import InputError, ServiceError
+from tis_ray.serving import retrying
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
@@ -33,12 +34,17 @@ class FoundInstance:
 
 @dataclass(frozen=True, slots=True)
 class ViewOutcome:
-    """How one view of the ensemble fared; `detections` with `explain=True`."""
+    """How one view of the ensemble fared; `detections` with `explain=True`.
+
+    `crop` is x1, y1, x2, y2, `tile` width, height and overlap of a grid, both in image pixels.
+    """
 
     member: str
     scale: int
     flip: bool
     crop: tuple[int, ...] | None
+    tile: Mapping[str, int] | None
+    crop_name: str | None
     status: str
     seconds: float
     instances: int
@@ -73,13 +79,25 @@ class Result:
 
 
 class Client:
-    """Talks to one service; it keeps its connection, so use one for many images and close it at the end."""
+    """Talks to one service; it keeps its connection, so use one for many images and close it at the end.
+
+    A request that the service could not answer now (503), or that was lost with the process that had it, is sent
+    again, up to `retries` times, after the time the service asks for or a pause that doubles. `timeout_s` bounds a
+    request with all of that.
+    """
 
     def __init__(
-        self, url: str = "http://127.0.0.1:8000", *, token: str | None = None, timeout_s: float = 330.0
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        token: str | None = None,
+        timeout_s: float = 330.0,
+        retries: int = 4,
     ) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._retries = retries
         try:
             local = httpx.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
         except httpx.InvalidURL as error:
@@ -140,8 +158,9 @@ class Client:
         query: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         headers = {} if type_ is None else {"Content-Type": type_}
+        request = self._http.build_request(method, path, content=content, headers=headers, params=query)
         try:
-            response = self._http.request(method, path, content=content, headers=headers, params=query)
+            response = retrying.send(self._http, request, retries=self._retries, timeout_s=self._timeout_s)
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise ServiceError(f"{self._url}: expected a tis-ray service that answers; got {reason}") from None

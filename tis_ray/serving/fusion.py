@@ -1,21 +1,33 @@
 """The fusion's side of a request: ask every view server at once, wait for all within the deadline, fuse.
 
-For now every view has to answer: an ensemble that silently lost a member would give a worse answer that looks
-like any other. A missing view leaves `instances` empty and is named in the reports.
+Views that fail or are late are named in the reports. The ensemble's quorum says how many must have answered for what
+is left to be fused. Nothing takes the place of a missing view: every other keeps speaking for its own valid range,
+so the objects that only the missing one may speak for are missing too. Too much work is no reason to leave a view
+out: where a queue is full, nothing is fused.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tis_ray.config import Ensemble, dump, parse
 from tis_ray.fusion.fuse import Fuser
-from tis_ray.instances import Instances
+from tis_ray.instances import Categories, Instances
 from tis_ray.serving.calls import ViewCall
-from tis_ray.serving.messages import Deadline, DeadlineError, Explain, FusedAnswer, Status, ViewAnswer, ViewReport
+from tis_ray.serving.messages import (
+    Deadline,
+    DeadlineError,
+    Explain,
+    FusedAnswer,
+    OverloadError,
+    Status,
+    UnavailableError,
+    ViewAnswer,
+    ViewReport,
+)
 from tis_ray.views import SizeHW, View
 
 logger = logging.getLogger("ray.serve")
@@ -24,18 +36,21 @@ logger = logging.getLogger("ray.serve")
 class Fusion:
     """Fans an image out to `servers`, by deployment name, and fuses what comes back."""
 
-    def __init__(self, ensemble: Ensemble, servers: Mapping[str, ViewCall]) -> None:
+    def __init__(
+        self, ensemble: Ensemble, servers: Mapping[str, ViewCall], categories: Categories | None = None
+    ) -> None:
         self._ensemble = ensemble
         self._servers = dict(servers)
         self._sources = ensemble.views
         self._views = ensemble.deployments
-        self._fuser = Fuser(ensemble.fusion)
+        self._categories = categories
+        self._fuser = Fuser(ensemble.fusion, categories)
 
     def reconfigure(self, section: dict[str, Any]) -> None:
         """Take another fusion section while running. Raises `ConfigError` and keeps the old one if it is wrong."""
         content = dump(self._ensemble) | {"fusion": section}
         ensemble = parse(Ensemble, content, source="user_config")
-        self._fuser = Fuser(ensemble.fusion)
+        self._fuser = Fuser(ensemble.fusion, self._categories)
         self._ensemble = ensemble
 
     @property
@@ -46,16 +61,18 @@ class Fusion:
     async def segment(self, frame: Any, *, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         """The fused answer for `frame`, a reference to a uint8 array (H, W, 3) of size `image_hw`.
 
-        Never raises for a view server's failure, and returns within `deadline_s` seconds.
+        The views have `deadline_s` seconds; fusing what came by then is added. Raises `OverloadError` where a view
+        server's queue is full, and nothing for any other failure of a view.
         """
         fuser = self._fuser  # one section for the whole request
         start = time.perf_counter()
         deadline = Deadline(deadline_s)
-        outcomes = await asyncio.gather(*(self._ask(name, frame, deadline) for name in self._servers))
+        outcomes = await _together(self._ask(name, frame, deadline) for name in self._servers)
         views_s = time.perf_counter() - start
         reports = {report.view: report for outcome in outcomes for report in outcome}
         ordered = tuple(reports[view] for view in self._sources)
-        if any(report.status != "ok" for report in ordered):
+        answered = sum(report.status == "ok" for report in ordered)
+        if not self._ensemble.quorum.met(answered, len(ordered)):
             return FusedAnswer(None, ordered, views_s, 0.0)
         found = {report.view: report.found for report in ordered if report.found is not None}
         start = time.perf_counter()
@@ -67,11 +84,25 @@ class Fusion:
         start = time.perf_counter()
         try:
             answer = await self._servers[name](frame, deadline_s=deadline.remaining_s)
+        except OverloadError:
+            raise
         except Exception as error:  # whatever a replica died of, the request gets an answer
             status: Status = "timeout" if _is_late(error) else "error"
-            logger.warning("view server %s: %s: %s", name, status, error, exc_info=status == "error")
+            own = status == "error" and not isinstance(error, UnavailableError)
+            logger.warning("view server %s: %s: %s", name, status, error, exc_info=own)
             return [ViewReport(view, status, time.perf_counter() - start) for view in views]
         return _reports(views, answer)
+
+
+async def _together(asked: Iterable[Coroutine[Any, Any, list[ViewReport]]]) -> list[list[ViewReport]]:
+    """All answers, or the first failure, which ends the other calls."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    except OverloadError:
+        for task in tasks:
+            task.cancel()
+        raise
 
 
 def _is_late(error: Exception) -> bool:

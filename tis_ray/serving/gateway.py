@@ -19,7 +19,7 @@ from tis_ray.formats.images import PixelLimitError, decode_image
 from tis_ray.instances import Categories
 from tis_ray.serving import answer
 from tis_ray.serving.calls import FusionCall
-from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, UnavailableError
+from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, OverloadError, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.schemas import SegmentQuery
 from tis_ray.views import SizeHW
@@ -27,6 +27,10 @@ from tis_ray.views import SizeHW
 logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER = {"Retry-After": "1"}
+STOPPING = "the service is shutting down"
+_RECOVERY = {"Retry-After": "5"}  # a replica that died needs some seconds to be replaced
+# An answer needs a moment to travel: the work ends that much before the client's deadline.
+_TRAVEL_SHARE, _MAX_TRAVEL_S = 0.02, 0.2
 
 
 class Gateway:
@@ -50,15 +54,31 @@ class Gateway:
         self._limits = limits
         self._model_version = model_version
         self._in_flight = 0
+        self._draining = False
 
     @property
-    def max_bytes(self) -> int:
-        """Largest image in bytes."""
-        return self._limits.max_bytes
+    def limits(self) -> Limits:
+        """What this gateway accepts."""
+        return self._limits
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no more requests because the service stops."""
+        return self._draining
+
+    async def drain(self, within_s: float) -> bool:
+        """Refuse new requests from now on; whether those in flight were answered `within_s` seconds."""
+        self._draining = True
+        deadline = Deadline(within_s)
+        while self._in_flight and not deadline.passed:
+            await asyncio.sleep(0.05)
+        return not self._in_flight
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold a place for one request. Raises a 503 problem where all places are taken."""
+        """Hold a place for one request. Raises a 503 problem where all places are taken or the service stops."""
+        if self._draining:
+            raise ProblemError(503, STOPPING, headers=_RECOVERY)
         if self._in_flight >= self._limits.max_queued_requests:
             raise ProblemError(503, f"{self._in_flight} requests are waiting already", headers=RETRY_AFTER)
         self._in_flight += 1
@@ -78,10 +98,19 @@ class Gateway:
                 expected=f"at most {self._limits.max_deadline_s:g}",
                 got=f"{asked:g}",
             )
-        return Deadline(asked)
+        return Deadline(asked - min(_TRAVEL_SHARE * asked, _MAX_TRAVEL_S))
 
     async def segment(self, image: bytes, query: SegmentQuery, deadline: Deadline) -> bytes:
         """The JSON answer for the bytes of an image. Raises a `ProblemError`: 400, 413, 503 or 504."""
+        try:
+            async with asyncio.timeout(deadline.remaining_s) as limit:
+                return await self._segment(image, query, deadline)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ProblemError(504, "the deadline passed while the image was decoded or the answer written") from None
+
+    async def _segment(self, image: bytes, query: SegmentQuery, deadline: Deadline) -> bytes:
         start = time.perf_counter()
         frame, image_hw, sha256 = await asyncio.to_thread(self._decode, image)
         decoded = time.perf_counter()
@@ -89,14 +118,12 @@ class Gateway:
         del frame  # the object store may drop the pixels while the answer is written
         asked = time.perf_counter()
         instances = await asyncio.to_thread(self._write, fused, image_hw, query)
-        if deadline.passed:
-            raise ProblemError(504, "the deadline passed while the answer was written")
         written = time.perf_counter()
         content = {
             "image": {"width": image_hw[1], "height": image_hw[0], "sha256": sha256},
             "instances": instances,
             "views": answer.write_views(fused.reports, self._categories),
-            "degraded": any(report.status != "ok" for report in fused.reports),
+            "degraded": fused.degraded,
             "timings": {
                 "decode_s": decoded - start,
                 "views_s": fused.views_s,
@@ -120,8 +147,6 @@ class Gateway:
 
     async def _ask(self, frame: Any, image_hw: SizeHW, query: SegmentQuery, deadline: Deadline) -> FusedAnswer:
         try:
-            if deadline.passed:
-                raise DeadlineError("no time left after the image was received and decoded")
             fused = await self._fusion(
                 frame,
                 image_hw=image_hw,
@@ -130,9 +155,12 @@ class Gateway:
             )
         except DeadlineError as error:
             raise ProblemError(504, f"the deadline passed: {error}") from None
+        except OverloadError as error:
+            logger.warning("overload: %s", error)
+            raise ProblemError(503, "too many requests are waiting already", headers=RETRY_AFTER) from None
         except UnavailableError as error:
             logger.warning("fusion: %s", error)
-            raise ProblemError(503, "the fusion takes no request at the moment", headers=RETRY_AFTER) from None
+            raise ProblemError(503, "the fusion takes no request at the moment", headers=_RECOVERY) from None
         if fused.instances is None:
             raise _missing_views(fused)
         return fused
@@ -160,9 +188,7 @@ def model_version(checkpoints: dict[str, Path]) -> str:
 def _missing_views(fused: FusedAnswer) -> ProblemError:
     missing = [f"{report.view.name} ({report.status})" for report in fused.reports if report.status != "ok"]
     detail = f"{len(missing)} of {len(fused.reports)} views did not answer: {', '.join(missing)}"
-    if any(report.status == "error" for report in fused.reports):
-        return ProblemError(503, detail, headers=RETRY_AFTER)
-    return ProblemError(504, f"the deadline passed: {detail}")
+    return ProblemError(503, detail, headers=_RECOVERY)
 
 
 def _image_problem(status: int, error: InputError) -> ProblemError:

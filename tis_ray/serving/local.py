@@ -27,15 +27,20 @@ from tis_ray.serving.auth import VARIABLE
 from tis_ray.serving.running import APPLICATION
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SETTLE_S = 0.5
 _SPARE_DEADLINE_S = 30.0  # Serve's own time limit lies above the longest deadline, so that ours speaks first
 
 
 class LocalService:
-    """A running service; closing it stops Serve, and Ray too where this started it."""
+    """A running service; closing it answers what is in flight, then stops Serve, and Ray too where this started it.
 
-    def __init__(self, url: str, *, owns_ray: bool) -> None:
+    drain_s: how long requests in flight are waited for at most
+    """
+
+    def __init__(self, url: str, *, owns_ray: bool, drain_s: float = 0.0) -> None:
         self.url = url
         self._owns_ray = owns_ray
+        self._drain_s = drain_s
         self._open = True
 
     def close(self) -> None:
@@ -46,9 +51,8 @@ class LocalService:
         try:
             # Stopping must not hide why it came to that, such as a Serve that never started or a Ray that is gone.
             with suppress(RayServeException, RayError, TimeoutError):
-                if self._owns_ray:
-                    serve.delete(APPLICATION)  # requests in flight are answered; then Ray takes Serve with it
-                else:
+                drain(self._drain_s)
+                if not self._owns_ray:
                     serve.shutdown()
         finally:
             if self._owns_ray:
@@ -75,16 +79,16 @@ def serve_locally(
     """Start the service of `ensemble` and return once it answers; use the handle as a context manager.
 
     Ray is started unless it runs in this process already; `dashboard` starts Ray's too, which `serve status` needs.
-    On the loopback interface everybody is let in unless TIS_RAY_TOKENS names tokens; `auth: none` in the ensemble
-    always holds. `on_progress` gets a line for that and for each deployment that is up.
+    On the loopback interface everybody is let in unless TIS_RAY_TOKENS or the ensemble names tokens; `auth: none` in
+    the ensemble always holds. `on_progress` gets a line for that and for each deployment that is up.
     Raises `ConfigError` or `CheckpointError` before anything starts for a taken port, a missing token, a misspelt rule
     or members that do not fit together, and `ServiceError` where the service does not become ready.
     """
-    if host in LOOPBACK and not os.environ.get(VARIABLE):
+    if host in LOOPBACK and ensemble.auth is None and not os.environ.get(VARIABLE):
         ensemble = ensemble.model_copy(update={"auth": "none"})
     say = on_progress or _say_nothing
     check(ensemble)
-    say("requests need no token" if ensemble.auth == "none" else f"requests need a token of {VARIABLE}")
+    say(_who_is_let_in(ensemble))
     check_port_free(host, port)
     owns_ray = not ray.is_initialized()
     if owns_ray:
@@ -92,7 +96,8 @@ def serve_locally(
         address = start_ray(ensemble, dashboard=dashboard)
         if address:
             say(f"Ray's dashboard is at {address}; RAY_AUTH_MODE=token serve status --address {address}")
-    service = LocalService(service_url(host, port), owns_ray=owns_ray)
+    drain_s = ensemble.limits.max_deadline_s + _SPARE_DEADLINE_S
+    service = LocalService(service_url(host, port), owns_ray=owns_ray, drain_s=drain_s)
     try:
         _deploy(ensemble, host, port)
         _wait(service.url, list(ensemble.deployments), time.monotonic() + ready_within_s, say)
@@ -110,6 +115,21 @@ def service_url(host: str, port: int) -> str:
 
 def _say_nothing(line: str) -> None:
     del line
+
+
+def _who_is_let_in(ensemble: Ensemble) -> str:
+    if ensemble.auth == "none":
+        return "requests need no token"
+    return f"requests need a token of {ensemble.auth.tokens_file if ensemble.auth else VARIABLE}"
+
+
+def drain(within_s: float) -> None:
+    """Have every gateway refuse new requests, and return once those in flight were answered, or after `within_s`."""
+    if APPLICATION not in serve.status().applications:
+        return
+    gateways = serve.get_deployment_handle("Gateway", app_name=APPLICATION)
+    gateways.broadcast("drain", within_s).results(timeout_s=within_s + _SETTLE_S)
+    time.sleep(_SETTLE_S)  # the last answers are on their way through Serve's proxy
 
 
 def check_port_free(host: str, port: int) -> None:

@@ -16,7 +16,7 @@ Explain = Literal["none", "boxes", "masks"]  # how much of each view's own insta
 
 @dataclass(frozen=True, slots=True)
 class ViewAnswer:
-    """One view server's answer: the instances of each of its views in order, and the seconds the forward took."""
+    """One view server's answer: the instances of each of its views in order, and the seconds that all took."""
 
     instances: tuple[Instances, ...]
     seconds: float
@@ -24,7 +24,7 @@ class ViewAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """How one view fared. `seconds` is the forward it was part of (its flips share one), else the time waited.
+    """How one view fared. `seconds` is the call it was part of (a deployment's views share one), else the time waited.
 
     `found` holds the view's own instances before fusion where they were asked for.
     """
@@ -38,12 +38,18 @@ class ViewReport:
 
 @dataclass(frozen=True, slots=True)
 class FusedAnswer:
-    """The fused instances in the image frame, or None where a view is missing; reports in the order of sources."""
+    """The fused instances in the image frame, or None where too many views are missing; reports in the order of
+    sources."""
 
     instances: Instances | None
     reports: tuple[ViewReport, ...]
     views_s: float
     fusion_s: float
+
+    @property
+    def degraded(self) -> bool:
+        """Whether any view is missing."""
+        return any(report.status != "ok" for report in self.reports)
 
 
 class DeadlineError(Exception):
@@ -51,7 +57,15 @@ class DeadlineError(Exception):
 
 
 class UnavailableError(Exception):
-    """A deployment takes no more requests now, or lost the replica that had this one."""
+    """A deployment does not serve this request now."""
+
+
+class LostError(UnavailableError):
+    """The replica that had this request died; another may answer it."""
+
+
+class OverloadError(UnavailableError):
+    """A deployment's queue is full."""
 
 
 class Deadline:

@@ -17,7 +17,7 @@ from tis_ray.instances import Categories
 from tis_ray.serving import answer, problems
 from tis_ray.serving.auth import Doorkeeper
 from tis_ray.serving.body import read_image
-from tis_ray.serving.gateway import Gateway
+from tis_ray.serving.gateway import RETRY_AFTER, STOPPING, Gateway
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness
 from tis_ray.serving.schemas import EnsembleAnswer, Problem, ReadyAnswer, SegmentAnswer, SegmentQuery
@@ -33,12 +33,15 @@ _PAGE_HEADERS = {
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The image is empty, cut short or none at all"},
     401: {"description": "A token is missing or wrong"},
-    408: {"description": "The body did not arrive before the deadline"},
+    408: {"description": "The body stood still, or did not arrive before the deadline"},
     413: {"description": "Too many bytes or pixels"},
     415: {"description": "Neither an image type nor multipart/form-data"},
     422: {"description": "A query parameter is unknown or out of range"},
     431: {"description": f"More than {MAX_HEADER_BYTES} bytes of headers"},
-    503: {"description": "Too many requests are waiting, or a view failed; try again after Retry-After seconds"},
+    503: {
+        "description": "Too many requests are waiting, too many views failed, or the service is shutting down; "
+        "try again after Retry-After seconds"
+    },
     504: {"description": "The deadline passed"},
 }
 _IMAGE_BODY = {
@@ -63,9 +66,10 @@ def build_app(
     categories: Categories,
     model_version: str,
     fusion_section: Callable[[], Awaitable[FusionSection]],
-    tokens: Sequence[str],
+    tokens: Sequence[str] | Callable[[], Sequence[str]],
 ) -> FastAPI:
-    """The application. `fusion_section` asks the fusion deployment for the section in force."""
+    """The application. `fusion_section` asks the fusion deployment for the section in force; `tokens` are those that
+    open it, or a function that returns the present ones."""
     warm_up = SegmentQuery.model_validate({})
     readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up)))
     app = FastAPI(
@@ -78,9 +82,10 @@ def build_app(
     )
     problems.install(app)
     app.add_middleware(HeaderLimit)
-    _add_segment(app, gateway, Doorkeeper(tokens))
-    _add_ensemble(app, ensemble, categories, model_version, fusion_section, Doorkeeper(tokens))
-    _add_health(app, readiness)
+    door = Doorkeeper(tokens)
+    _add_segment(app, gateway, door)
+    _add_ensemble(app, ensemble, categories, model_version, fusion_section, door)
+    _add_health(app, gateway, readiness)
     _add_pages(app)
     return app
 
@@ -109,7 +114,9 @@ def _add_segment(app: FastAPI, gateway: Gateway, door: Doorkeeper) -> None:
     async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         deadline = gateway.deadline(query)
         with gateway.admitted():
-            image = await read_image(request, max_bytes=gateway.max_bytes, deadline=deadline)
+            image = await read_image(
+                request, max_bytes=gateway.limits.max_bytes, stall_s=gateway.limits.body_stall_s, deadline=deadline
+            )
             return Response(await gateway.segment(image, query, deadline), media_type="application/json")
 
 
@@ -135,12 +142,13 @@ def _add_ensemble(
             "deployments": list(ensemble.deployments),
             "categories": categories.to_json(),
             "fusion": dump(await fusion_section()),
+            "quorum": dump(ensemble.quorum),
             "limits": dump(ensemble.limits),
         }
         return Response(orjson.dumps(content), media_type="application/json")
 
 
-def _add_health(app: FastAPI, readiness: Readiness) -> None:
+def _add_health(app: FastAPI, gateway: Gateway, readiness: Readiness) -> None:
     @app.get("/healthz", summary="The gateway is alive")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
@@ -148,12 +156,14 @@ def _add_health(app: FastAPI, readiness: Readiness) -> None:
     @app.get(
         "/readyz",
         response_model=ReadyAnswer,
-        responses=_documented({503: {"description": "Not every deployment has answered the warm-up image"}}),
+        responses=_documented({503: {"description": "Not every deployment has answered yet, or the service stops"}}),
         summary="Every deployment has answered a warm-up image",
     )
     async def readyz() -> Response:
+        if gateway.draining:
+            raise ProblemError(503, STOPPING, headers=RETRY_AFTER)
         if not readiness.ready:
-            raise ProblemError(503, readiness.detail, headers={"Retry-After": "1"})
+            raise ProblemError(503, readiness.detail, headers=RETRY_AFTER)
         return Response(orjson.dumps({"ready": True, "detail": readiness.detail}), media_type="application/json")
 
 

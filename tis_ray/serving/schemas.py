@@ -55,17 +55,31 @@ class Instance(Detection):
     area: float
 
 
+class TileInfo(Answer):
+    """A grid of tiles over the whole image, in image pixels; neighbours share at least `overlap`."""
+
+    width: int
+    height: int
+    overlap: int
+
+
 class ViewInfo(Answer):
-    """One view of the ensemble; `crop` is x1, y1, x2, y2, or null for the whole image."""
+    """One view of the ensemble: of the whole image, of the box `crop` (x1, y1, x2, y2), or of a grid of tiles.
+
+    `scale` is the shorter edge of the network input for whichever it is. `crop_name` is what the ensemble calls the
+    crop or the grid.
+    """
 
     member: str
     scale: int
     flip: bool
     crop: tuple[int, int, int, int] | None
+    tile: TileInfo | None
+    crop_name: str | None
 
 
 class ViewOutcome(ViewInfo):
-    """How a view fared. `seconds` is the forward it was part of, `instances` how many it found before fusion.
+    """How a view fared. `seconds` is the call it was part of, `instances` how many it found before fusion.
 
     `detections` are those instances, with `explain=true`.
     """
@@ -105,6 +119,7 @@ class EnsembleAnswer(Answer):
     deployments: list[str]
     categories: list[dict[str, Any]]
     fusion: dict[str, Any]
+    quorum: dict[str, Any]
     limits: dict[str, Any]
 
 
