@@ -129,9 +129,9 @@ class Annotations:
     """Ground truth of one image, N objects in its frame.
 
     boxes:  float32 (N, 4) absolute xyxy
-    labels: int32 (N,) contiguous class index from 0
+    labels: int32 (N,) contiguous class index from 0; a crowd's may be -1, any class
     masks:  CropMasks, exact pixels; a box alone has a mask that fills it
-    crowd:  bool (N,) a region of many objects (COCO's iscrowd): neither found nor missed
+    crowd:  bool (N,) a region of many objects (COCO's iscrowd) or to be ignored: neither found nor missed
     """
 
     boxes: Boxes

@@ -21,7 +21,7 @@ from pycocotools.cocoeval import COCOeval
 from tis_ray.errors import DataError, InputError
 from tis_ray.evaluation import bootstrap as resampling
 from tis_ray.formats import segmentation
-from tis_ray.formats.coco import CocoDataset
+from tis_ray.formats.dataset import GroundTruth
 
 KINDS = ("bbox", "segm")
 UNDEFINED = -1.0  # COCO's value for a score that has no object to be computed from
@@ -72,7 +72,7 @@ class CocoReport:
 
 
 def evaluate(
-    dataset: CocoDataset,
+    dataset: GroundTruth,
     results: Sequence[Result],
     *,
     kinds: Sequence[str] = KINDS,
@@ -81,25 +81,29 @@ def evaluate(
 ) -> CocoReport:
     """Score COCO results (see `tis_ray.formats.coco_results`) against a data set.
 
-    Images without results count, classes without objects do not. Sizes are judged by the annotation's `area`
-    and, for what was found, by the area of the box or of the mask itself. Where results hold no masks at all, the
-    scores of "segm" are undefined. `bootstrap` is the number of times the images are drawn anew for the
+    Images without results count, classes without objects do not; what is found within a crowd, a region to ignore
+    among them, is neither right nor wrong. Sizes are judged by the annotation's `area` and, for what was found, by the
+    area of the box or of the mask itself. Where results hold no masks at all, the scores of "segm" are undefined.
+    `bootstrap` is the number of times the images are drawn anew for the
     interval of AP; one `seed` draws the same images for every set of results, which makes them comparable.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise InputError(f"kinds: expected some of {', '.join(KINDS)}; got {kind!r}")
-    scores = {kind: _evaluate_kind(dataset, results, kind, bootstrap, seed) for kind in kinds}
-    num_annotations = sum(len(dataset.entries(record.id)) for record in dataset.images)
+    truth = _annotations(dataset, masks="segm" in kinds)
+    scores = {kind: _evaluate_kind(dataset, truth, results, kind, bootstrap, seed) for kind in kinds}
+    num_annotations = len({(entry["image_id"], entry["entry"]) for entry in truth})
     return CocoReport(len(dataset), num_annotations, len(results), scores)
 
 
-def _evaluate_kind(dataset: CocoDataset, results: Sequence[Result], kind: str, samples: int, seed: int) -> KindScores:
+def _evaluate_kind(
+    dataset: GroundTruth, truth: Sequence[Result], results: Sequence[Result], kind: str, samples: int, seed: int
+) -> KindScores:
     names = dataset.categories.names
     if len(dataset) == 0 or len(names) == 0 or (kind == "segm" and _without_masks(results)):
         return KindScores(AP_per_class=dict.fromkeys(names, UNDEFINED))
     evaluator = COCOeval_faster(
-        FastCOCO(_ground_truth(dataset, kind)),
+        FastCOCO(_ground_truth(dataset, truth, kind)),
         FastCOCO(_detections(dataset, results, kind)),
         kind,
         print_function=_say_nothing,
@@ -117,18 +121,18 @@ def _evaluate_kind(dataset: CocoDataset, results: Sequence[Result], kind: str, s
         APm=_mean(precision[..., 2]),
         APl=_mean(precision[..., 3]),
         AR100=_mean(recall[..., 0]),
-        AP_interval=_interval(dataset, results, kind, samples, seed) if samples else None,
+        AP_interval=_interval(dataset, truth, results, kind, samples, seed) if samples else None,
         AP_per_class={name: _mean(precision[:, :, i, 0]) for i, name in enumerate(names)},
     )
 
 
 def _interval(
-    dataset: CocoDataset, results: Sequence[Result], kind: str, samples: int, seed: int
+    dataset: GroundTruth, truth: Sequence[Result], results: Sequence[Result], kind: str, samples: int, seed: int
 ) -> tuple[float, float] | None:
     """The images of all classes are matched once, at all sizes together, and then resampled."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         evaluator = COCOeval(
-            _indexed(_ground_truth(dataset, kind)), _indexed(_detections(dataset, results, kind)), kind
+            _indexed(_ground_truth(dataset, truth, kind)), _indexed(_detections(dataset, results, kind)), kind
         )
         evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluator.params.maxDets = [100]
@@ -143,22 +147,32 @@ def _interval(
     return resampling.percentile_interval(resampling.ap_samples(present, times))
 
 
-def _ground_truth(dataset: CocoDataset, kind: str) -> dict[str, Any]:
-    """COCO's structure with annotations numbered from 1: its matching takes an id of 0 for 'not matched'."""
-    annotations: list[dict[str, Any]] = []
+def _annotations(dataset: GroundTruth, *, masks: bool) -> list[dict[str, Any]]:
+    """All annotations, asked for once: a data set may decode them each time. `entry` is the id they have there."""
+    annotations = []
     for record in dataset.images:
         for entry in dataset.entries(record.id):
             annotation = {key: entry[key] for key in ("image_id", "category_id", "bbox")}
             rle = None
-            if kind == "segm" or "area" not in entry:
+            if masks or "area" not in entry:
                 rle = segmentation.to_rle(entry.get("segmentation"), entry["bbox"], record.height, record.width)
             area = entry["area"] if "area" in entry else float(coco_mask.area(rle))
-            annotation |= {"id": len(annotations) + 1, "area": area, "iscrowd": entry.get("iscrowd", 0)}
-            annotations.append(annotation | ({"segmentation": rle} if kind == "segm" else {}))
+            annotation |= {"entry": entry["id"], "area": area, "iscrowd": entry.get("iscrowd", 0)}
+            annotations.append(annotation | ({"segmentation": rle} if masks else {}))
+    return annotations
+
+
+def _ground_truth(dataset: GroundTruth, truth: Sequence[Result], kind: str) -> dict[str, Any]:
+    """COCO's structure with annotations numbered from 1: its matching takes an id of 0 for 'not matched'."""
+    left_out = {"entry"} if kind == "segm" else {"entry", "segmentation"}
+    annotations = [
+        {key: value for key, value in one.items() if key not in left_out} | {"id": number}
+        for number, one in enumerate(truth, start=1)
+    ]
     return _structure(dataset, annotations)
 
 
-def _detections(dataset: CocoDataset, results: Sequence[Result], kind: str) -> dict[str, Any]:
+def _detections(dataset: GroundTruth, results: Sequence[Result], kind: str) -> dict[str, Any]:
     """The area of a found mask is that of its pixels, not of its box as in COCO's own loader."""
     annotations: list[dict[str, Any]] = []
     for result in results:
@@ -172,7 +186,7 @@ def _detections(dataset: CocoDataset, results: Sequence[Result], kind: str) -> d
     return _structure(dataset, annotations)
 
 
-def _structure(dataset: CocoDataset, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+def _structure(dataset: GroundTruth, annotations: list[dict[str, Any]]) -> dict[str, Any]:
     images = [{"id": record.id, "height": record.height, "width": record.width} for record in dataset.images]
     categories = [
         {"id": id_, "name": name} for id_, name in zip(dataset.categories.ids, dataset.categories.names, strict=True)

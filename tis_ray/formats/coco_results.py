@@ -15,8 +15,8 @@ from pycocotools import mask as coco_mask
 
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
-from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_checks import is_box, shown
+from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.json_file import load_json
 from tis_ray.instances import Categories, Instances
 from tis_ray.ops import boxes as box_ops
@@ -86,7 +86,7 @@ class ResultsWriter:
             self._partial.unlink(missing_ok=True)
 
 
-def read_results(path: Path | str, dataset: CocoDataset) -> list[dict[str, Any]]:
+def read_results(path: Path | str, dataset: GroundTruth) -> list[dict[str, Any]]:
     """Read and check any framework's results for the images of `dataset`.
 
     Masks of any spelling become compressed RLEs; a result with a mask alone gets the mask's box. Raises

@@ -27,8 +27,8 @@ def of_crop(crop: NDArray[np.uint8], offset_xy: tuple[int, int], width: int) -> 
     origin = offset_xy[1] * width + offset_xy[0]
     starts = origin + (first // (w + 1)) * width + first % (w + 1)
     stops = origin + (last // (w + 1)) * width + last % (w + 1)
-    apart = starts[1:] != stops[:-1]  # a row that ends at the right border goes on at the left one of the next
-    starts, stops = starts[np.r_[True, apart][: len(starts)]], stops[np.r_[apart, True][-len(stops) :]]
+    joined = np.flatnonzero(starts[1:] == stops[:-1])  # over the image's right border to the next row
+    starts, stops = np.delete(starts, joined + 1), np.delete(stops, joined)
     return starts, stops - starts
 
 
