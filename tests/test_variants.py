@@ -136,11 +136,12 @@ def test_rule_works_without_masks(merge):
     np.testing.assert_array_equal(bare.boxes, merged.boxes)
 
 
-def test_rule_sorts_by_score_and_never_raises_the_best(merge):
-    instances = some(40)
-    merged = merge(instances, instances)
+def test_rule_sorts_by_score_and_gives_none_above_the_best_of_its_class(merge):
+    pool = some(40)
+    merged = merge(pool[pool.scores < 0.9], pool)
     assert (np.diff(merged.scores) <= 0).all()
-    assert merged.scores.max() <= instances.scores.max()
+    for label in np.unique(merged.labels):
+        assert merged.scores[merged.labels == label].max() <= pool.scores[pool.labels == label].max()
 
 
 def test_rule_leaves_inputs_untouched_even_if_read_only(merge):
@@ -178,6 +179,21 @@ def test_policy_changes_masks_only(select, count):
     assert selected.masks is not None
     for before, after in zip(arrays_of(instances)[:4], arrays_of(selected)[:4], strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_policy_gives_probabilities_and_keeps_the_size_of_patches(select):
+    pool = some(40)
+    masks = select(pool[:20], pool, SOURCES, (30, 40)).masks
+    assert masks.size == pool.masks.size
+    assert ((masks.probabilities >= 0) & (masks.probabilities <= 1)).all()
+
+
+def test_policy_does_without_the_views_that_failed(select):
+    misses_the_image = View("b", 800, crop=(900, 900, 950, 950), crop_name="strip")
+    pool = some(40)
+    with_it = select(pool[:20], pool, (*SOURCES, misses_the_image), (30, 40))
+    for a, b in zip(arrays_of(with_it), arrays_of(select(pool[:20], pool, SOURCES, (30, 40))), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_policy_works_without_masks(select):

@@ -52,8 +52,8 @@ def load(ensemble: Ensemble | Path | str, *, device: str | None = None) -> Ensem
     """
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)
-    fuser = Fuser(ensemble.fusion)
     categories = ensemble_categories(ensemble)
+    fuser = Fuser(ensemble.fusion, categories)
     predictors = {
         name: Predictor.from_checkpoint(member.checkpoint, device=device, categories=categories)
         for name, member in ensemble.members.items()

@@ -4,8 +4,8 @@ Each module exports `merge`, a `Merge` once its options are bound; its keyword-o
 defaults, are the options a config may set. A rule
 - takes instances in any order and returns them by descending score, equal scores in the order they came;
 - treats each class by itself, unless an option says otherwise;
-- never raises a score, and leaves its inputs untouched;
-- keeps the masks and source of the instances it keeps.
+- gives no score above the best of its class in `instances` and `pool`, and leaves its inputs untouched;
+- keeps the masks, with their own frames, and the source of the instances it keeps, also where it moves their boxes.
 """
 
 from typing import Protocol
