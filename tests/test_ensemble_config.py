@@ -4,6 +4,7 @@ import pytest
 
 from tis_ray.config import Ensemble, dump, parse
 from tis_ray.errors import ConfigError
+from tis_ray.views import View
 
 ENSEMBLE = {"members": {"a": {"checkpoint": "a", "scales": [64]}}}
 
@@ -38,3 +39,103 @@ def test_an_ensemble_reads_back_what_it_writes(num_gpus):
     ensemble = parse(Ensemble, ENSEMBLE | {"replicas": replicas}, source="all.yaml")
     assert ensemble.replica("a@64").num_gpus == num_gpus
     assert parse(Ensemble, dump(ensemble), source="dump") == ensemble
+
+
+# ------------------------------------------------------------------------------------------- Crops, grids and groups
+
+STRIP = {"box": [0, 1560, 3384, 2280], "scales": [720, 1080]}
+TILES = {"tiles": {"width": 1024, "height": 768, "overlap": 128}, "scales": [768]}
+
+
+def member(**content: object) -> Ensemble:
+    return parse(Ensemble, {"members": {"a": {"checkpoint": "a", "flip": False, **content}}}, source="all.yaml")
+
+
+def test_crops_and_grids_are_views_with_names():
+    ensemble = member(scales=[600], max_long_edge=2000, crops={"strip": STRIP, "grid": TILES})
+    assert ensemble.views == (
+        View("a", 600, max_long_edge=2000),
+        View("a", 720, False, (0, 1560, 3384, 2280), 2000, "strip", gives_way=True),
+        View("a", 768, False, (), 2000, "grid", (1024, 768, 128), gives_way=True),
+        View("a", 1080, False, (0, 1560, 3384, 2280), 2000, "strip", gives_way=True),
+    )
+    assert list(ensemble.deployments) == ["a@1080.strip", "a@600", "a@720.strip", "a@768.grid"]
+
+
+def test_a_crop_gives_way_to_another_members_view_and_to_nothing_where_it_is_alone():
+    content = {"members": {"a": {"checkpoint": "a", "crops": {"strip": STRIP}}}}
+    alone = parse(Ensemble, content, source="all.yaml")
+    assert [view.gives_way for view in alone.views] == [False] * 4
+    content["members"]["b"] = {"checkpoint": "b", "scales": [600]}
+    both = parse(Ensemble, content, source="all.yaml")
+    assert {view.key: view.gives_way for view in both.views} == {
+        "a@720.strip": True,
+        "a@1080.strip": True,
+        "b@600": False,
+    }
+
+
+def test_groups_put_views_on_one_deployment_and_leave_the_others_theirs():
+    ensemble = member(
+        scales=[600, 800, 1000],
+        flip=True,
+        crops={"strip": STRIP, "grid": TILES},
+        groups={"low": [600, "800", "720.strip"], "tiled": ["768.grid"]},
+    )
+    assert {name: [view.name.split("/crop")[0] for view in views] for name, views in ensemble.deployments.items()} == {
+        "a@1000": ["a@1000", "a@1000/flip"],
+        "a@1080.strip": ["a@1080.strip", "a@1080.strip/flip"],
+        "a@low": ["a@600", "a@600/flip", "a@720.strip", "a@720.strip/flip", "a@800", "a@800/flip"],
+        "a@tiled": ["a@768.grid/tiles=1024,768,128", "a@768.grid/flip/tiles=1024,768,128"],
+    }
+    assert sorted(view for views in ensemble.deployments.values() for view in views) == list(ensemble.views)
+
+
+def test_ranges_go_by_view_and_replicas_by_deployment():
+    content = {"checkpoint": "a", "scales": [600], "crops": {"strip": STRIP}, "groups": {"low": [600, "720.strip"]}}
+    ensemble = parse(
+        Ensemble,
+        {
+            "members": {"a": content},
+            "fusion": {"ranges": {"a@720.strip": [0, 96], "@600": [64, 9000]}},
+            "replicas": {"a@low": {"num_replicas": 2}, "default": {"num_cpus": 3}},
+        },
+        source="all.yaml",
+    )
+    assert ensemble.replica("a@low").num_replicas == 2
+    assert ensemble.replica("a@1080.strip").num_cpus == 3
+    assert parse(Ensemble, dump(ensemble), source="dump") == ensemble
+    with pytest.raises(ConfigError, match=r"replicas\.a@600: expected one of a@1080\.strip, a@low, default, .*"):
+        parse(Ensemble, dump(ensemble), ["replicas.a@600={num_cpus: 1}"], source="all.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scales": []}, r"scales: expected at least one, here or under crops; got none"),
+        ({"crops": {"strip": {"box": [0, 0, 9, 9]}}}, r"crops\.strip\.scales: this key is required"),
+        ({"crops": {"strip": STRIP | {"scales": []}}}, r"crops\.strip\.scales: .*at least 1 item.*"),
+        ({"crops": {"strip": {"scales": [9]}}}, r"crops\.strip: expected either box or tiles.*"),
+        ({"crops": {"strip": STRIP | TILES}}, r"crops\.strip: expected either box or tiles.*"),
+        ({"crops": {"strip": STRIP | {"box": [9, 0, 9, 9]}}}, r"crops\.strip: box: .*x1 < x2.*got \[9, 0, 9, 9\].*"),
+        ({"crops": {"strip": STRIP | {"box": [-1, 0, 9, 9]}}}, r"crops\.strip: box: expected 0 <= x1.*"),
+        ({"crops": {"7": STRIP}}, r"'7': expected a name .* no digit first.*"),
+        ({"crops": {"a/b": STRIP}}, r"'a/b': expected a name.*"),
+        ({"groups": {"600": [64]}}, r"'600': expected a name .* no digit first.*"),
+        ({"groups": {"low": []}}, r"groups\.low: .*at least 1 item.*"),
+        ({"groups": {"low": [65]}}, r"groups: expected some of 64; got 65.*"),
+        ({"groups": {"low": [64], "high": [64]}}, r"groups: expected each scale once; got 64 twice.*"),
+        ({"crops": {"grid": {"tiles": {"width": 9, "height": 9}, "scales": [9]}}}, r".*overlap: this key is required"),
+        (
+            {"crops": {"grid": {"tiles": {"width": 90, "height": 40, "overlap": 21}, "scales": [9]}}},
+            r"crops\.grid\.tiles: overlap: expected at most half a tile's side, 20; got 21.*",
+        ),
+        ({"preset": "tiss"}, r"preset: .*'tis'.*"),
+        ({"preset": ["tis"]}, r"preset: .*"),
+    ],
+    ids=str,
+)
+def test_views_that_cannot_be_are_refused_with_the_member(changes, message):
+    content = {"members": {"a": {"checkpoint": "a", "scales": [64], **changes}}}
+    with pytest.raises(ConfigError, match=rf"^all\.yaml: members\.a[.:] ?{message}$"):
+        parse(Ensemble, content, source="all.yaml")
