@@ -30,26 +30,53 @@ def test_maps_have_strides_4_to_32_and_the_stated_channels(name: str) -> None:
 
 
 def test_promised_backbones_are_on_the_menu() -> None:
-    assert {"resnet18", "resnet50", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"} <= set(BACKBONES)
+    assert {
+        "resnet18",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext101_32x8d",
+        "seresnet152",
+        "shufflenet_v2_x0_5",
+        "shufflenet_v2_x1_0",
+        "tf_efficientnet_lite0",
+        "tf_efficientnet_lite2",
+    } <= set(BACKBONES)
 
 
 @pytest.mark.parametrize("norm", ["frozen", "group"])
-@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "tf_efficientnet_lite0"])
 def test_normalisation_is_replaced_everywhere(name: str, norm: str) -> None:
     backbone = build(name, norm=norm)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
     backbone(torch.rand(1, 3, 32, 32))
 
 
-def test_frozen_norm_computes_what_batch_norm_in_evaluation_does() -> None:
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_frozen_norm_computes_what_batch_norm_in_evaluation_does(name: str) -> None:
     torch.manual_seed(0)
-    batch = build("resnet18").eval()
-    frozen = build("resnet18", norm="frozen")
-    frozen.load_state_dict({k: v for k, v in batch.state_dict().items() if "num_batches" not in k})
+    batch = build(name)
+    for _ in range(2):  # statistics other than those one starts with
+        batch(torch.rand(2, 3, 64, 64))
+    frozen = build(name, norm="frozen")
+    frozen.load_state_dict({k: v for k, v in batch.eval().state_dict().items() if "num_batches" not in k})
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         for one, other in zip(batch(image), frozen(image), strict=True):
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_group_norm_keeps_the_activations_that_sit_inside_batch_norm() -> None:
+    backbone = build("tf_efficientnet_lite0", norm="group")
+    assert isinstance(backbone.body.bn1.act, nn.ReLU6)
+    assert isinstance(backbone.body.blocks_0[0].bn2.act, nn.Identity)
+
+
+def test_batch_norm_takes_an_eps() -> None:
+    """torchvision's first COCO detectors have 0."""
+    for norm in ("batch", "frozen"):
+        backbone = build("resnet50", norm=norm, stem="deep3", eps=0.0)
+        assert {module.eps for module in backbone.modules() if hasattr(module, "eps")} == {0.0}
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
