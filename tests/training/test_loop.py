@@ -153,6 +153,20 @@ def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(make_recipe, r
     assert set(metrics(whole, 2)) >= {"box_ap", "mask_ap", "loss", "epoch", "step"}
 
 
+def test_recomputed_activations_end_with_the_same_weights_even_when_cut_and_resumed(make_recipe):
+    kept, recomputed = make_recipe("kept"), make_recipe("recomputed", "resources.activation_checkpointing=true")
+    run(kept)
+
+    def stop_in_second_epoch(progress):
+        if progress.step == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(recomputed, tell=stop_in_second_epoch)
+    run(recomputed)
+    assert_same(weights(kept, 2), weights(recomputed, 2))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a state", b"PK\x03\x04 torn"], ids=["empty", "garbage", "torn"])
 def test_a_damaged_training_state_names_its_checkpoint(make_recipe, content):
     run(make_recipe("toy", "schedule.epochs=1"))
