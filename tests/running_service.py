@@ -13,6 +13,7 @@ LIMITS = {
     "max_pixels": 2_000_000,
     "deadline_s": 30,
     "max_deadline_s": 60,
+    "body_stall_s": 1.5,
     "max_queued_requests": 8,
 }
 

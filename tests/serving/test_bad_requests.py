@@ -1,47 +1,22 @@
 """What the service refuses, over real HTTP: each a problem with its status, never a hang or a bare 500."""
 
-import io
 import socket
-import struct
-import zlib
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.serving.malformed import IMAGE, PIXELS, bomb, encoded, png_claiming, requests
+from tests.serving.replicas import replica_processes
 from tis_ray.errors import ServiceError
 from tis_ray.serving.client import Client
 
 pytestmark = pytest.mark.ray
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (80, 112, 3), dtype=np.uint8)
-
-
-def encoded(kind: str, pixels: np.ndarray = PIXELS) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format=kind)
-    return stream.getvalue()
-
-
-def png_claiming(width: int, height: int, data: bytes) -> bytes:
-    """A PNG whose header says width x height 1-bit pixels, around `data`."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def bomb() -> bytes:
-    """200 megapixels in some 30 KB."""
-    return png_claiming(20_000, 10_000, zlib.compress(bytes(10_000 * (1 + 2500)), 9))
-
-
-IMAGE = {"Content-Type": "image/jpeg"}
 BODIES = [
     pytest.param(400, b"", IMAGE, "body", id="empty body"),
     pytest.param(400, b"this is no picture", IMAGE, "image", id="undecodable"),
@@ -62,9 +37,12 @@ BODIES = [
 ]
 
 
+PROBLEM = "application/problem+json"
+
+
 def check_problem(response: httpx.Response, status: int, field: str | None = None) -> dict:
     assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["content-type"] == PROBLEM
     problem = response.json()
     assert problem["status"] == status
     assert {"type", "title", "detail"} <= set(problem)
@@ -96,6 +74,30 @@ def test_bad_query_values(http, query, field, got):
     problem = check_problem(response, 422, field)
     assert problem["got"] == got
     assert problem["expected"]
+
+
+def test_two_hundred_malformed_requests_are_refused_and_no_replica_restarts(service):
+    malformed = requests()
+    assert len({(one.method, one.path, one.headers, one.body) for one in malformed}) == len(malformed) >= 200
+    before = replica_processes()
+
+    def ask(one) -> tuple[int, str, str]:
+        with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
+            client.headers.clear()
+            response = client.request(one.method, one.path, content=one.body, headers=list(one.headers))
+        detail = response.json().get("detail", "") if response.headers.get("Content-Type") == PROBLEM else ""
+        return response.status_code, detail, response.text[:200]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, malformed))
+    wrong = [
+        f"{one.name}: expected {one.status} and a problem; got {status} {text}"
+        for one, (status, detail, text) in zip(malformed, answers, strict=True)
+        if status != one.status or not detail
+    ]
+    assert not wrong, "\n".join(wrong)
+    print(Counter(status for status, _, _ in answers))
+    assert replica_processes() == before
 
 
 def test_a_chunked_body_is_cut_off_at_the_limit(http):
@@ -135,39 +137,98 @@ def test_a_deadline_too_short_for_the_views(service):
             busy = [pool.submit(ask, 30) for _ in range(6)]
             response = ask(0.005 * 2**doubled)
             assert response.status_code in (200, 408, 503, 504), response.text
-            late += [response] if response.status_code == 504 else []
+            late += [response] if response.status_code in (503, 504) else []
             assert all(future.result().status_code == 200 for future in busy)
     assert late
-    assert "deadline" in check_problem(late[0], 504)["detail"]
+    for response in late:
+        problem = check_problem(response, response.status_code)
+        assert "did not answer" in problem["detail"] or "the deadline passed" in problem["detail"]
 
 
-def test_a_body_that_stops_arriving(service):
-    place = urlsplit(service.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
-        connection.sendall(
-            b"POST /v1/segment?deadline_s=1 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-            b"Content-Length: 100000\r\n\r\n" + encoded("JPEG")[:500]
-        )
-        answer = ""
+def head(length: int, *, deadline_s: float) -> bytes:
+    lines = [f"POST /v1/segment?deadline_s={deadline_s} HTTP/1.1", "Host: x", "Content-Type: image/jpeg"]
+    return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode()
+
+
+def send_slowly(url: str, start_of_it: bytes, chunks: list[bytes], *, pause_s: float) -> tuple[str, float]:
+    """The answer to a request whose body comes chunk by chunk, and the seconds until it was there."""
+    place = urlsplit(url)
+    start = time.monotonic()
+    answer = ""
+    with socket.create_connection((place.hostname, place.port), timeout=40) as connection:
+        connection.sendall(start_of_it)
+        connection.settimeout(pause_s)
+        for chunk in chunks:
+            connection.sendall(chunk)
+            try:
+                answer += connection.recv(65536).decode()
+                break
+            except TimeoutError:
+                continue
+        connection.settimeout(40)
         while "}" not in answer:
             answer += connection.recv(65536).decode()
+    return answer, time.monotonic() - start
+
+
+def test_a_body_that_stops_arriving_is_given_up_long_before_the_deadline(service):
+    stall_s = service.ensemble.limits.body_stall_s
+    answer, seconds = send_slowly(service.url, head(9999, deadline_s=60), [encoded("JPEG")[:500]], pause_s=0.1)
     assert answer.startswith("HTTP/1.1 408")
-    assert '"field":"body"' in answer
+    assert PROBLEM in answer
+    assert f"nothing came for {stall_s:g} s" in answer
+    assert stall_s <= seconds < 30
+
+
+def test_a_body_that_trickles_in_is_given_up_at_the_deadline(service):
+    head = (
+        b"POST /v1/segment?deadline_s=2 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
+    )
+    answer, seconds = send_slowly(service.url, head, [b"x"] * 100, pause_s=0.1)
+    assert answer.startswith("HTTP/1.1 408")
+    assert "the deadline passed" in answer
+    assert seconds < 15
+
+
+def test_a_slow_body_that_keeps_coming_is_answered(service):
+    content = encoded("JPEG")
+    chunks = [content[start : start + len(content) // 8] for start in range(0, len(content), len(content) // 8)]
+    answer, seconds = send_slowly(service.url, head(len(content), deadline_s=60), chunks, pause_s=0.4)
+    assert answer.startswith("HTTP/1.1 200")
+    assert seconds > service.ensemble.limits.body_stall_s
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS"),
+        pytest.param(b"POST /v1/segment HTTP/1.1\r\nContent-Length: many\r\n\r\n", id="length in words"),
+        pytest.param(b"POST /v1/segment HTTP/1.1\r\nContent-Length: -5\r\n\r\n", id="negative length"),
+        pytest.param(b"nonsense\r\n\r\n", id="no request line"),
+    ],
+)
+def test_what_is_no_http_is_told_so_before_it_reaches_the_gateway(service, start):
+    place = urlsplit(service.url)
+    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+        connection.sendall(start)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
 
 
 def test_more_requests_than_places_are_told_to_come_again(service):
     content = encoded("PNG", np.repeat(np.repeat(PIXELS, 8, axis=0), 8, axis=1))
 
     def ask(_: int) -> httpx.Response:
-        return httpx.post(f"{service.url}/v1/segment", content=content, headers=IMAGE, timeout=60)
+        return httpx.post(f"{service.url}/v1/segment?deadline_s=60", content=content, headers=IMAGE, timeout=90)
 
     with ThreadPoolExecutor(40) as pool:
         responses = list(pool.map(ask, range(40)))
     statuses = {response.status_code for response in responses}
     assert statuses == {200, 503}
-    refused = next(response for response in responses if response.status_code == 503)
-    assert int(refused.headers["Retry-After"]) >= 1
-    check_problem(refused, 503)
+    refused = [response for response in responses if response.status_code == 503]
+    for response in refused:
+        assert int(response.headers["Retry-After"]) >= 1
+        assert "waiting already" in check_problem(response, 503)["detail"]
+    assert max(response.elapsed.total_seconds() for response in refused) < 20
 
 
 def test_the_service_works_after_all_that(http):

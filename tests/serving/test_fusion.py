@@ -9,7 +9,7 @@ import pytest
 from tis_ray.config import Ensemble, Quorum
 from tis_ray.errors import ConfigError
 from tis_ray.fusion.fuse import fuse
-from tis_ray.instances import Instances
+from tis_ray.instances import Categories, Instances
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.messages import DeadlineError, LostError, OverloadError, ViewAnswer
 
@@ -186,6 +186,16 @@ def test_another_fusion_section_takes_effect_while_running(found):
     fusion.reconfigure({"rules": [{"nms": {"iou_threshold": 0.5}}], "top_k": 2})
     assert len(segment(fusion).instances) == 2 < before
     assert fusion.ensemble.fusion.top_k == 2
+
+
+def test_a_section_that_goes_by_class_names_has_the_class_table(found):
+    fusion = Fusion(ENSEMBLE, servers(found), Categories((1, 2, 3), ("car", "person", "bus")))
+    before = segment(fusion).instances
+    fusion.reconfigure({"rare_boost": {"delta": 1, "classes": ["car", "person", "bus"]}, "top_k": 50})
+    after = segment(fusion).instances
+    np.testing.assert_allclose(after.scores.max(), min(2 * before.scores.max(), 1))
+    with pytest.raises(ConfigError, match="did you mean 'bus'"):
+        fusion.reconfigure({"rare_boost": {"classes": ["buss"]}})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ IMAGE = {"Content-Type": "image/png"}
 
 def ask(method: str, path: str, *, service=None, tokens=(), **request) -> httpx.Response:
     async def section():
-        return ENSEMBLE.fusion
+        return ENSEMBLE.fusion, "fusion.rules.0: expected one of nms, soft_nms; got 'nsm'"
 
     app = build_app(
         service or gateway(),
@@ -69,6 +69,14 @@ def test_a_defect_is_a_problem_without_its_inner_life():
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
     assert "secret" not in response.text
+
+
+def test_says_which_fusion_section_is_in_force_and_why_another_is_not(found):
+    answer = ask("GET", "/v1/ensemble").json()
+    assert answer["fusion"]["top_k"] == 100
+    assert answer["fusion_refused"] == "fusion.rules.0: expected one of nms, soft_nms; got 'nsm'"
+    assert answer["quorum"] == {"views": 1.0}
+    assert answer["limits"]["body_stall_s"] == 10
 
 
 def test_every_documented_answer_has_a_schema():

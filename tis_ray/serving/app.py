@@ -23,6 +23,7 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, FusionSection, Replica, dump
+from tis_ray.errors import ConfigError
 from tis_ray.formats.members import ensemble_categories
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
@@ -35,6 +36,8 @@ from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.routes import build_app
 from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predictor
 from tis_ray.views import SizeHW
+
+logger = logging.getLogger("ray.serve")
 
 _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
 _SPARE_S = 10.0  # a replica is given more time to stop than any request to be answered
@@ -71,12 +74,14 @@ class GatewayReplica:
         """Refuse new requests; whether those in flight were answered within `within_s` seconds."""
         return await self._gateway.drain(within_s)
 
-    async def _section(self) -> FusionSection:
+    async def _section(self) -> tuple[FusionSection, str | None]:
         try:
-            running: Ensemble = await bounded(lambda _: self._fusion.ensemble.remote(), deadline_s=_DESCRIBE_S)
+            section: tuple[FusionSection, str | None] = await bounded(
+                lambda _: self._fusion.section.remote(), deadline_s=_DESCRIBE_S
+            )
         except (DeadlineError, UnavailableError) as error:
             raise ProblemError(503, f"the fusion deployment is not there: {error}", headers=RETRY_AFTER) from None
-        return running.fusion
+        return section
 
 
 class FusionReplica:
@@ -84,12 +89,28 @@ class FusionReplica:
 
     def __init__(self, ensemble: Ensemble, categories: Categories, servers: dict[str, DeploymentHandle[Any]]) -> None:
         self._fusion = Fusion(ensemble, {name: view_call(handle) for name, handle in servers.items()}, categories)
+        self._started = False
+        self._refused: str | None = None
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._fusion.reconfigure(user_config)
+        """Take another fusion section. A wrong one keeps a replica from starting. A running one stays with what it
+        has: Serve would stop it if this raised, and nothing could be started in its place."""
+        try:
+            self._fusion.reconfigure(user_config)
+            self._refused = None
+        except ConfigError as error:
+            if not self._started:
+                raise
+            self._refused = str(error)
+            logger.error("the fusion section stays as it was: %s", error)
+        self._started = True
 
     async def ensemble(self) -> Ensemble:
         return self._fusion.ensemble
+
+    async def section(self) -> tuple[FusionSection, str | None]:
+        """The fusion section in force, and why the last `user_config` was not taken, if it was not."""
+        return self._fusion.ensemble.fusion, self._refused
 
     async def segment(self, frames: list[Any], *, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         return await self._fusion.segment(frames[0], image_hw=image_hw, deadline_s=deadline_s, explain=explain)

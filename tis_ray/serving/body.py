@@ -57,8 +57,9 @@ async def _read(request: Request, cap: int, max_bytes: int, stall_s: float, dead
                 if len(body) > cap:
                     raise _too_large(max_bytes, f"more than {cap} bytes")
     except TimeoutError:
+        reason = "the deadline passed" if deadline.passed else f"nothing came for {stall_s:g} s"
         raise ProblemError(
-            408, "the body did not arrive in time", field="body", expected="all of it", got=f"{len(body)} bytes"
+            408, f"{reason} before the body had arrived", field="body", expected="all of it", got=f"{len(body)} bytes"
         ) from None
     except ClientDisconnect:
         raise ProblemError(400, "the connection was closed before the body ended") from None

@@ -153,14 +153,12 @@ class Gateway:
                 deadline_s=deadline.remaining_s,
                 explain="boxes" if query.explain else "none",
             )
-        except DeadlineError as error:
-            raise ProblemError(504, f"the deadline passed: {error}") from None
         except OverloadError as error:
             logger.warning("overload: %s", error)
             raise ProblemError(503, "too many requests are waiting already", headers=RETRY_AFTER) from None
-        except UnavailableError as error:
+        except (UnavailableError, DeadlineError) as error:  # late although its views are not: it is dead or stuck
             logger.warning("fusion: %s", error)
-            raise ProblemError(503, "the fusion takes no request at the moment", headers=_RECOVERY) from None
+            raise ProblemError(503, f"the fusion did not answer: {error}", headers=_RECOVERY) from None
         if fused.instances is None:
             raise _missing_views(fused)
         return fused

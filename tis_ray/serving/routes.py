@@ -65,11 +65,14 @@ def build_app(
     ensemble: Ensemble,
     categories: Categories,
     model_version: str,
-    fusion_section: Callable[[], Awaitable[FusionSection]],
+    fusion_section: Callable[[], Awaitable[tuple[FusionSection, str | None]]],
     tokens: Sequence[str] | Callable[[], Sequence[str]],
 ) -> FastAPI:
-    """The application. `fusion_section` asks the fusion deployment for the section in force; `tokens` are those that
-    open it, or a function that returns the present ones."""
+    """The application.
+
+    `fusion_section` asks the fusion deployment for the section in force and why a later one was refused; `tokens` are
+    those that open the door, or a function that returns the present ones.
+    """
     warm_up = SegmentQuery.model_validate({})
     readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up)))
     app = FastAPI(
@@ -125,7 +128,7 @@ def _add_ensemble(
     ensemble: Ensemble,
     categories: Categories,
     model_version: str,
-    fusion_section: Callable[[], Awaitable[FusionSection]],
+    fusion_section: Callable[[], Awaitable[tuple[FusionSection, str | None]]],
     door: Doorkeeper,
 ) -> None:
     @app.get(
@@ -136,12 +139,14 @@ def _add_ensemble(
         summary="Members, views, categories, fusion and limits of this service",
     )
     async def describe() -> Response:
+        section, refused = await fusion_section()
         content = {
             "model_version": model_version,
             "views": [answer.write_view(view) for view in ensemble.views],
             "deployments": list(ensemble.deployments),
             "categories": categories.to_json(),
-            "fusion": dump(await fusion_section()),
+            "fusion": dump(section),
+            "fusion_refused": refused,
             "quorum": dump(ensemble.quorum),
             "limits": dump(ensemble.limits),
         }

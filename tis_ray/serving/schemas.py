@@ -112,13 +112,17 @@ class SegmentAnswer(Answer):
 
 
 class EnsembleAnswer(Answer):
-    """The answer of `/v1/ensemble`: what runs here, with COCO's `categories` and the fusion section in force."""
+    """The answer of `/v1/ensemble`: what runs here, with COCO's `categories` and the fusion section in force.
+
+    `fusion_refused` says why a later fusion section was not taken.
+    """
 
     model_version: str
     views: list[ViewInfo]
     deployments: list[str]
     categories: list[dict[str, Any]]
     fusion: dict[str, Any]
+    fusion_refused: str | None
     quorum: dict[str, Any]
     limits: dict[str, Any]
 
