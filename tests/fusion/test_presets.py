@@ -1,8 +1,11 @@
 """The settings of published systems: how they are written, and what they compute beside a brute force."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn.functional import grid_sample
 
 from tis_ray.config import Ensemble, FusionSection, Member, dump, parse
@@ -111,6 +114,16 @@ def test_ranges_of_a_preset_fit_the_scales_there_are(scales, ranges):
 def test_ranges_that_are_written_are_not_widened():
     written = {"@1000": [0, 320]}
     assert ensemble({"preset": "lvis", "ranges": written}, 1000).fusion.ranges == {"@1000": (0, 320)}
+
+
+def test_the_examples_of_the_documentation_are_valid():
+    page = (Path(__file__).parents[2] / "docs" / "fusion.md").read_text()
+    examples = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
+    assert len(examples) == 2
+    for example in examples:
+        members = {"members": {"a": {"checkpoint": "a", "scales": [400, 1400]}}}
+        found = parse(Ensemble, members | example, source="fusion.md")
+        Fuser(found.fusion, Categories((1,), ("a",), frequency=("r",)))
 
 
 # ----------------------------------------------------------------------------------------- What they compute

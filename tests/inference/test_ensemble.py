@@ -78,6 +78,20 @@ def test_members_without_masks_alone_are_fine(folder: Path, picture: np.ndarray)
     assert ensemble.predict(picture).masks is None
 
 
+def test_the_fusion_knows_the_class_table(folder: Path, picture: np.ndarray) -> None:
+    fusion = {"rules": [], "top_k": 1000}
+    plain = tis_ray.load(write_ensemble(folder, fusion=fusion)).predict(picture)
+    boost = {"rare_boost": {"delta": 0.5, "classes": ["person"]}}
+    boosted = tis_ray.load(write_ensemble(folder, fusion=fusion | boost)).predict(picture)
+    assert (plain.labels == 1).any()
+    for label, factor in enumerate([1, 1.5, 1]):  # car, person, bus
+        expected = np.sort(np.minimum(plain.scores[plain.labels == label] * factor, 1))
+        np.testing.assert_allclose(np.sort(boosted.scores[boosted.labels == label]), expected, rtol=1e-6)
+    misspelt = {"rare_boost": {"classes": ["persom"]}}
+    with pytest.raises(ConfigError, match="got 'persom'; did you mean 'person'"):
+        tis_ray.load(write_ensemble(folder, fusion=misspelt))
+
+
 def test_missing_checkpoint_is_named(folder: Path) -> None:
     members = {"one": {"checkpoint": "nowhere", "scales": [64]}}
     with pytest.raises(CheckpointError, match=r"nowhere: expected a folder"):

@@ -37,7 +37,7 @@ def average_masks(instances: Instances, pool: Instances, picks: NDArray[np.int64
     Masks count alike, or by the `score` of their detections. An instance without picks keeps its mask. Returned as they
     are where there are no masks.
     """
-    if instances.masks is None or pool.masks is None or not len(instances):
+    if instances.masks is None or pool.masks is None:
         return instances
     shares = pool.scores[picks].astype(np.float64) if weights == "score" else np.ones(picks.shape)
     picked = picks >= 0

@@ -35,7 +35,7 @@ def select(
     resize factor: a mirror image, or another member at the same factor, has its say beside them. Of scales that suit
     equally, the smaller goes first.
     """
-    if instances.masks is None or not len(instances):
+    if instances.masks is None:
         return instances
     picks = candidates.find(instances, pool, num_sources=len(sources), iou_threshold=iou_threshold)
     factors, scale_of = np.unique(_resize_factors(sources, np.unique(pool.source), image_hw), return_inverse=True)

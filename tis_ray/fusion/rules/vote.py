@@ -20,8 +20,9 @@ def merge(
     """Move each box to the mean, weighted by score, of the pool's boxes of its class that overlap it.
 
     Those are the boxes whose IoU with it is `iou_threshold` or more, with their scores before any rule. `id` keeps the
-    score; `avg` makes it the mean of the voters', which is more than before where boxes that a rule dropped or decayed
-    vote. A box without voters, or whose voters all score 0, stays as it is. Masks keep their own frames.
+    score; `avg` makes it the mean of theirs, which may be more than it was: a better voter may have been dropped for
+    another box's sake, and the box itself votes with the score it had before it was decayed. A box without voters, or
+    whose voters all score 0, stays as it is. Masks keep their own frames.
     """
     boxes, means = voting.vote(
         instances.boxes, instances.labels, pool.boxes, pool.scores, pool.labels, iou_threshold=iou_threshold
