@@ -16,6 +16,7 @@ from rich.text import Text
 from tis_ray.errors import ConfigError, TisRayError
 
 if TYPE_CHECKING:
+    from tis_ray.cluster.head import Head
     from tis_ray.submission.writing import Summary
 
 app = typer.Typer(
@@ -30,6 +31,16 @@ app = typer.Typer(
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
+]
+
+Address = Annotated[
+    str,
+    typer.Option(
+        envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
+        show_default=False,
+        metavar="URL",
+        help="Ray dashboard of the cluster, as http://HEAD:8265.",
+    ),
 ]
 
 
@@ -65,17 +76,70 @@ def train(
     recipes: Annotated[list[str], typer.Argument(help="Recipe files, or names of recipes that tis-ray ships.")],
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of the run.")] = False,
+    submit: Annotated[
+        str | None, typer.Option(metavar="URL", help="Train on the cluster whose Ray dashboard is there, as a job.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="With --submit: folder for the runs on the cluster, on its shared storage.")
+    ] = None,
+    working_dir: Annotated[
+        Path, typer.Option(help="With --submit: folder whose code is sent along; no data, pictures or weights.")
+    ] = Path(),
 ) -> None:
     """Train one or several members side by side on Ray.
 
     Example: `tis-ray train tiny_resnet18 tiny_shufflenet --set data.train.annotations=scenes/instances_train.json`
     """
     from tis_ray.config import load_recipe
-    from tis_ray.training.trainer import train as run
 
     loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]
+    if submit is not None:
+        from tis_ray.cluster.submit import submit as send
+
+        head = _head(submit)
+        job = send(head, loaded, storage=storage, working_dir=working_dir, resume=resume, say=_news)
+        _follow(head, job)
+        return
+    if storage is not None:
+        raise ConfigError(f"--storage: expected --submit beside it; got --storage {storage} alone")
+    from tis_ray.training.trainer import train as run
+
     for folder in run(loaded, resume=resume, console=Console(stderr=True, highlight=False)):
         print(f"checkpoint: {folder}")
+
+
+@app.command()
+def jobs(
+    address: Address = "",
+    follow: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Follow this job's log to its end, and fetch its checkpoints.")
+    ] = None,
+) -> None:
+    """List the jobs of a cluster, or follow one.
+
+    Example: `tis-ray jobs --address http://HEAD:8265`
+    """
+    from tis_ray.cluster.table import jobs_table
+
+    head = _head(address)
+    if follow is not None:
+        _follow(head, follow)
+    else:
+        console().print(jobs_table(head.jobs()))
+
+
+@app.command()
+def stop(
+    job: Annotated[str, typer.Argument(help="Name of the job, as `tis-ray jobs` lists it.")],
+    address: Address = "",
+) -> None:
+    """Stop a job of a cluster. Its runs keep their checkpoints and can be resumed.
+
+    Example: `tis-ray stop JOB --address http://HEAD:8265`
+    """
+    from tis_ray.cluster.submit import stop as end
+
+    print(f"{job}: {end(_head(address), job).value}")
 
 
 @app.command("import")
@@ -279,6 +343,33 @@ def _check_out(option: str, out: Path | None) -> None:
     if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _head(address: str) -> "Head":
+    from tis_ray.cluster.head import Head
+
+    return Head(address)
+
+
+def _follow(head: "Head", job: str) -> None:
+    """Show a job's log, then fetch its checkpoints; Ctrl-C leaves the job alone."""
+    from tis_ray.cluster.submit import fetch, follow
+
+    again = f"tis-ray jobs --follow {job} --address {head.address}"
+    _news(f"job: {job}; Ctrl-C leaves it running")
+    try:
+        follow(head, job, show=_news)
+        for folder in fetch(head, job, say=_news):
+            print(f"checkpoint: {folder}")
+    except KeyboardInterrupt:
+        _news(f"{job} goes on; follow it and fetch its checkpoints: {again}")
+        _news(f"stop it: tis-ray stop {job} --address {head.address}")
+        raise
+
+
+def _news(line: str) -> None:
+    """One line on stderr, as it is."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _say(line: str) -> None:

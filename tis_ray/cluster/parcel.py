@@ -1,0 +1,114 @@
+"""What travels to a cluster with a job: the tis-ray that runs here, the resolved recipes, and a working folder's code.
+
+Recipes' data stays where it is, and so does whatever else is large or private.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+import tis_ray
+from tis_ray.config import Recipe, dump
+from tis_ray.errors import ConfigError
+
+RECIPES = "tis_ray_recipes"
+MAX_BYTES = 100 * 2**20
+MAX_FILE_BYTES = 10 * 2**20
+FOLDERS_LEFT_OUT = frozenset(
+    {"__pycache__", "build", "dist", "node_modules", "runs", "site-packages", "wandb", "mlruns"}
+)
+_PICTURES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_WEIGHTS = (".bin", ".ckpt", ".h5", ".npy", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".safetensors")
+_PACKED = (".7z", ".arrow", ".bz2", ".gz", ".lmdb", ".parquet", ".tar", ".tgz", ".xz", ".zip", ".zst")
+SUFFIXES_LEFT_OUT = frozenset({*_PICTURES, *_WEIGHTS, *_PACKED, ".avi", ".mov", ".mp4", ".log", ".pyc", ".so"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A folder to send: its files, their bytes, and where the recipes are in it."""
+
+    folder: Path
+    num_files: int
+    num_bytes: int
+    recipes: tuple[str, ...]
+
+
+def pack(folder: Path, recipes: Sequence[Recipe], *, working_dir: Path) -> Parcel:
+    """Copy into the empty `folder` what the job of `recipes` needs, from `working_dir` and from this installation.
+
+    Left out of `working_dir` are names that begin with a dot, caches and virtual environments, the recipes' data and
+    output folders, pictures, weights, archives and files over 10 MiB. Raises `ConfigError` where the rest is more
+    than 100 MiB, naming what takes the most.
+    """
+    if not working_dir.is_dir():
+        raise ConfigError(f"--working-dir: expected a folder; got {working_dir}")
+    kept_away = {path for recipe in recipes for path in _own_places(recipe)}
+    sizes: dict[str, int] = {}
+    for file in _sendable(working_dir.resolve(), kept_away):
+        name = file.relative_to(working_dir.resolve())
+        sizes[name.parts[0]] = sizes.get(name.parts[0], 0) + file.stat().st_size
+        if sum(sizes.values()) > MAX_BYTES:
+            raise ConfigError(_too_much(working_dir, sizes))
+        _copy(file, folder / name)
+    package = Path(tis_ray.__file__).parent
+    shutil.rmtree(folder / package.name, ignore_errors=True)  # the tis-ray that runs here, wherever it lies
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for recipe in recipes:
+        target = folder / RECIPES / f"{recipe.name}.yaml"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    names = tuple(f"{RECIPES}/{recipe.name}.yaml" for recipe in recipes)
+    return Parcel(folder, len(files), sum(path.stat().st_size for path in files), names)
+
+
+def _sendable(root: Path, kept_away: set[Path]) -> Iterator[Path]:
+    for name, folders, files in os.walk(root):
+        here = Path(name)
+        folders[:] = sorted(one for one in folders if _may_enter(here / one, kept_away))
+        for one in sorted(files):
+            path = here / one
+            if (
+                not one.startswith(".")
+                and path.suffix.lower() not in SUFFIXES_LEFT_OUT
+                and path not in kept_away
+                and path.is_file()
+                and path.stat().st_size <= MAX_FILE_BYTES
+            ):
+                yield path
+
+
+def _may_enter(folder: Path, kept_away: set[Path]) -> bool:
+    if folder.name.startswith(".") or folder.name in FOLDERS_LEFT_OUT or folder.name.endswith(".egg-info"):
+        return False
+    return not (folder.is_symlink() or folder in kept_away or (folder / "pyvenv.cfg").exists())
+
+
+def _own_places(recipe: Recipe) -> Iterator[Path]:
+    """Files and folders of the recipe's data, and where its runs go."""
+    yield recipe.output.resolve()
+    for part in (recipe.data.train, recipe.data.val):
+        values = (part.model_dump() if part is not None else {}).values()
+        for value in values:
+            for path in value if isinstance(value, tuple) else (value,):
+                if isinstance(path, Path):
+                    yield path.resolve()
+                    yield path.resolve().parent
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _too_much(working_dir: Path, sizes: dict[str, int]) -> str:
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
+    named = ", ".join(f"{name} ({size / 2**20:.0f} MiB)" for name, size in largest)
+    return (
+        f"--working-dir: expected at most {MAX_BYTES // 2**20} MiB of code in {working_dir}; got more, most of it in "
+        f"{named}; choose a smaller folder, an empty one will do"
+    )

@@ -1,0 +1,163 @@
+"""Training on a cluster from here: send a job, follow its log, fetch its checkpoints."""
+
+import asyncio
+import secrets
+import shlex
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+import orjson
+from ray.job_submission import JobStatus
+
+from tis_ray.cluster.fetch import fetch_checkpoint
+from tis_ray.cluster.head import Head
+from tis_ray.cluster.parcel import pack
+from tis_ray.config import Recipe
+from tis_ray.errors import ConfigError, ServiceError, TisRayError
+from tis_ray.training import run_folder
+
+POLL_S = 2.0
+TARGETS = "tis_ray.targets"  # in a job's metadata: checkpoint folders here by recipe name
+_LAST_LINES = 200
+
+
+class JobError(TisRayError):
+    """A job failed on the cluster, or was stopped."""
+
+
+def submit(
+    head: Head,
+    recipes: Sequence[Recipe],
+    *,
+    storage: str | None = None,
+    working_dir: Path = Path(),
+    resume: bool = False,
+    say: Callable[[str], None],
+) -> str:
+    """Send a job that trains `recipes`, and return its name.
+
+    storage: folder for the runs on the cluster, on storage that its nodes share; None for each recipe's own output
+    Relative paths in the recipes start at this process's folder; the cluster must know them under the same names.
+    Raises `ConfigError` where a checkpoint of a recipe is here already, unless `resume`.
+    """
+    recipes = [run_folder.absolute(recipe) for recipe in recipes]
+    targets = {recipe.name: recipe.run_dir / run_folder.FINISHED for recipe in recipes}
+    _check(recipes, targets, resume=resume)
+    job = f"tis-ray-{'-'.join(targets)[:80]}-{secrets.token_hex(4)}"
+    sent = [_stored(recipe, storage) for recipe in recipes]
+    with tempfile.TemporaryDirectory(prefix="tis-ray-") as folder:
+        parcel = pack(Path(folder), sent, working_dir=working_dir)
+        say(f"sending {parcel.num_files} files, {parcel.num_bytes / 2**20:.1f} MiB, to {head.address}")
+        command = ["python", "-m", "tis_ray.cluster.job", *parcel.recipes, "--leave-for", job]
+        head.submit(
+            shlex.join([*command, "--resume"] if resume else command),
+            job=job,
+            working_dir=parcel.folder,
+            variables={"PYTHONUNBUFFERED": "1"},
+            metadata={TARGETS: orjson.dumps({name: str(path) for name, path in targets.items()}).decode()},
+        )
+    return job
+
+
+def follow(head: Head, job: str, *, show: Callable[[str], None]) -> None:
+    """Hand the lines of the job's log to `show` until it has ended. Raises `JobError` where it did not succeed."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def note(line: str) -> None:
+        last.append(line)
+        show(line)
+
+    asyncio.run(_follow(head, job, note))
+    details = head.job(job)
+    if details.status == JobStatus.STOPPED:
+        raise JobError(f"{job} was stopped")
+    if details.status != JobStatus.SUCCEEDED:
+        raise JobError(f"{job} failed: {error_line(last) or details.message or 'no reason given'}")
+
+
+def fetch(head: Head, job: str, *, say: Callable[[str], None]) -> list[Path]:
+    """Fetch the checkpoints of a job that has succeeded to where it was submitted for; their folders."""
+    metadata = head.job(job).metadata or {}
+    if TARGETS not in metadata:
+        raise ConfigError(f"job: expected one that `tis-ray train --submit` sent; got {job}")
+    targets = {name: Path(path) for name, path in orjson.loads(metadata[TARGETS]).items()}
+    for name, target in targets.items():
+        fetch_checkpoint(head, job=job, recipe=name, target=target, say=say)
+    return list(targets.values())
+
+
+def error_line(lines: Sequence[str]) -> str:
+    """The line of a log that says why it ended: the last `error: ...`, else the last that is not empty."""
+    told = [line.strip() for line in lines if line.strip()]
+    return next((line for line in reversed(told) if line.startswith("error:")), told[-1] if told else "")
+
+
+def _check(recipes: Sequence[Recipe], targets: Mapping[str, Path], *, resume: bool) -> None:
+    if len(targets) != len(recipes):
+        raise ConfigError(f"name: expected another for each recipe; got {', '.join(one.name for one in recipes)}")
+    for target in targets.values():
+        if target.exists() and not resume:
+            raise ConfigError(f"output: {target} is there already; choose another name or output, or --resume")
+
+
+def _stored(recipe: Recipe, storage: str | None) -> Recipe:
+    return recipe if storage is None else recipe.model_copy(update={"output": Path(storage)})
+
+
+async def _follow(head: Head, job: str, note: Callable[[str], None]) -> None:
+    """Follow through broken connections: the log is sent from its beginning each time, what is known is passed over."""
+    known = 0
+    while True:
+        lines = _Lines(note, skip=known)
+        try:
+            async for piece in head.tail(job):
+                lines.add(piece)
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            pass
+        known = lines.close(ended := head.job(job).status.is_terminal())
+        if ended:
+            return
+        await asyncio.sleep(POLL_S)
+
+
+class _Lines:
+    """Cuts pieces of text into lines, of which the first `skip` are not told."""
+
+    def __init__(self, note: Callable[[str], None], *, skip: int) -> None:
+        self._note, self._skip = note, skip
+        self._rest, self._count = "", 0
+
+    def add(self, piece: str) -> None:
+        *whole, self._rest = (self._rest + piece).split("\n")
+        for line in whole:
+            self._tell(line)
+
+    def close(self, ended: bool) -> int:
+        """The number of lines that are known now; a last one without an end counts where the log has `ended`."""
+        if ended and self._rest:
+            self._tell(self._rest)
+        return max(self._skip, self._count)
+
+    def _tell(self, line: str) -> None:
+        self._count += 1
+        if self._count > self._skip:
+            self._note(line.rstrip("\r"))
+
+
+def stop(head: Head, job: str, *, within_s: float = 30.0) -> JobStatus:
+    """Ask a job to end and wait until it has, at most `within_s` seconds; its status then."""
+    if not head.job(job).status.is_terminal():
+        head.stop(job)
+    return asyncio.run(_ended(head, job, within_s))
+
+
+async def _ended(head: Head, job: str, within_s: float) -> JobStatus:
+    for _ in range(int(within_s / 0.5)):
+        status = head.job(job).status
+        if status.is_terminal():
+            return status
+        await asyncio.sleep(0.5)
+    raise ServiceError(f"{job}: expected it to end within {within_s:g} s; it is {status}")
