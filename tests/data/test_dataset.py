@@ -9,6 +9,7 @@ from PIL import Image
 
 from tis_ray.data.dataset import TrainingSet, check_files
 from tis_ray.data.loading import Batches
+from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.data.sampling import ShuffledShare
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
@@ -85,6 +86,43 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(folder):
             found.append(dataset[4].image.shape)
     assert shapes[0] != shapes[1]
     assert len(set(shapes[0])) == 3
+
+
+def test_a_region_leaves_the_other_draws_as_they_are(folder):
+    plain, unused = training_set(folder), training_set(folder, region=ValidTrainingRegion(0.0))
+    for epoch in range(3):
+        plain.set_epoch(epoch)
+        unused.set_epoch(epoch)
+        for index in range(len(plain)):
+            assert torch.equal(plain[index].image, unused[index].image)
+
+
+def test_samples_are_cut_to_what_surrounds_their_objects(tmp_path):
+    """One object of 300x200 px in 900x700; the picture is black but for it and its margin of 50 px."""
+    pixels = np.zeros((700, 900, 3), dtype=np.uint8)
+    pixels[250:550, 350:750] = 200
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    content = {
+        "images": [{"id": 1, "file_name": "0.png", "width": 900, "height": 700}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [400, 300, 300, 200]}],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    region = ValidTrainingRegion(0.5)
+    options = {"scales": (300,), "max_long_edge": 4000}
+    seen = set()
+    for seed in range(20):
+        image, annotations, _ = training_set(tmp_path, region=region, seed=seed, flip_probability=0, **options)[0]
+        seen.add(tuple(image.shape[1:]))
+        if image.shape[1:] == (300, 400):
+            assert (image == 200).all()
+            np.testing.assert_array_equal(annotations.boxes, [[50, 50, 350, 250]])
+    assert seen == {(300, 400), (300, 386)}
+    mirrored, flipped, _ = training_set(tmp_path, region=ValidTrainingRegion(1.0), **options | {"flip_probability": 1})[
+        0
+    ]
+    assert mirrored.is_contiguous()
+    np.testing.assert_array_equal(flipped.boxes, [[50, 50, 350, 250]])
 
 
 def batches(folder, processes):

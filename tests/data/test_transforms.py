@@ -117,3 +117,33 @@ def test_boxes_without_area_are_dropped(sample):
     boxes[1, 2] = boxes[1, 0]
     flat = Annotations(boxes, annotations.labels, annotations.masks, annotations.crowd)
     assert transforms.without_degenerate(flat).labels.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("box", [(0, 0, WIDTH, HEIGHT), (10, 8, 47, 33), (0, 0, 9, 31), (45, 30, 53, 37)])
+def test_crop_cuts_picture_boxes_and_masks_alike(sample, box):
+    image, annotations, masks = sample
+    x1, y1, x2, y2 = box
+    cut, moved = transforms.crop(image, annotations, box)
+    assert torch.equal(cut, image[:, y1:y2, x1:x2])
+    expected = masks[:, y1:y2, x1:x2]
+    kept = ~annotations.crowd | expected.any(axis=(1, 2))
+    assert moved.crowd.tolist() == annotations.crowd[kept].tolist()
+    np.testing.assert_array_equal(full(moved.masks, y2 - y1, x2 - x1), expected[kept])
+    held = moved.masks.areas() > 0
+    pasted = full(moved.masks, y2 - y1, x2 - x1)[held]
+    for mask, (left, top, right, bottom) in zip(pasted, moved.boxes[held], strict=True):
+        assert not np.delete(mask, np.arange(int(left), int(right)), axis=1).any()
+        assert not np.delete(mask, np.arange(int(top), int(bottom)), axis=0).any()
+
+
+def test_regions_of_any_class_pass_every_transform(sample):
+    image, annotations, _ = sample
+    labels = np.where(annotations.crowd, -1, annotations.labels).astype(np.int32)
+    truth = Annotations(annotations.boxes, labels, annotations.masks, annotations.crowd)
+    image, truth = transforms.crop(image, truth, (0, 0, WIDTH, HEIGHT))
+    image, truth = transforms.resize(image, truth, (HEIGHT * 2, WIDTH * 2))
+    image, truth = transforms.hflip(image, truth)
+    truth = transforms.without_degenerate(truth)
+    assert truth.labels.tolist() == labels.tolist()
+    assert truth.crowd.tolist() == annotations.crowd.tolist()
+    assert truth.masks.areas().tolist() == (annotations.masks.areas() * 4).tolist()
