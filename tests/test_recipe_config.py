@@ -33,6 +33,7 @@ WRONG = [
     ("schedule.clip_grad_norm=-1", "schedule.clip_grad_norm"),
     ("resources.workers=0", "resources.workers"),
     ("resources.gpus_per_worker=-2", "resources.gpus_per_worker"),
+    ("resources.activation_checkpointing=often", "resources.activation_checkpointing"),
     ("seed=-1", "seed"),
 ]
 

@@ -43,7 +43,7 @@ class TrainResources(Section):
     """Ray Train workers. `gpus_per_worker: auto` takes one GPU each where the cluster has any, else none.
 
     `activation_checkpointing` computes the backbone and the neck again in each backward pass instead of keeping what
-    they computed: far less memory and the same gradients for about a third more time.
+    they computed: far less memory and the same gradients, for one more forward pass of these two.
     """
 
     workers: PositiveInt = 1

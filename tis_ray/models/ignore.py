@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tis_ray.masks import CropMasks
 
-# A box is ignored from this share of its area on, and gives no evidence of background.
+# From this share of its area on, a box in ignore regions is no evidence of background.
 IGNORED_SHARE = 0.5
 # Side of the cells in which ignored pixels are counted; inside a cell they count as evenly spread.
 CELL_PX = 4
@@ -34,9 +34,10 @@ class IgnoreMap:
     @classmethod
     def of(cls, regions: CropMasks, image_hw: tuple[int, int], device: torch.device) -> Self | None:
         """The map of `regions` in an image of size `image_hw`, on `device`; None where they hold no pixel."""
-        counts = _count(regions, image_hw)
-        if not counts.any():
+        inside = regions.crop((0, 0, image_hw[1], image_hw[0]))
+        if not any(crop.any() for crop in inside.crops):
             return None
+        counts = _count(inside, image_hw)
         integral = np.zeros((counts.shape[0] + 1, counts.shape[1] + 1), np.int32)
         np.cumsum(counts.cumsum(axis=0, dtype=np.int32), axis=1, out=integral[1:, 1:])
         return cls(torch.from_numpy(integral).to(device, non_blocking=True).double())
@@ -74,8 +75,7 @@ def _count(regions: CropMasks, image_hw: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = image_hw
     rows, columns = -(-height // CELL_PX), -(-width // CELL_PX)
     union = np.zeros((rows * CELL_PX, columns * CELL_PX), np.uint8)  # one for all regions of an image
-    inside = regions.crop((0, 0, width, height))
-    for crop, (x, y) in zip(inside.crops, inside.offsets, strict=True):
+    for crop, (x, y) in zip(regions.crops, regions.offsets, strict=True):
         union[y : y + crop.shape[0], x : x + crop.shape[1]] |= crop
     lines = np.bitwise_count(union.view(np.uint32))  # CELL_PX pixels of 0 or 1 at once
     return lines.reshape(rows, CELL_PX, columns).sum(axis=1, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Menu of backbones. Each module exports `build(*, norm, weights) -> Backbone`; its name is the option's name.
+"""Menu of backbones. Each module exports `build(*, norm, weights, ...) -> Backbone`; its name is the option's name.
 
 A `Backbone` maps images float (B, 3, H, W) to four feature maps (B, C_i, H/s, W/s) of strides s = 4, 8, 16, 32,
 and lists their channels.
