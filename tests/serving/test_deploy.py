@@ -30,10 +30,10 @@ def serve_command(*arguments: str) -> str:
     return run.stdout
 
 
-def deploy(service, folder: Path, *, top_k: int, gateways: int = 1) -> None:
-    """`serve deploy` the ensemble, the fusion section as `user_config`, and wait until all is running."""
+def deploy(service, folder: Path, *, gateways: int = 1, **fusion: object) -> None:
+    """`serve deploy` the ensemble, the changed fusion section as `user_config`, and wait until all is running."""
     args = dump(service.ensemble.model_copy(update={"auth": "none"}))
-    section = args.pop("fusion") | {"top_k": top_k}
+    section = args.pop("fusion") | fusion
     sections = [
         {"name": "Gateway", "num_replicas": gateways},
         {"name": "Fusion", "num_replicas": 1, "user_config": section},
@@ -94,3 +94,27 @@ def test_fusion_and_replica_counts_change_without_restarting_a_view_server(servi
 
     deploy(service, tmp_path, top_k=top_k)
     assert count(service) == top_k
+
+
+def test_a_wrong_fusion_section_is_named_and_the_old_one_stays_in_force(service, tmp_path):
+    top_k = service.ensemble.fusion.top_k
+    deploy(service, tmp_path, top_k=3)
+    before = replica_processes()
+    deploy(service, tmp_path, top_k=4, rules=["nsm"])
+    described = wait_for_refusal(service)
+    assert "did you mean 'nms'" in described["fusion_refused"]
+    assert described["fusion"]["top_k"] == 3
+    assert count(service) == 3
+    assert replica_processes() == before
+
+    deploy(service, tmp_path, top_k=top_k)
+    assert count(service) == top_k
+    assert httpx.get(f"{service.url}/v1/ensemble", timeout=60).json()["fusion_refused"] is None
+
+
+def wait_for_refusal(service) -> dict:
+    end = time.monotonic() + 60
+    while (described := httpx.get(f"{service.url}/v1/ensemble", timeout=60).json())["fusion_refused"] is None:
+        assert time.monotonic() < end, described
+        time.sleep(0.5)
+    return described

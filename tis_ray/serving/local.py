@@ -43,15 +43,16 @@ class LocalService:
         self._drain_s = drain_s
         self._open = True
 
-    def close(self) -> None:
-        """Stop it; a second call does nothing."""
+    def close(self, *, drain: bool = True) -> None:
+        """Stop it, with `drain` only once requests in flight are answered; a second call does nothing."""
         if not self._open:
             return
         self._open = False
         try:
             # Stopping must not hide why it came to that, such as a Serve that never started or a Ray that is gone.
             with suppress(RayServeException, RayError, TimeoutError):
-                drain(self._drain_s)
+                if drain:
+                    drain_gateways(self._drain_s)
                 if not self._owns_ray:
                     serve.shutdown()
         finally:
@@ -102,7 +103,7 @@ def serve_locally(
         _deploy(ensemble, host, port)
         _wait(service.url, list(ensemble.deployments), time.monotonic() + ready_within_s, say)
     except BaseException:
-        service.close()
+        service.close(drain=False)
         raise
     return service
 
@@ -123,7 +124,7 @@ def _who_is_let_in(ensemble: Ensemble) -> str:
     return f"requests need a token of {ensemble.auth.tokens_file if ensemble.auth else VARIABLE}"
 
 
-def drain(within_s: float) -> None:
+def drain_gateways(within_s: float) -> None:
     """Have every gateway refuse new requests, and return once those in flight were answered, or after `within_s`."""
     if APPLICATION not in serve.status().applications:
         return

@@ -123,6 +123,7 @@ class ViewServer:
         """After a failure: whether it was this image's alone, or the model or its device is broken."""
         try:
             self._warm_up()
+            self._predictor.check_device()
         except Exception as error:
             self._give_up(error)
 
