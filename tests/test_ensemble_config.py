@@ -1,6 +1,10 @@
 """Values of an ensemble that fit their type and still cannot work: refused when the file is read."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tis_ray.config import Ensemble, dump, parse
 from tis_ray.errors import ConfigError
@@ -139,3 +143,13 @@ def test_views_that_cannot_be_are_refused_with_the_member(changes, message):
     content = {"members": {"a": {"checkpoint": "a", "scales": [64], **changes}}}
     with pytest.raises(ConfigError, match=rf"^all\.yaml: members\.a[.:] ?{message}$"):
         parse(Ensemble, content, source="all.yaml")
+
+
+def test_the_ensembles_of_the_documentation_can_be_read():
+    page = Path(__file__).parents[1] / "docs" / "ensembles.md"
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
+    strip, grid, grouped = (parse(Ensemble, block, source=page.name) for block in blocks)
+    assert {view.key for view in strip.views} == {"lite0@900", "lite0@720.strip", "lite0@1440.strip"}
+    assert {view.network_hw((2710, 3384)) for view in strip.views if view.scale == 1440} == {(1440, 6768)}
+    assert {len(view.tiles((2710, 3384))) for view in grid.views if view.tile} == {16}
+    assert list(grouped.deployments) == ["r50@1600", "r50@low"]
