@@ -1,0 +1,92 @@
+"""Fetching what a job left: the same bytes, checked, and nothing sent twice. The head reads a local folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tis_ray.cluster.fetch import fetch_checkpoint
+from tis_ray.cluster.job import lay_out, shelf
+from tis_ray.errors import ServiceError
+
+
+class Head:
+    """The log folder of one node, and the files that were asked for."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self.asked: list[str] = []
+
+    def job(self, job: str) -> SimpleNamespace:
+        return SimpleNamespace(driver_node_id="node")
+
+    @contextmanager
+    def file(self, node: str, name: str) -> Iterator[Iterator[bytes]]:
+        self.asked.append(Path(name).name)
+        data = (self._logs / name).read_bytes()
+        yield iter([data[i : i + 1000] for i in range(0, len(data), 1000)])
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Four files: one of all byte values, one empty."""
+    folder = tmp_path / "there" / "checkpoint"
+    folder.mkdir(parents=True)
+    for name, content in {
+        "model.safetensors": bytes(range(256)) * 40,
+        "recipe.yaml": b"name: a\r\n",
+        "categories.json": b"[]",
+        "metrics.json": b"",
+    }.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def head(checkpoint: Path, tmp_path: Path) -> Head:
+    lay_out(checkpoint, tmp_path / "logs" / shelf("job") / "r50")
+    return Head(tmp_path / "logs")
+
+
+def fetch(head: Head, target: Path) -> list[str]:
+    told: list[str] = []
+    fetch_checkpoint(head, job="job", recipe="r50", target=target, say=told.append)  # type: ignore[arg-type]
+    return told
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_files_come_byte_for_byte(head: Head, checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "here" / "r50" / "checkpoint"
+    assert fetch(head, target) == ["fetching r50, 0.0 MiB"]
+    assert contents(target) == contents(checkpoint)
+    assert [path.name for path in target.parent.iterdir()] == ["checkpoint"]
+
+
+def test_what_is_there_already_is_not_sent(head: Head, checkpoint: Path) -> None:
+    assert fetch(head, checkpoint) == []
+    assert head.asked == ["manifest.json"]
+
+
+def test_another_checkpoint_is_replaced_whole(head: Head, checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "here"
+    target.mkdir()
+    (target / "recipe.yaml").write_text("another")
+    (target / "left_over.txt").write_text("x")
+    fetch(head, target)
+    assert contents(target) == contents(checkpoint)
+
+
+def test_a_damaged_transfer_leaves_what_was_there(head: Head, checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "here"
+    target.mkdir()
+    (target / "recipe.yaml").write_text("another")
+    (checkpoint / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ServiceError, match=r"r50/model\.safetensors: expected 10240 bytes"):
+        fetch(head, target)
+    assert contents(target) == {"recipe.yaml": b"another"}
+    assert not list(tmp_path.glob(".partial*"))
