@@ -289,10 +289,10 @@ def test_rules_are_written_as_they_are_read():
 
 def test_views_are_every_scale_and_flip_in_one_order():
     assert ensemble().views == (
-        View("r18", 400),
-        View("r18", 400, True),
-        View("r18", 800),
-        View("r18", 800, True),
+        View("r18", 400, max_long_edge=8000),
+        View("r18", 400, True, max_long_edge=8000),
+        View("r18", 800, max_long_edge=8000),
+        View("r18", 800, True, max_long_edge=8000),
         View("s05", 400, max_long_edge=1333),
     )
     backwards = dict(reversed(ENSEMBLE["members"].items()))

@@ -153,3 +153,10 @@ def test_the_ensembles_of_the_documentation_can_be_read():
     assert {view.network_hw((2710, 3384)) for view in strip.views if view.scale == 1440} == {(1440, 6768)}
     assert {len(view.tiles((2710, 3384))) for view in grid.views if view.tile} == {16}
     assert list(grouped.deployments) == ["r50@1600", "r50@low"]
+
+
+def test_no_shape_of_image_makes_a_network_input_beyond_all_bounds():
+    ensemble = member(scales=[800], crops={"strip": STRIP, "grid": TILES})
+    for size_hw in [(1, 50_000), (50_000, 1), (1561, 3384), (1, 1)]:
+        for tile in [tile for view in ensemble.views for tile in view.tiles(size_hw)]:
+            assert max(tile.network_hw(size_hw)) <= 8000

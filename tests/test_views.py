@@ -46,6 +46,14 @@ def test_resized_hw(size_hw, short, cap, expected):
     assert resized_hw(size_hw, short, cap) == expected
 
 
+@pytest.mark.parametrize(
+    ("size_hw", "expected"),
+    [((2710, 3384), (1440, 6768)), ((1610, 3384), (100, 6768)), ((1561, 100), (2, 200)), ((4000, 5000), (1440, 6768))],
+)
+def test_a_crop_is_resized_by_the_same_factors_however_much_of_it_there_is(size_hw, expected):
+    assert View("m", 1440, crop=(0, 1560, 3384, 2280)).network_hw(size_hw) == expected
+
+
 def test_a_flip_mirrors_a_box_about_the_width():
     view = View("m", 50, flip=True)
     box = np.array([[10, 5, 30, 20]], np.float32)

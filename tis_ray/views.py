@@ -107,9 +107,17 @@ class View:
         return max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
 
     def network_hw(self, image_hw: SizeHW) -> SizeHW:
-        """Height and width of the network input for an image of this size."""
+        """Height and width of the network input for an image of this size.
+
+        A crop of which the image holds a part alone is resized by the factors of the whole crop: the sliver of it in a
+        slightly smaller image would otherwise be blown up beyond all bounds.
+        """
         x1, y1, x2, y2 = self.region(image_hw)
-        return resized_hw((y2 - y1, x2 - x1), self.scale, self.max_long_edge)
+        if not self.crop:
+            return resized_hw(image_hw, self.scale, self.max_long_edge)
+        full_hw = self.crop[3] - self.crop[1], self.crop[2] - self.crop[0]
+        height, width = resized_hw(full_hw, self.scale, self.max_long_edge)
+        return max(1, round((y2 - y1) * height / full_hw[0])), max(1, round((x2 - x1) * width / full_hw[1]))
 
     def boxes_to_network(self, boxes: Boxes, image_hw: SizeHW) -> Boxes:
         """Boxes (N, 4) from the image frame to the network frame."""

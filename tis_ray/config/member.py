@@ -77,12 +77,13 @@ class Member(Section):
     `scales` look at the whole image, `crops` at parts of it. Each scale gets a view server of its own,
     `member@SCALE` or `member@SCALE.CROP`; `groups` puts several on one, as `groups: {low: [600, 800]}` does for
     `member@low`. `preset` stands for the scales of a published system and gives way to what is written beside it.
+    `max_long_edge` caps the network input's longer edge, so that no picture of 1 x 50000 px takes all memory.
     """
 
     checkpoint: Path
     preset: Literal["tis"] | None = None
     scales: Scales = ()
-    max_long_edge: PositiveInt | None = None
+    max_long_edge: PositiveInt | None = 8000
     flip: bool = True
     crops: dict[str, Crop] = Field(default_factory=dict)
     groups: dict[str, Group] = Field(default_factory=dict)
