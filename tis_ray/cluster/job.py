@@ -42,15 +42,19 @@ def main() -> int:
 
 
 def run(recipes: Sequence[Recipe], *, resume: bool, retries: int, leave_for: str | None) -> list[Path]:
-    """Train on the cluster that this process is a job of, going on by itself where a node is lost."""
+    """Train, going on by itself up to `retries` times where a node is lost; the checkpoint folders.
+
+    With `leave_for`, the name of the job that this process is, they are left for fetching too.
+    """
     recipes = [recipe.model_copy(update={"output": recipe.output.expanduser()}) for recipe in recipes]
-    context = ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    if leave_for is None:
+        return _train(recipes, resume=resume, retries=retries)
+    context = ray.init(log_to_driver=False, logging_level=logging.ERROR)  # the cluster's, by RAY_ADDRESS
     try:
         folders = _train(recipes, resume=resume, retries=retries)
-        if leave_for is not None:
-            place = Path(context.address_info["session_dir"]) / "logs" / shelf(leave_for)
-            for recipe, folder in zip(recipes, folders, strict=True):
-                lay_out(folder, place / recipe.name)
+        place = Path(context.address_info["session_dir"]) / "logs" / shelf(leave_for)
+        for recipe, folder in zip(recipes, folders, strict=True):
+            lay_out(folder, place / recipe.name)
     finally:
         ray.shutdown()
     return folders
