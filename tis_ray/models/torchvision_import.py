@@ -91,7 +91,7 @@ def _fitting(state: Mapping[str, Tensor], detector: Detector, *, network: str, f
     theirs = to_torchvision(from_torchvision(state))  # old names become today's
     expected = {key: _all_rows(key, tuple(own.shape)) for key, own in to_torchvision(detector.state_dict()).items()}
     counters = {key for key in theirs if key.endswith("num_batches_tracked")} - expected.keys()
-    for key in sorted(expected.keys() | theirs.keys() - counters):
+    for key in sorted(expected.keys() | theirs.keys() - counters, key=_counters_last):
         came = tuple(theirs[key].shape) if key in theirs else "nothing"
         if came != expected.get(key, "nothing"):
             raise CheckpointError(
@@ -100,6 +100,11 @@ def _fitting(state: Mapping[str, Tensor], detector: Detector, *, network: str, f
             )
     kept = torch.tensor([0, *coco_categories().ids])
     return from_torchvision({key: _rows_of(key, theirs[key], kept) for key in expected})
+
+
+def _counters_last(key: str) -> tuple[bool, str]:
+    """An order in which a weight is named before a mere counter of batches."""
+    return key.endswith("num_batches_tracked"), key
 
 
 def _all_rows(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
