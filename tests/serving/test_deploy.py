@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.serving.bad_days import wait_until
 from tests.serving.replicas import replica_processes
 from tis_ray.config import dump
 
@@ -105,7 +106,7 @@ def test_a_wrong_fusion_section_is_named_and_the_old_one_stays_in_force(service,
     assert "did you mean 'nms'" in described["fusion_refused"]
     assert described["fusion"]["top_k"] == 3
     assert count(service) == 3
-    assert replica_processes() == before
+    wait_until(lambda: replica_processes() == before, within_s=10)
 
     deploy(service, tmp_path, top_k=top_k)
     assert count(service) == top_k

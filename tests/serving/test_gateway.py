@@ -57,7 +57,7 @@ def png(height: int = 60, width: int = 80) -> bytes:
     return stream.getvalue()
 
 
-def ask(service: Gateway, image: bytes | None = None, *, deadline_s: float = 5.0, **query) -> dict:
+def ask(service: Gateway, image: bytes | None = None, *, deadline_s: float = 60.0, **query) -> dict:
     asked = SegmentQuery.model_validate(query)
     return orjson.loads(asyncio.run(service.segment(image or png(), asked, Deadline(deadline_s))))
 
@@ -120,6 +120,17 @@ def test_an_answer_that_lacks_a_view_says_so(found):
     assert [view["status"] for view in answer["views"]] == ["ok", "timeout"]
     assert len(answer["instances"]) == 3
     assert ask(gateway(answer=fused(found)))["degraded"] is False
+
+
+def test_who_asks_for_a_whole_answer_gets_no_degraded_one(found):
+    """Readiness does: it says that every deployment has answered."""
+
+    async def whole(answer: FusedAnswer) -> bytes:
+        return await gateway(answer=answer).segment(png(), SegmentQuery(), Deadline(60), whole=True)
+
+    with pytest.raises(ProblemError, match=r"1 of 2 views did not answer: a@64/flip \(timeout\)"):
+        asyncio.run(whole(fused(found, "ok", "timeout")))
+    assert asyncio.run(whole(fused(found)))
 
 
 @pytest.mark.parametrize(

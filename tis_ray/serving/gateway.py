@@ -68,7 +68,7 @@ class Gateway:
         return self._draining
 
     async def drain(self, within_s: float) -> bool:
-        """Refuse new requests from now on; whether those in flight were answered `within_s` seconds."""
+        """Refuse new requests from now on; whether those in flight were answered within `within_s` seconds."""
         self._draining = True
         deadline = Deadline(within_s)
         while self._in_flight and not deadline.passed:
@@ -101,21 +101,26 @@ class Gateway:
             )
         return Deadline(asked - min(_TRAVEL_SHARE * asked, _MAX_TRAVEL_S))
 
-    async def segment(self, image: bytes, query: SegmentQuery, deadline: Deadline) -> bytes:
-        """The JSON answer for the bytes of an image. Raises a `ProblemError`: 400, 413, 503 or 504."""
+    async def segment(self, image: bytes, query: SegmentQuery, deadline: Deadline, *, whole: bool = False) -> bytes:
+        """The JSON answer for the bytes of an image, with `whole` only one of all views.
+
+        Raises a `ProblemError`: 400, 413, 503 or 504.
+        """
         try:
             async with asyncio.timeout(deadline.remaining_s) as limit:
-                return await self._segment(image, query, deadline)
+                return await self._segment(image, query, deadline, whole)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise ProblemError(504, "the deadline passed while the image was decoded or the answer written") from None
 
-    async def _segment(self, image: bytes, query: SegmentQuery, deadline: Deadline) -> bytes:
+    async def _segment(self, image: bytes, query: SegmentQuery, deadline: Deadline, whole: bool) -> bytes:
         start = time.perf_counter()
         frame, image_hw, sha256 = await asyncio.to_thread(self._decode, image)
         decoded = time.perf_counter()
         fused = await self._ask(frame, image_hw, query, deadline)
+        if fused.instances is None or (whole and fused.degraded):
+            raise _missing_views(fused)
         del frame  # the object store may drop the pixels while the answer is written
         asked = time.perf_counter()
         instances = await asyncio.to_thread(self._write, fused, image_hw, query)
@@ -148,7 +153,7 @@ class Gateway:
 
     async def _ask(self, frame: Any, image_hw: SizeHW, query: SegmentQuery, deadline: Deadline) -> FusedAnswer:
         try:
-            fused = await self._fusion(
+            return await self._fusion(
                 frame,
                 image_hw=image_hw,
                 deadline_s=_FUSED_SHARE * deadline.remaining_s,
@@ -159,10 +164,7 @@ class Gateway:
             raise ProblemError(503, "too many requests are waiting already", headers=RETRY_AFTER) from None
         except (UnavailableError, DeadlineError) as error:  # late although its views are not: it is dead or stuck
             logger.warning("fusion: %s", error)
-            raise ProblemError(503, f"the fusion did not answer: {error}", headers=_RECOVERY) from None
-        if fused.instances is None:
-            raise _missing_views(fused)
-        return fused
+            raise ProblemError(503, "the fusion did not answer in time", headers=_RECOVERY) from None
 
     def _write(self, fused: FusedAnswer, image_hw: SizeHW, query: SegmentQuery) -> list[dict[str, Any]]:
         assert fused.instances is not None

@@ -74,7 +74,7 @@ def build_app(
     those that open the door, or a function that returns the present ones.
     """
     warm_up = SegmentQuery.model_validate({})
-    readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up)))
+    readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up), whole=True))
     app = FastAPI(
         title="tis-ray",
         version=tis_ray.__version__,
