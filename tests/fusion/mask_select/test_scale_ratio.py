@@ -81,13 +81,13 @@ def test_mirror_images_and_other_members_share_their_scale():
 def test_a_scale_that_missed_the_object_gives_way_to_the_next():
     pool = pool_of(VIEWS)
     found = pool[[0, 2]]  # not at 800, which suits best
-    mask = scale_ratio.select(found[[0]], found, VIEWS, HW, k=1).masks.probabilities
+    mask = scale_ratio.select(found[[1]], found, VIEWS, HW, k=1).masks.probabilities
     assert mask[0, -1, -1] == VALUES[400]
 
 
 def test_a_detection_of_another_class_is_none_of_the_object():
-    pool = Instances.concatenate([pool_of(VIEWS)[[0]], pool_of(VIEWS, label=1)[[1]]])
-    mask = scale_ratio.select(pool[[0]], pool, VIEWS, HW, k=1).masks.probabilities
+    pool = Instances.concatenate([pool_of(VIEWS)[[0, 2]], pool_of(VIEWS, label=1)[[1]]])
+    mask = scale_ratio.select(pool[[1]], pool, VIEWS, HW, k=1).masks.probabilities
     assert mask[0, -1, -1] == VALUES[400]
 
 
