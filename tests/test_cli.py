@@ -19,7 +19,9 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("command", ["scenes", "train", "serve", "segment", "predict", "evaluate", "demo"])
+@pytest.mark.parametrize(
+    "command", ["scenes", "train", "serve", "segment", "predict", "evaluate", "demo", "jobs", "stop"]
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     answer = run(command, "--help")
     assert answer.returncode == 0, answer.stderr
@@ -48,6 +50,21 @@ MISTAKES = {
         ["evaluate", "--ground-truth", "gt.json", "--predictions", "x", "--metric", "voc"],
         "--metric: expected coco; got 'voc'",
     ),
+    "unknown format": (
+        ["predict", "good.yaml", "--images", ".", "--out", "x.json", "--format", "voc"],
+        "--format: expected one of coco, wad; got 'voc'",
+    ),
+    "option of another format": (
+        ["predict", "good.yaml", "--images", ".", "--out", "x.json", "--disjoint"],
+        "--disjoint: expected a format that knows it, as wad; got coco",
+    ),
+    "no cluster named": (["jobs"], "address: expected that of Ray's dashboard, as http://HEAD:8265; got ''"),
+    "no dashboard there": (
+        ["stop", "job", "--address", "http://127.0.0.1:9"],
+        "address: expected a Ray cluster's dashboard at http://127.0.0.1:9; got [Errno 111] Connection refused",
+    ),
+    "no dashboard to send to": (["train", "trains.yaml", "--submit", "http://127.0.0.1:9"], "expected a Ray cluster's"),
+    "storage of no cluster": (["train", "trains.yaml", "--storage", "/x"], "--storage: expected --submit beside it"),
     "nobody serves": (["segment", "x.jpg", "--url", "http://127.0.0.1:9"], "x.jpg"),
     "port out of range": (["serve", "bad.yaml", "--port", "99999"], "less than or equal to 65535"),
     "scenes nowhere": (["scenes", "--out", "gt.json/s"], "error: gt.json/s/images: Not a directory"),
@@ -66,6 +83,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES.keys())
 def test_mistakes_exit_2_with_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text("members: {a: {checkpoint: c, scales: [32]}}\n")
     (tmp_path / "bad.yaml").write_text("members: {a: {checkpoint: c, scales: [32]}}\nmember: {}\n")
     content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "car"}]}
     (tmp_path / "gt.json").write_text(json.dumps(content))

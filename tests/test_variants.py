@@ -31,6 +31,7 @@ MENUS = [
     Menu("tis_ray.models.necks", "build", ("in_channels",)),
     Menu("tis_ray.models.anchors", "build", ()),
     Menu("tis_ray.models.box_heads", "build", ("in_channels", "pool_size")),
+    Menu("tis_ray.submission.formats", "open_writer", ("path",)),
 ]
 MODULES = [
     pytest.param(entry, name, id=f"{entry.package.removeprefix('tis_ray.')}.{name}")
