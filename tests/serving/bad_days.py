@@ -12,26 +12,32 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from PIL import Image
 
-from tests.running_service import Service
 from tests.serving.replicas import replica_processes
+from tests.tiny import save_tiny_checkpoint
 from tis_ray.config import Ensemble
 
 VIEW_SERVERS = ("one@128", "two@128")
-TRANSPORT_S = 0.5  # from the answer's first byte at the gateway to the client, on a machine that is busy
+TRANSPORT_S = 1.0  # through Serve's proxy and back, on a machine that is busy starting replicas
 IMAGE = {"Content-Type": "image/png"}
 
 
-def doubled(service: Service, *, replicas: int = 2) -> Ensemble:
-    """The session's two members at one scale each, half of whose views are enough, `replicas` of everything."""
-    members = {
-        name: {"checkpoint": str(service.ensemble.members[name].checkpoint), "scales": [128]} for name in ("one", "two")
-    }
+def save_members(folder: Path) -> Path:
+    """Two tiny members' checkpoints in `folder`."""
+    for seed, name in enumerate(["one", "two"]):
+        save_tiny_checkpoint(folder / name, seed=seed)
+    return folder
+
+
+def doubled(folder: Path, *, replicas: int = 2) -> Ensemble:
+    """The members in `folder` at one scale each, half of whose views are enough, `replicas` of everything."""
+    members = {name: {"checkpoint": str(folder / name), "scales": [128]} for name in ("one", "two")}
     each = {"num_replicas": replicas, "num_cpus": 0.1, "num_gpus": 0}
     content = {
         "members": members,
@@ -55,7 +61,7 @@ def deploy(ensemble: Ensemble, url: str) -> None:
     wait_until(lambda: httpx.get(f"{url}/readyz", timeout=60, trust_env=False).status_code == 200)
 
 
-def wait_until(done: Callable[[], bool], *, within_s: float = 240) -> None:
+def wait_until(done: Callable[[], bool], *, within_s: float = 400) -> None:
     end = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < end, f"not within {within_s} s"
@@ -158,7 +164,8 @@ def kill_one(deployment: str, rng: random.Random, *, replicas: int = 2) -> float
     victim = rng.choice(sorted(process_ids(deployment)))
     start = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: victim not in process_ids(deployment) and recovered(replicas))
+    # Until the controller has noticed, all is well by its own account: a new process shows that it has.
+    wait_until(lambda: len(process_ids(deployment) - {victim}) == replicas and recovered(replicas))
     return time.monotonic() - start
 
 

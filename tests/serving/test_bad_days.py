@@ -21,6 +21,7 @@ from tests.serving.bad_days import (
     kill_one,
     process_ids,
     recovered,
+    save_members,
     summary,
     wait_until,
 )
@@ -35,9 +36,25 @@ DEADLINE_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def url(service):
-    """The service with two replicas of everything; afterwards the session's own again."""
-    deploy(doubled(service), service.url)
+def members(tmp_path_factory):
+    """The folder of the two members."""
+    return save_members(tmp_path_factory.mktemp("members"))
+
+
+@pytest.fixture(scope="module")
+def url(request, members):
+    """The service with two replicas of everything: in the place of the session's own for a while, if that runs."""
+    import ray
+
+    from tis_ray.serving.local import free_port, serve_locally
+
+    ensemble = doubled(members)
+    if not ray.is_initialized():
+        with serve_locally(ensemble, port=free_port()) as running:
+            yield running.url
+        return
+    service = request.getfixturevalue("service")
+    deploy(ensemble, service.url)
     try:
         yield service.url
     finally:
@@ -135,11 +152,11 @@ def test_a_frozen_replica_makes_nobody_wait_beyond_the_deadline(requester, refer
     wait_until(lambda: recovered(2))
 
 
-def test_requests_in_flight_are_answered_while_replicas_are_taken_away_and_added(service, requester, reference):
+def test_requests_in_flight_are_answered_while_replicas_are_taken_away_and_added(url, members, requester, reference):
     asked = asking(lambda n: requester.ask(n, DEADLINE_S), concurrency=4, at_least=20, until=threading.Event())
     with asked as answers:
         for replicas in (1, 2):
-            deploy(doubled(service, replicas=replicas), service.url)
+            deploy(doubled(members, replicas=replicas), url)
             wait_until(lambda replicas=replicas: recovered(replicas))
     print(summary(answers, []))
     assert not faults(answers, requester, reference, DEADLINE_S)
