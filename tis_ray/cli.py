@@ -253,8 +253,9 @@ def predict(
 
 @app.command()
 def evaluate(
-    ground_truth: Annotated[Path, typer.Option(help="COCO JSON with annotations.")],
+    ground_truth: Annotated[Path, typer.Option(help="COCO JSON with annotations, or folder of WAD label images.")],
     predictions: Annotated[Path, typer.Option(help="COCO results JSON.")],
+    image_folder: Annotated[Path | None, typer.Option(help="Folder of WAD's pictures, for a folder of labels.")] = None,
     metric: Annotated[str, typer.Option(help="Metric: coco.")] = "coco",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the images for 95% intervals; 0 for none.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
@@ -267,13 +268,13 @@ def evaluate(
 
     from tis_ray.evaluation.coco import evaluate as score
     from tis_ray.evaluation.table import report_table
-    from tis_ray.formats import coco
     from tis_ray.formats.coco_results import read_results
+    from tis_ray.formats.opening import open_path
 
     if metric != "coco":
         raise ConfigError(f"--metric: expected coco; got '{metric}'")
     _check_out("--out", out)
-    dataset = coco.read(ground_truth)
+    dataset = open_path(ground_truth, image_folder)
     report = score(dataset, read_results(predictions, dataset), bootstrap=bootstrap)
     console().print(report_table(report))
     if out is not None:
