@@ -34,7 +34,7 @@ class Cluster:
     def run(self, *arguments: str | Path) -> tuple[int, str, str]:
         """The same, to its end: exit code, stdout, stderr."""
         with self.start(*arguments) as process:
-            out, told = process.communicate(timeout=300)
+            out, told = process.communicate(timeout=900)
             return process.returncode, out, told
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import requests  # what Ray's client raises
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
@@ -84,7 +85,7 @@ class Head:
                 f"{self.address}: the cluster asks for a token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or keep it "
                 "in ~/.ray/auth_token"
             ) from None
-        except (RuntimeError, OSError, httpx.HTTPError) as error:  # requests' errors are OSErrors
+        except (RuntimeError, ConnectionError, requests.RequestException) as error:
             if job and "404" in str(error):
                 raise ConfigError(f"job: expected one that `tis-ray jobs` lists; got {job}") from None
             raise ServiceError(f"{self.address}: {_line(error)}") from None

@@ -75,7 +75,8 @@ def follow(head: Head, job: str, *, show: Callable[[str], None]) -> None:
     if details.status == JobStatus.STOPPED:
         raise JobError(f"{job} was stopped")
     if details.status != JobStatus.SUCCEEDED:
-        raise JobError(f"{job} failed: {error_line(last) or details.message or 'no reason given'}")
+        reason = error_line(last) or error_line((details.message or "").splitlines())
+        raise JobError(f"{job} failed: {reason or 'no reason given'}")
 
 
 def fetch(head: Head, job: str, *, say: Callable[[str], None]) -> list[Path]:

@@ -1,7 +1,7 @@
 """`tis-ray predict`: a batch run through the deployments of an ensemble, started for the run where none are up."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,29 +56,17 @@ def predict(
     written = _table(images, image_folder) or categories
     class_map(categories, written)
     rehearse(files, listed, written)
-    with Journal.opened(journal_path(out), describe(ensemble, listed), resume=resume) as journal:
+    with (
+        Journal.opened(journal_path(out), describe(ensemble, listed), resume=resume) as journal,
+        _kept(journal, console),
+    ):
         if images.suffix.lower() != ".json":
             _note_ids(listed, out)
-        done = journal.done(degraded=allow_degraded)
-        todo = [image for image in listed if image.id not in done]
-        if done:
-            console.print(f"{len(listed) - len(todo)} of {len(listed)} images are done already")
-        failed: dict[int, ImageResult] = {}
-        if todo:
-            with (
-                _deployed(ensemble, address, console) as handle,
-                closing(_segmenter(handle, ensemble, allow_degraded=allow_degraded)) as segmenter,
-                closing(segment_images(segmenter, todo, in_flight=in_flight, has_worked=bool(done))) as results,
-                closing(watched(results, len(todo), console)) as shown,
-            ):
-                failed = _note(shown, journal)
-        summary = write_results(
-            (failed.get(image.id) or journal.read(image) for image in listed),
-            out,
-            categories=categories,
-            written=written,
-            files=files,
+        failed = _look(
+            ensemble, listed, journal, console=console, address=address, in_flight=in_flight, degraded=allow_degraded
         )
+        results = (failed.get(image.id) or journal.read(image) for image in listed)
+        summary = write_results(results, out, categories=categories, written=written, files=files)
         if not summary.failed:
             _settle(files)
             journal.remove()
@@ -86,20 +74,48 @@ def predict(
     return summary
 
 
-def _segmenter(handle: Any, ensemble: Ensemble, *, allow_degraded: bool) -> ServiceSegmenter:
+def _look(
+    ensemble: Ensemble,
+    listed: Sequence[ListedImage],
+    journal: Journal,
+    *,
+    console: Console,
+    address: str | None,
+    in_flight: int,
+    degraded: bool,
+) -> dict[int, ImageResult]:
+    """Put what is found in the images that are not done into the journal; those that failed, by id."""
+    done = journal.done(degraded=degraded)
+    todo = [image for image in listed if image.id not in done]
+    if done:
+        console.print(f"{len(listed) - len(todo)} of {len(listed)} images are done already")
+    if not todo:
+        return {}
     deadline_s = ensemble.limits.max_deadline_s
-    return ServiceSegmenter(handle, ensemble.views, deadline_s=deadline_s, allow_degraded=allow_degraded)
+    with (
+        _deployed(ensemble, address, console) as handle,
+        closing(ServiceSegmenter(handle, ensemble.views, deadline_s=deadline_s, allow_degraded=degraded)) as segmenter,
+        closing(segment_images(segmenter, todo, in_flight=in_flight, has_worked=bool(done))) as results,
+        closing(watched(results, len(todo), console)) as shown,
+    ):
+        failed: dict[int, ImageResult] = {}
+        for result in shown:
+            if result.found is None:
+                failed[result.image.id] = result
+            else:
+                journal.append(result)
+        return failed
 
 
-def _note(results: Iterable[ImageResult], journal: Journal) -> dict[int, ImageResult]:
-    """Put what is found into the journal; the images that failed, by id."""
-    failed: dict[int, ImageResult] = {}
-    for result in results:
-        if result.found is None:
-            failed[result.image.id] = result
-        else:
-            journal.append(result)
-    return failed
+@contextmanager
+def _kept(journal: Journal, console: Console) -> Iterator[None]:
+    """Say where the work is when it is broken off."""
+    try:
+        yield
+    except BaseException:
+        if journal.done(degraded=True):
+            console.print(f"what was found so far is in {journal.path}; --resume goes on with it", soft_wrap=True)
+        raise
 
 
 def _settle(files: Sequence[ResultsFile]) -> None:
