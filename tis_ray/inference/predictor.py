@@ -60,9 +60,9 @@ class Predictor:
         check_image(image)
         image_hw = (image.shape[0], image.shape[1])
         found: dict[View, Instances] = {}
-        whole = _Pixels(image, [tile for view in views for tile in view.tiles(image_hw)], self.device)
+        pixels = _Pixels(image, [tile for view in views for tile in view.tiles(image_hw)], self.device)
         for _, group in groupby(sorted(views, key=_without_flip), key=_without_flip):
-            found.update(self._predict_group(whole, list(group)))
+            found.update(self._predict_group(pixels, list(group)))
         return [found[view] for view in views]
 
     def check_device(self) -> None:
@@ -111,7 +111,7 @@ class Predictor:
 
 
 class _Pixels:
-    """The part of an image that `tiles` look at, copied to the device once."""
+    """The rectangle of an image around all that `tiles` look at, copied to the device once."""
 
     def __init__(self, image: NDArray[np.uint8], tiles: Sequence[View], device: torch.device) -> None:
         self.image_hw = (image.shape[0], image.shape[1])
