@@ -76,17 +76,16 @@ def _livened(model: MaskRCNN) -> MaskRCNN:
         if isinstance(module, Bottleneck):
             module.bn3.weight.mul_(0.1)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    sampler = model.roi_heads.fg_bg_sampler
-    momentum, num_rois = norms[0].momentum, sampler.batch_size_per_image
-    sampler.batch_size_per_image = 24
+    momentum = norms[0].momentum
     for norm in norms:
         norm.momentum = 1.0
-    boxes = torch.tensor([[5.0, 5, 40, 30], [30, 20, 80, 60]])
-    target = {"boxes": boxes, "labels": torch.tensor([1, 1]), "masks": torch.ones((2, 96, 128), dtype=torch.uint8)}
-    model.train()([random_image(96, 128) / 255] * 2, [target] * 2)
+    boxes = torch.tensor([[5.0, 5, 40, 30], [20, 20, 60, 60]])
+    target = {"boxes": boxes, "labels": torch.tensor([1, 1]), "masks": torch.ones((2, 64, 64), dtype=torch.uint8)}
+    kept, model.transform._skip_resize = model.transform._skip_resize, True
+    model.train()([random_image(64, 64) / 255], [target])
+    model.transform._skip_resize = kept
     for norm in norms:
         norm.momentum = momentum
-    sampler.batch_size_per_image = num_rois
     for norm in model.backbone.body.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.running_var.mul_(1e-3)
