@@ -171,6 +171,20 @@ def test_tiles_share_forwards_within_the_pixels_allowed():
         assert {size for sizes in seen.detector.batches for size in sizes} == {(80, 100)}
 
 
+@pytest.mark.parametrize("batch_px", [1, 3 * 8000, 10**7])
+def test_a_grid_and_its_mirror_image_each_get_their_own_answer(batch_px):
+    """Asked together they share forwards; what each finds, and its masks, are those of that view alone."""
+    picture = paint((120, 220), (70, 20, 110, 40, 0), (5, 70, 30, 100, 1), (150, 80, 185, 115, 2))
+    views = [View("m", 80, flip, tile=GRID.tile) for flip in (True, False)]
+    together = predictor(batch_px=batch_px).predict(picture, views)
+    for view, found in zip(views, together, strict=True):
+        (alone,) = predictor(batch_px=1).predict(picture, [view])
+        assert rounded(found) == [(5, 70, 30, 100, 1), (70, 20, 110, 40, 0), (150, 80, 185, 115, 2)]
+        np.testing.assert_array_equal(found.scores, alone.scores)
+        np.testing.assert_array_equal(found.masks.probabilities, alone.masks.probabilities)
+        assert (found.masks.probabilities[:, 0, 0] == (0 if view.flip else 1)).all()
+
+
 def test_how_tiles_are_batched_changes_nothing():
     picture = paint((120, 160), (58, 30, 90, 60, 2), (5, 70, 30, 100, 0))
     views = [View("m", 60, flip, tile=GRID.tile) for flip in (True, False)]
