@@ -35,10 +35,10 @@ def save_members(folder: Path) -> Path:
     return folder
 
 
-def doubled(folder: Path, *, replicas: int = 2) -> Ensemble:
-    """The members in `folder` at one scale each, half of whose views are enough, `replicas` of everything."""
+def doubled(folder: Path) -> Ensemble:
+    """The members in `folder` at one scale each, half of whose views are enough, with two replicas of everything."""
     members = {name: {"checkpoint": str(folder / name), "scales": [128]} for name in ("one", "two")}
-    each = {"num_replicas": replicas, "num_cpus": 0.1, "num_gpus": 0}
+    each = {"num_replicas": 2, "num_cpus": 0.1, "num_gpus": 0}
     content = {
         "members": members,
         "fusion": {"rules": [{"nms": {"iou_threshold": 0.6}}], "top_k": 12},
@@ -51,7 +51,7 @@ def doubled(folder: Path, *, replicas: int = 2) -> Ensemble:
 
 
 def deploy(ensemble: Ensemble, url: str) -> None:
-    """Put `ensemble` in the place of what runs, and wait until it answers."""
+    """Put `ensemble` in the place of what runs, all replicas anew, and wait until it answers."""
     from ray import serve
 
     from tis_ray.serving.app import build
@@ -158,25 +158,25 @@ def process_ids(deployment: str) -> set[int]:
     return {int(folder.name) for folder in replica_processes().get(deployment, [])}
 
 
-def kill_one(deployment: str, rng: random.Random, *, replicas: int = 2) -> float:
+def kill_one(deployment: str, rng: random.Random) -> float:
     """Kill one replica's process and return the seconds until all are there again."""
-    wait_until(lambda: len(process_ids(deployment)) == replicas)  # a title that is just changing is not read
+    wait_until(lambda: len(process_ids(deployment)) == 2)  # a title that is just changing is not read
     victim = rng.choice(sorted(process_ids(deployment)))
     start = time.monotonic()
     os.kill(victim, signal.SIGKILL)
     # Until the controller has noticed, all is well by its own account: a new process shows that it has.
-    wait_until(lambda: len(process_ids(deployment) - {victim}) == replicas and recovered(replicas))
+    wait_until(lambda: len(process_ids(deployment) - {victim}) == 2 and recovered())
     return time.monotonic() - start
 
 
-def recovered(replicas: int) -> bool:
-    """Whether every deployment is healthy with all of its replicas."""
+def recovered() -> bool:
+    """Whether every deployment is healthy with both of its replicas."""
     from ray import serve
 
     application = serve.status().applications["tis-ray"]
     states = [dict(one.replica_states) for one in application.deployments.values()]
     healthy = all(one.status == "HEALTHY" for one in application.deployments.values())
-    return healthy and states == [{"RUNNING": replicas}] * len(states)
+    return healthy and states == [{"RUNNING": 2}] * len(states)
 
 
 def summary(answers: list[Answer], kills: list[tuple[str, float]]) -> str:

@@ -170,6 +170,8 @@ def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float 
     """
     replicas = [ensemble.replicas.get(name, Replica()) for name in ("gateway", "fusion")]
     replicas += [ensemble.replica(name) for name in ensemble.deployments]
+    # Serve kills a proxy that is not there after 5 s, again and again, and gives up: too soon for a busy machine.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     needed = math.ceil(sum(_most(replica) * replica.num_cpus for replica in replicas) + extra_cpus)
     context = ray.init(
         address="local",
