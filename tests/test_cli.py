@@ -20,7 +20,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize(
-    "command", ["scenes", "train", "serve", "segment", "predict", "evaluate", "demo", "jobs", "stop"]
+    "command", ["scenes", "train", "import", "serve", "segment", "predict", "evaluate", "demo", "jobs", "stop"]
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
     answer = run(command, "--help")
@@ -36,6 +36,16 @@ MISTAKES = {
     "misspelt part": (
         ["train", "tiny_resnet18", "--set", "detector.backbone=resnet81"],
         "detector.backbone: expected one of",
+    ),
+    "no data": (["train", "bare.yaml"], "data.train: expected what tiny is to be trained on"),
+    "unknown network": (
+        ["import", "maskrcnn", "w.pth", "--out", "o"],
+        "network: expected one of maskrcnn_resnet50_fpn",
+    ),
+    "missing weights": (["import", "maskrcnn_resnet50_fpn", "w.pth", "--out", "o"], "readable state dict in w.pth"),
+    "import over something": (
+        ["import", "maskrcnn_resnet50_fpn", "w.pth", "--out", "."],
+        "--out: expected a new or empty folder",
     ),
     "missing data": (["train", "tiny_resnet18"], "data.train.annotations: expected a COCO JSON file"),
     "missing ensemble": (["serve", "nowhere.yaml"], "nowhere.yaml: expected a readable YAML file"),
@@ -89,6 +99,7 @@ def test_mistakes_exit_2_with_one_line(arguments: list[str], message: str, tmp_p
     (tmp_path / "gt.json").write_text(json.dumps(content))
     recipe = tiny_recipe(data={"train": {"annotations": "gt.json"}})
     (tmp_path / "trains.yaml").write_text(yaml.safe_dump(dump(recipe)))
+    (tmp_path / "bare.yaml").write_text(yaml.safe_dump(dump(recipe) | {"data": None}))
     answer = run(*arguments, cwd=tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert message in " ".join(answer.stderr.split())

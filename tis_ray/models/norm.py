@@ -17,5 +17,10 @@ def norm_layer(norm: Norm | None) -> Callable[[int], nn.Module] | None:
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Wu and He 2018: 32 groups, or as many of a power of two below as divide `channels`."""
-    return nn.GroupNorm(next(count for count in GROUP_COUNTS if channels % count == 0), channels)
+    """Group normalisation (Wu and He 2018) of `num_groups` groups."""
+    return nn.GroupNorm(num_groups(channels), channels)
+
+
+def num_groups(channels: int) -> int:
+    """32, or the largest smaller power of two that divides `channels`."""
+    return next(count for count in GROUP_COUNTS if channels % count == 0)

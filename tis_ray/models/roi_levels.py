@@ -43,9 +43,9 @@ class NearestAnchors:
         if bounds != sorted(bounds):
             came = [list(sides) for sides in anchor_sizes]
             raise ConfigError(f"detector.roi_levels: pyramid expects anchors that grow from level to level; got {came}")
-        self.bounds = torch.tensor(bounds)
+        self.bounds = bounds
 
     def __call__(self, boxes: list[Tensor]) -> Tensor:
         """Levels of the boxes' square roots of area."""
         sides = torch.cat([box_area(one) for one in boxes]).sqrt()
-        return torch.bucketize(sides, self.bounds.to(sides))
+        return torch.stack([sides > bound for bound in self.bounds]).sum(dim=0)

@@ -30,8 +30,7 @@ _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 def absolute(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths: workers run in a folder of their own. `ConfigError` where it has no data."""
     if recipe.data is None:
-        raise ConfigError(f"data.train: expected what {recipe.name} is to be trained on, in data.train.annotations")
-
+        raise ConfigError(f"data.train: expected what {recipe.name} is to be trained on; its recipe has no data")
     val = None if recipe.data.val is None else recipe.data.val.absolute()
     data = recipe.data.model_copy(update={"train": recipe.data.train.absolute(), "val": val})
     backbone = recipe.detector.backbone

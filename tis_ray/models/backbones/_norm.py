@@ -5,6 +5,8 @@ from typing import Literal
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from tis_ray.models.norm import num_groups
+
 Norm = Literal["batch", "frozen", "group"]
 
 
@@ -35,7 +37,7 @@ def _frozen(old: nn.BatchNorm2d) -> nn.Module:
 
 
 def _group(old: nn.BatchNorm2d) -> nn.Module:
-    groups = next(g for g in (32, 16, 8, 4, 2, 1) if old.num_features % g == 0)
+    groups = num_groups(old.num_features)
     if hasattr(old, "act"):
         from timm.layers import GroupNormAct
 
