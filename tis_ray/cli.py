@@ -255,7 +255,9 @@ def predict(
 def evaluate(
     ground_truth: Annotated[Path, typer.Option(help="COCO JSON with annotations, or folder of WAD label images.")],
     predictions: Annotated[Path, typer.Option(help="COCO results JSON.")],
-    image_folder: Annotated[Path | None, typer.Option(help="Folder of WAD's pictures, for a folder of labels.")] = None,
+    image_folder: Annotated[
+        Path | None, typer.Option(help="For a folder of labels: what was predicted, a folder, .txt or .json of images.")
+    ] = None,
     metric: Annotated[str, typer.Option(help="Metric: coco.")] = "coco",
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the images for 95% intervals; 0 for none.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,

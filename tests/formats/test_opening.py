@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tis_ray.errors import ConfigError
+from tis_ray.errors import ConfigError, DataError
+from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.opening import open_path
 
 
@@ -23,19 +24,46 @@ def test_a_file_is_coco_json(tmp_path: Path):
     assert truth.annotations(7).boxes.tolist() == [[1, 2, 4, 6]]
 
 
-def test_a_folder_is_wad_labels_whose_frames_are_numbered_by_name(tmp_path: Path):
+@pytest.fixture
+def wad(tmp_path: Path) -> Path:
+    """`labels/` of the frames a, b and d, in each of which another number of rows is a car, and `images/` of a to d."""
     for folder in ("labels", "images"):
         (tmp_path / folder).mkdir()
-    for name in ("b", "a"):
+    for rows, name in enumerate("abd", start=1):
         labels = np.full((20, 30), 255, np.uint16)
-        labels[2:5, 3:9] = 33000
+        labels[:rows] = 33000
         Image.fromarray(labels).save(tmp_path / "labels" / f"{name}_instanceIds.png")
+    for name in "abcd":
         Image.new("RGB", (30, 20)).save(tmp_path / "images" / f"{name}.jpg")
-    truth = open_path(tmp_path / "labels", tmp_path / "images")
-    assert [(record.id, record.file_name) for record in truth.images] == [(1, "a.jpg"), (2, "b.jpg")]
-    assert truth.annotations(2).boxes.tolist() == [[3, 2, 9, 5]]
+    return tmp_path
+
+
+def rows_by_id(truth: GroundTruth) -> dict[int, int]:
+    return {record.id: int(truth.annotations(record.id).boxes[0, 3]) for record in truth.images}
+
+
+def test_frames_of_wad_labels_have_the_numbers_of_their_pictures_in_the_folder(wad: Path):
+    truth = open_path(wad / "labels", wad / "images")
+    assert [(record.id, record.file_name) for record in truth.images] == [(1, "a.jpg"), (2, "b.jpg"), (4, "d.jpg")]
+    assert rows_by_id(truth) == {1: 1, 2: 2, 4: 3}
+    with pytest.raises(DataError, match="expected an id of its 3 images; got 3"):
+        truth.annotations(3)
+
+
+def test_labels_of_pictures_that_a_list_lacks_are_left_out(wad: Path):
+    (wad / "list.txt").write_text("images/c.jpg\nimages/d.jpg\nimages/a.jpg\n")
+    assert rows_by_id(open_path(wad / "labels", wad / "list.txt")) == {2: 3, 3: 1}
+
+
+def test_pictures_without_labels_and_doubled_ones_are_refused(wad: Path):
+    (wad / "other.txt").write_text("images/c.jpg\n")
+    with pytest.raises(DataError, match=r"images: expected pictures of frames .* got 1 others"):
+        open_path(wad / "labels", wad / "other.txt")
+    (wad / "twice.txt").write_text("images/a.jpg\nelsewhere/a.jpg\n")
+    with pytest.raises(DataError, match=r"one picture of each frame; got .*images/a.jpg and .*elsewhere/a.jpg"):
+        open_path(wad / "labels", wad / "twice.txt")
 
 
 def test_a_folder_of_labels_needs_its_pictures(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"--image-folder: expected the folder of the pictures .* got none"):
+    with pytest.raises(ConfigError, match=r"--image-folder: expected the pictures .* got none"):
         open_path(tmp_path)

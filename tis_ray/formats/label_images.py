@@ -34,9 +34,7 @@ def _open(path: Path) -> PngImageFile:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such label image") from None
     except READER_FAILURES:
-        raise DataError(
-            f"{path}: expected a label image, a PNG of one 16-bit channel; got another or a damaged file"
-        ) from None
+        raise DataError(f"{path}: expected {EXPECTED}; got another or a damaged file") from None
     if image.mode != "I;16":
         found = f"{image.mode} of {image.width}x{image.height}"
         image.close()

@@ -6,6 +6,7 @@ from tis_ray.config import CocoFolder, WadFolder
 from tis_ray.errors import ConfigError
 from tis_ray.formats import coco, wad
 from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.image_list import read_image_list
 
 
 def open_dataset(folder: CocoFolder | WadFolder) -> GroundTruth:
@@ -16,13 +17,14 @@ def open_dataset(folder: CocoFolder | WadFolder) -> GroundTruth:
 
 
 def open_path(ground_truth: Path, images: Path | None = None) -> GroundTruth:
-    """The data set at `ground_truth`: a COCO JSON file, or a folder of WAD labels beside the folder of its `images`.
+    """The data set at `ground_truth`: a COCO JSON file with the folder of its `images`, or a folder of WAD labels.
 
-    Frames of a WAD folder are numbered from 1 by name, as those of a folder of pictures are. Raises `ConfigError` for a
-    folder of labels without one of images.
+    Label images know no ids. Theirs are those of their pictures in `images`, what results were made of: a folder, a
+    .txt list or a COCO .json, numbered as `read_image_list` does; labels of other pictures are left out. Raises
+    `ConfigError` for a folder of labels without `images`.
     """
     if not ground_truth.is_dir():
         return coco.read(ground_truth, images)
     if images is None:
-        raise ConfigError(f"--image-folder: expected the folder of the pictures that {ground_truth} labels; got none")
-    return wad.read(ground_truth, images)
+        raise ConfigError(f"--image-folder: expected the pictures that {ground_truth} labels; got none")
+    return wad.read(ground_truth, read_image_list(images))

@@ -12,6 +12,7 @@ import numpy as np
 
 from tis_ray.errors import DataError
 from tis_ray.formats.dataset import ImageRecord
+from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.label_images import LabelMap, label_image_size, open_label_image
 from tis_ray.formats.wad_classes import EVALUATED, WITH_RIDER
 from tis_ray.instances import Annotations, Categories
@@ -28,33 +29,32 @@ class WadDataset:
     """Label images and pictures of the WAD 2018 data set. `len()` is its number of images.
 
     path:       the folder of label images
-    images:     ImageRecords in the order of their names, ids from 1; sizes are those of the label images
+    images:     ImageRecords sorted by id; sizes are those of the label images
     categories: the seven evaluated classes, with `rider` eight
 
     Label images are opened when their annotations are asked for.
     """
 
-    __slots__ = ("_label_files", "categories", "images", "path")
+    __slots__ = ("_places", "categories", "images", "path")
 
     def __init__(self, path: Path, images: Sequence[ImageRecord], label_files: Sequence[Path], *, rider: bool) -> None:
         self.path = path
         self.images = tuple(images)
         self.categories = WITH_RIDER if rider else EVALUATED
-        self._label_files = tuple(label_files)
+        self._places = {
+            record.id: (record, label_file) for record, label_file in zip(self.images, label_files, strict=True)
+        }
 
     def __len__(self) -> int:
         return len(self.images)
 
     def image(self, image_id: int) -> ImageRecord:
         """The record of one image; `DataError` for an id that there is none of."""
-        if not 1 <= image_id <= len(self):
-            raise DataError(f"{self.path}: expected an id of its {len(self)} images; got {image_id}")
-        return self.images[image_id - 1]
+        return self._place(image_id)[0]
 
     def annotations(self, image_id: int) -> Annotations:
         """Ground truth of one image, as `to_annotations` has it; `DataError` naming a broken label image."""
-        self.image(image_id)
-        return to_annotations(open_label_image(self._label_files[image_id - 1]), self.categories)
+        return to_annotations(open_label_image(self._place(image_id)[1]), self.categories)
 
     def entries(self, image_id: int) -> list[Mapping[str, Any]]:
         """The annotations in COCO's form; a region to ignore is a crowd of each class, all entries of one id."""
@@ -68,12 +68,23 @@ class WadDataset:
             entries += [common | {"category_id": id_, "iscrowd": int(truth.crowd[i])} for id_ in ids]
         return entries
 
+    def _place(self, image_id: int) -> tuple[ImageRecord, Path]:
+        if image_id not in self._places:
+            raise DataError(f"{self.path}: expected an id of its {len(self)} images; got {image_id}")
+        return self._places[image_id]
+
 
 def read(
-    labels: Path | str, images: Path | str, *, frames: Sequence[Path | str] = (), rider: bool = False
+    labels: Path | str,
+    images: Path | str | Sequence[ListedImage],
+    *,
+    frames: Sequence[Path | str] = (),
+    rider: bool = False,
 ) -> WadDataset:
-    """Open a folder of label images `NAME_instanceIds.png` with the pictures `NAME.jpg` in the folder `images`.
+    """Open a folder of label images `NAME_instanceIds.png` with their pictures.
 
+    images: the folder of the pictures `NAME.jpg`, numbered from 1 by their names; or a list of pictures, whose ids and
+            places the frames then have: those that it lacks are left out
     frames: lists of the data set's videos, one frame a line, to take those frames alone; by default all that are
             labelled. Folders in the lists and a second column are not looked at.
     rider:  take riders as a class rather than as background
@@ -81,18 +92,40 @@ def read(
     Headers of label images are read, pictures are not opened. Raises `DataError` for a folder without label images, a
     listed frame without one, and label images that are not 16-bit grey.
     """
-    folder, pictures = Path(labels), Path(images)
+    folder = Path(labels)
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of label images; there is none")
     found = {path.name.removesuffix(SUFFIX): path for path in folder.glob(f"*{SUFFIX}")}
     names = _listed(frames, found, folder) if frames else sorted(found)
     if not names:
         raise DataError(f"{folder}: expected label images *{SUFFIX}; found none")
-    records = []
-    for number, name in enumerate(names, start=1):
-        height, width = label_image_size(found[name])
-        records.append(ImageRecord(number, f"{name}.jpg", pictures / f"{name}.jpg", height, width))
-    return WadDataset(folder, records, [found[name] for name in names], rider=rider)
+    pictures = _in_folder(names, Path(images)) if isinstance(images, (str, Path)) else _of_list(names, images, folder)
+    records = [
+        ImageRecord(picture.id, picture.file_name, picture.path, *label_image_size(found[name]))
+        for name, picture in pictures.items()
+    ]
+    return WadDataset(folder, records, [found[name] for name in pictures], rider=rider)
+
+
+def _in_folder(names: Sequence[str], folder: Path) -> dict[str, ListedImage]:
+    return {
+        name: ListedImage(number, f"{name}.jpg", folder / f"{name}.jpg") for number, name in enumerate(names, start=1)
+    }
+
+
+def _of_list(names: Sequence[str], images: Sequence[ListedImage], folder: Path) -> dict[str, ListedImage]:
+    """The listed pictures of the frames `names`, by name, in the order of their ids."""
+    pictures: dict[str, ListedImage] = {}
+    labelled = set(names)
+    for picture in sorted(images, key=lambda one: one.id):
+        name = picture.path.stem
+        if name in pictures:
+            raise DataError(f"images: expected one picture of each frame; got {pictures[name].path} and {picture.path}")
+        if name in labelled:
+            pictures[name] = picture
+    if not pictures:
+        raise DataError(f"images: expected pictures of frames that are labelled in {folder}; got {len(images)} others")
+    return pictures
 
 
 def to_annotations(labels: LabelMap, categories: Categories = EVALUATED) -> Annotations:
