@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tis_ray.config import WadFolder
 from tis_ray.errors import ConfigError, DataError
+from tis_ray.formats.coco_results import read_results
 from tis_ray.formats.dataset import GroundTruth
-from tis_ray.formats.opening import open_path
+from tis_ray.formats.opening import open_dataset, open_path
 
 
 def test_a_file_is_coco_json(tmp_path: Path):
@@ -62,6 +64,21 @@ def test_pictures_without_labels_and_doubled_ones_are_refused(wad: Path):
     (wad / "twice.txt").write_text("images/a.jpg\nelsewhere/a.jpg\n")
     with pytest.raises(DataError, match=r"one picture of each frame; got .*images/a.jpg and .*elsewhere/a.jpg"):
         open_path(wad / "labels", wad / "twice.txt")
+
+
+def test_found_riders_count_neither_way_where_they_are_background(wad: Path):
+    def result(category_id: int) -> dict:
+        return {"image_id": 1, "category_id": category_id, "bbox": [0, 0, 30, 1], "score": 0.5}
+
+    path = wad / "results.json"
+    path.write_text(json.dumps([result(37), result(33)]))
+    truth = open_path(wad / "labels", wad / "images")
+    assert [one["category_id"] for one in read_results(path, truth)] == [33]
+    with_riders = open_dataset(WadFolder(labels=wad / "labels", images=wad / "images", rider=True))
+    assert [one["category_id"] for one in read_results(path, with_riders)] == [37, 33]
+    path.write_text(json.dumps([result(37), result(41)]))
+    with pytest.raises(DataError, match="result 1: category_id: expected one of the data set's; got 41"):
+        read_results(path, truth)
 
 
 def test_a_folder_of_labels_needs_its_pictures(tmp_path: Path):

@@ -84,8 +84,8 @@ def evaluate(
     Images without results count, classes without objects do not; what is found within a crowd, a region to ignore
     among them, is neither right nor wrong. Sizes are judged by the annotation's `area` and, for what was found, by the
     area of the box or of the mask itself. Where results hold no masks at all, the scores of "segm" are undefined.
-    `bootstrap` is the number of times the images are drawn anew for the
-    interval of AP; one `seed` draws the same images for every set of results, which makes them comparable.
+    `bootstrap` is the number of times the images are drawn anew for the interval of AP; one `seed` draws the same
+    images for every set of results, which makes them comparable.
     """
     for kind in kinds:
         if kind not in KINDS:

@@ -28,6 +28,7 @@ class CocoDataset:
     """
 
     __slots__ = ("_entries", "_labels", "_records", "categories", "images", "path")
+    unscored: tuple[int, ...] = ()
 
     def __init__(
         self,

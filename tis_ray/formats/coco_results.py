@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,9 +89,9 @@ class ResultsWriter:
 def read_results(path: Path | str, dataset: GroundTruth) -> list[dict[str, Any]]:
     """Read and check any framework's results for the images of `dataset`.
 
-    Masks of any spelling become compressed RLEs; a result with a mask alone gets the mask's box. Raises
-    `DataError` naming file, position and field: an unknown image or category, NaN, a score outside 0..1, a mask
-    of another image size.
+    Masks of any spelling become compressed RLEs; a result with a mask alone gets the mask's box. Results of classes
+    that the data set leaves unscored are left out. Raises `DataError` naming file, position and field: an unknown image
+    or category, NaN, a score outside 0..1, a mask of another image size.
     """
     path = Path(path)
     results = load_json(path)
@@ -99,7 +99,8 @@ def read_results(path: Path | str, dataset: GroundTruth) -> list[dict[str, Any]]
         raise DataError(f"{path}: expected a list of results; got {type(results).__name__}")
     known = set(dataset.categories.ids)
     sizes_hw = {record.id: (record.height, record.width) for record in dataset.images}
-    return [_checked(f"{path}: result {i}", result, sizes_hw, known) for i, result in enumerate(results)]
+    scored = [(i, one) for i, one in enumerate(results) if not _is_of(one, dataset.unscored)]
+    return [_checked(f"{path}: result {i}", result, sizes_hw, known) for i, result in scored]
 
 
 def _checked(
@@ -122,6 +123,10 @@ def _checked(
         return {key: value for key, value in result.items() if key != "segmentation"}
     rle = segmentation.to_rle(mask, bbox or [], *size_hw)
     return {**result, "bbox": bbox or coco_mask.toBbox(rle).tolist(), "segmentation": rle}
+
+
+def _is_of(result: Any, category_ids: Collection[int]) -> bool:
+    return isinstance(result, dict) and result.get("category_id") in category_ids
 
 
 def _is_score(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """What training and evaluation ask of a data set, whatever its format: images, classes and ground truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ class GroundTruth(Protocol):
     path:       the file or folder that messages name
     images:     ImageRecords sorted by id
     categories: the classes in the order of their ids
+    unscored:   ids of further classes that results may name and that do not count either way
     """
 
     @property
@@ -35,6 +36,9 @@ class GroundTruth(Protocol):
 
     @property
     def categories(self) -> Categories: ...
+
+    @property
+    def unscored(self) -> Collection[int]: ...
 
     def __len__(self) -> int: ...
 

@@ -14,7 +14,7 @@ from tis_ray.errors import DataError
 from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.label_images import LabelMap, label_image_size, open_label_image
-from tis_ray.formats.wad_classes import EVALUATED, WITH_RIDER
+from tis_ray.formats.wad_classes import EVALUATED, RIDER, WITH_RIDER
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
 from tis_ray.ops import boxes as box_ops
@@ -31,6 +31,7 @@ class WadDataset:
     path:       the folder of label images
     images:     ImageRecords sorted by id; sizes are those of the label images
     categories: the seven evaluated classes, with `rider` eight
+    unscored:   the id of riders where they are background: a member that was trained on them may have found some
 
     Label images are opened when their annotations are asked for.
     """
@@ -47,6 +48,11 @@ class WadDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def unscored(self) -> tuple[int, ...]:
+        """Ids that results may have and no class here."""
+        return () if RIDER in self.categories.ids else (RIDER,)
 
     def image(self, image_id: int) -> ImageRecord:
         """The record of one image; `DataError` for an id that there is none of."""
