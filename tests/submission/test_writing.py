@@ -97,8 +97,9 @@ def test_formats_that_cannot_be_written_are_refused(formats, options, message) -
 
 def test_what_a_format_cannot_express_is_refused_before_the_run(tmp_path: Path) -> None:
     files = results_files(tmp_path / "x.csv", ["wad"])
-    with pytest.raises(DataError, match=r"got twice: one$"):
-        rehearse(files, listed("a/one.jpg", "b/one.jpg"), CLASSES)
+    for names in (("a/one.jpg", "b/one.jpg"), ("a\\one.jpg", "b\\one.jpg")):
+        with pytest.raises(DataError, match=r"got twice: one$"):
+            rehearse(files, listed(*names), CLASSES)
     with pytest.raises(ConfigError, match="expected some of WAD's"):
         rehearse(files, listed("one.jpg"), Categories((1,), ("tram",)))
     rehearse(files, listed("one.jpg"), CLASSES)

@@ -70,7 +70,7 @@ class WadWriter:
         if instances.masks is None and len(instances):
             raise InputError(f"{image}: masks: expected one for each of {len(instances)} instances; got none")
         label_ids = _label_ids(categories)
-        image_id = _image_id(image)
+        image_id = image_id_of(image)
         kept = instances[label_ids[instances.labels] >= 0]
         self.num_dropped += len(instances) - len(kept)
         crops = _crops(kept, size_hw)
@@ -132,7 +132,8 @@ def _label_ids(categories: Categories) -> NDArray[np.int64]:
     return ids
 
 
-def _image_id(image: str) -> str:
+def image_id_of(image: str) -> str:
+    """The ImageId of a file name: without its folders and `.jpg`. `InputError` for a name that a CSV cannot hold."""
     name = image.replace("\\", "/").rpartition("/")[2].removesuffix(".jpg")
     if not name or any(mark in name for mark in ',"\r\n'):
         raise InputError(f"image: expected a file name without commas, quotes and line ends; got {image!r}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tis_ray.errors import DataError
 from tis_ray.formats.image_list import ListedImage
-from tis_ray.formats.wad_csv import WadWriter
+from tis_ray.formats.wad_csv import WadWriter, image_id_of
 from tis_ray.instances import Categories, Instances
 
 SUFFIX = ".csv"
@@ -22,7 +22,7 @@ def open_writer(path: Path, *, disjoint: bool = False) -> Iterator[Callable[...,
     with WadWriter(path, disjoint=disjoint) as writer:
 
         def write(instances: Instances, *, image: ListedImage, categories: Categories, size_hw: tuple[int, int]) -> int:
-            name = Path(image.file_name).name.removesuffix(".jpg")
+            name = image_id_of(image.file_name)
             if name in seen:
                 raise DataError(f"images: expected file names that differ without their folders; got twice: {name}")
             seen.add(name)
