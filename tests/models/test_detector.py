@@ -67,6 +67,36 @@ def test_losses_are_finite_and_reach_every_parameter(detector: Detector, batch: 
         assert torch.isfinite(parameter.grad).all(), name
 
 
+OTHER_PARTS = {
+    "neck": {"fpn": {"channels": 16, "norm": "batch"}},
+    "anchors": "pyramid",
+    "roi_levels": "pyramid",
+    "rpn": {"convs": 2, "samples_per_image": 32},
+    "box": {"head": {"convs": {"channels": [16], "hidden": 32, "norm": "batch"}}, "score_threshold": 0.0},
+    "mask": {"channels": [16], "norm": "batch"},
+}
+
+
+@pytest.mark.parametrize("boxes", [(), ((10, 10, 40, 30), (50, 20, 58, 28))], ids=["no objects", "two objects"])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_other_parts_learn_and_find(boxes: tuple[tuple[int, int, int, int], ...], norm: str) -> None:
+    """Pyramid Anchor and its levels, deeper heads, normalised; batch statistics outlive a step without objects."""
+    torch.manual_seed(0)
+    overrides = [f"neck.fpn.norm={norm}", f"box.head.convs.norm={norm}", f"mask.norm={norm}"]
+    section = parse(DetectorSection, {**TINY_DETECTOR, **OTHER_PARTS}, overrides, source="test")
+    detector = build_detector(section, 3)
+    found = losses(detector, ((64, 96), annotations(*boxes)))
+    sum(found.values()).backward()
+    for name, parameter in detector.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    assert all(torch.isfinite(buffer).all() for buffer in detector.buffers())
+    with torch.inference_mode():
+        (one,) = detector.eval()([random_image(64, 96)])
+    assert len(one.boxes) > 0
+    assert torch.isfinite(one.boxes).all()
+
+
 def test_labels_gain_a_background_class_and_crowds_are_left_out() -> None:
     both = annotations((0, 0, 4, 4), (5, 5, 9, 9))
     crowded = Annotations(both.boxes, np.array([0, 2], np.int32), both.masks, np.array([False, True]))
