@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from typer.testing import CliRunner
@@ -121,6 +121,15 @@ def test_weights_of_the_other_network_are_refused_by_their_first_key(imported: t
     ):
         import_weights(other, folder.parent / "weights.pth", folder.parent / "none")
     assert not (folder.parent / "none").exists()
+
+
+def test_counters_of_batches_are_not_needed(imported: tuple[str, MaskRCNN, Path], tmp_path: Path) -> None:
+    name, model, folder = imported
+    state = {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    save_file(state, tmp_path / "w.safetensors")
+    import_weights(name, tmp_path / "w.safetensors", tmp_path / "out")
+    first, again = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "out"))
+    assert all(torch.equal(first[key], again[key]) for key in first if not key.endswith("num_batches_tracked"))
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:

@@ -89,22 +89,17 @@ def _rows() -> list[str]:
 def _fitting(state: Mapping[str, Tensor], detector: Detector, *, network: str, file: Path) -> dict[str, Tensor]:
     """The weights under our names, without the rows of ids without a class; `CheckpointError` where they do not fit."""
     theirs = to_torchvision(from_torchvision(state))  # old names become today's
-    expected = {key: _all_rows(key, tuple(own.shape)) for key, own in to_torchvision(detector.state_dict()).items()}
-    counters = {key for key in theirs if key.endswith("num_batches_tracked")} - expected.keys()
-    for key in sorted(expected.keys() | theirs.keys() - counters, key=_counters_last):
+    own = to_torchvision(detector.state_dict())
+    for key in sorted(own.keys() | theirs.keys()):
+        expected = _all_rows(key, tuple(own[key].shape)) if key in own else "nothing"
         came = tuple(theirs[key].shape) if key in theirs else "nothing"
-        if came != expected.get(key, "nothing"):
+        if came != expected and not key.endswith("num_batches_tracked"):  # training alone counts batches
             raise CheckpointError(
                 f"{file}: expected torchvision's {network} with its {len(_rows())} COCO classes: "
-                f"{key} should be {expected.get(key, 'nothing')}; got {came}"
+                f"{key} should be {expected}; got {came}"
             )
     kept = torch.tensor([0, *coco_categories().ids])
-    return from_torchvision({key: _rows_of(key, theirs[key], kept) for key in expected})
-
-
-def _counters_last(key: str) -> tuple[bool, str]:
-    """An order in which a weight is named before a mere counter of batches."""
-    return key.endswith("num_batches_tracked"), key
+    return from_torchvision({key: _rows_of(key, theirs.get(key, value), kept) for key, value in own.items()})
 
 
 def _all_rows(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
