@@ -75,6 +75,7 @@ def test_options_are_converted_and_defaults_left_to_the_function():
         ({"salt": 1, "dish": "soup"}, r"^dish\.dish: unknown key; the keys here are heat, minutes, salt$"),
         ({}, r"^dish\.salt: this key is required$"),
         ({"salt": "much"}, r"^dish\.salt: .*number.*; got 'much'$"),
+        ({"salt": float("inf")}, r"^dish\.salt: .*finite number; got inf$"),
         ({"salt": 1, "minutes": 0}, r"^dish\.minutes: .* greater than 0; got 0$"),
         ({"salt": 1, "heat": "hot"}, r"^dish\.heat: .*'low' or 'high'; got 'hot'$"),
         ({"salt": "x", "minutes": "y"}, r"^dish\.minutes: .*; got 'y' \(and 1 more\)$"),

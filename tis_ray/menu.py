@@ -51,7 +51,7 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any], *, k
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    model = create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)
+    model = create_model("Options", __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
     try:
         checked = model.model_validate(dict(options))
     except ValidationError as error:
