@@ -47,18 +47,20 @@ def cluster() -> Iterator[Cluster]:
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "OMP_NUM_THREADS": "1",
     }
-    url, process = _started(folder, environment)
     try:
-        yield Cluster(url, environment)
+        url, process = _started(folder, environment)
+        try:
+            yield Cluster(url, environment)
+        finally:
+            _end(process)
     finally:
-        _end(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(folder: Path, environment: dict[str, str]) -> tuple[str, subprocess.Popen[bytes]]:
-    """A head; Ray gives up after 30 s where the machine has much else to do, so it gets three attempts."""
+    """A head; Ray gives up after 30 s where the machine has much else to do, so it gets several attempts."""
     told = ""
-    for attempt in range(3):
+    for attempt in range(5):
         dashboard = free_port()
         names = ["port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port"]
         ports = [f"--{name}={free_port()}" for name in [*names, "ray-client-server-port"]]
