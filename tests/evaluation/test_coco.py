@@ -251,7 +251,7 @@ def test_the_report_is_plain_json(tmp_path):
     content = json.loads(json.dumps(report.to_json()))
     assert content["bbox"]["AP"] == pytest.approx(1)
     assert content["segm"]["AP_interval"] == pytest.approx([1, 1])
-    assert (content["num_images"], content["num_annotations"], content["num_results"]) == (4, 5, 5)
+    assert (content["num_images"], content["num_objects"], content["num_results"]) == (4, 5, 5)
 
 
 def test_an_unknown_kind_is_refused(tmp_path):

@@ -61,9 +61,9 @@ def test_a_region_holds_for_each_class_and_makes_no_object_of_any(dataset, kind)
     assert {name for name, ap in scores.AP_per_class.items() if ap >= 0} == {"car"}
 
 
-def test_annotations_are_counted_once(dataset):
+def test_regions_are_no_objects(dataset):
     report = evaluate(dataset, cars())
-    assert (report.num_images, report.num_annotations) == (2, 4)
+    assert (report.num_images, report.num_objects) == (2, 2)
 
 
 def test_label_images_are_opened_once(dataset, monkeypatch):

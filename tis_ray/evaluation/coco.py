@@ -51,10 +51,10 @@ class KindScores:
 
 @dataclass(frozen=True, slots=True)
 class CocoReport:
-    """The scores of one set of results; `report["bbox"].AP`, `report["segm"].APs`, ..."""
+    """The scores of one set of results; `report["bbox"].AP`, `report["segm"].APs`, ... Crowds are no objects."""
 
     num_images: int
-    num_annotations: int
+    num_objects: int
     num_results: int
     scores: Mapping[str, KindScores]
 
@@ -65,7 +65,7 @@ class CocoReport:
         """Plain dicts, lists and numbers; undefined scores stay -1, as COCO has them."""
         return {
             "num_images": self.num_images,
-            "num_annotations": self.num_annotations,
+            "num_objects": self.num_objects,
             "num_results": self.num_results,
             **{kind: asdict(scores) for kind, scores in self.scores.items()},
         }
@@ -92,8 +92,8 @@ def evaluate(
             raise InputError(f"kinds: expected some of {', '.join(KINDS)}; got {kind!r}")
     truth = _annotations(dataset, masks="segm" in kinds)
     scores = {kind: _evaluate_kind(dataset, truth, results, kind, bootstrap, seed) for kind in kinds}
-    num_annotations = len({(entry["image_id"], entry["entry"]) for entry in truth})
-    return CocoReport(len(dataset), num_annotations, len(results), scores)
+    num_objects = sum(not one["iscrowd"] for one in truth)
+    return CocoReport(len(dataset), num_objects, len(results), scores)
 
 
 def _evaluate_kind(
@@ -148,7 +148,7 @@ def _interval(
 
 
 def _annotations(dataset: GroundTruth, *, masks: bool) -> list[dict[str, Any]]:
-    """All annotations, asked for once: a data set may decode them each time. `entry` is the id they have there."""
+    """All annotations, asked for once: a data set may decode them each time."""
     annotations = []
     for record in dataset.images:
         for entry in dataset.entries(record.id):
@@ -157,16 +157,15 @@ def _annotations(dataset: GroundTruth, *, masks: bool) -> list[dict[str, Any]]:
             if masks or "area" not in entry:
                 rle = segmentation.to_rle(entry.get("segmentation"), entry["bbox"], record.height, record.width)
             area = entry["area"] if "area" in entry else float(coco_mask.area(rle))
-            annotation |= {"entry": entry["id"], "area": area, "iscrowd": entry.get("iscrowd", 0)}
+            annotation |= {"area": area, "iscrowd": entry.get("iscrowd", 0)}
             annotations.append(annotation | ({"segmentation": rle} if masks else {}))
     return annotations
 
 
 def _ground_truth(dataset: GroundTruth, truth: Sequence[Result], kind: str) -> dict[str, Any]:
     """COCO's structure with annotations numbered from 1: its matching takes an id of 0 for 'not matched'."""
-    left_out = {"entry"} if kind == "segm" else {"entry", "segmentation"}
     annotations = [
-        {key: value for key, value in one.items() if key not in left_out} | {"id": number}
+        {key: value for key, value in one.items() if kind == "segm" or key != "segmentation"} | {"id": number}
         for number, one in enumerate(truth, start=1)
     ]
     return _structure(dataset, annotations)

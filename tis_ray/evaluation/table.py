@@ -14,7 +14,7 @@ _NAMES = {"bbox": "box", "segm": "mask"}
 
 def report_table(report: CocoReport) -> Table:
     """One row for boxes and one for masks; sizes are columns; n/a where there is nothing to score."""
-    table = Table(title=f"{report.num_images} images, {report.num_annotations} objects, {report.num_results} found")
+    table = Table(title=f"{report.num_images} images, {report.num_objects} objects, {report.num_results} found")
     table.add_column("")
     with_interval = any(scores.AP_interval for scores in report.scores.values())
     for name in _COLUMNS:
