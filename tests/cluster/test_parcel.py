@@ -36,6 +36,17 @@ def working_dir(tmp_path: Path) -> Path:
         "more.tar.gz": "archive",
         "tis_ray/old.py": "another tis_ray",
         "loose.json": "data of a recipe, beside the code",
+        ".gitignore": "/private/\n*.local\n",
+        "private/notes.md": "ignored by git",
+        "lib/paths.local": "ignored by git",
+        "lib/.rayignore": "sketch.py\n",
+        "lib/sketch.py": "ignored by Ray",
+        "server.pem": "key",
+        "tis-ray-tokens.txt": "tokens",
+        "Secrets.yaml": "secrets",
+        "id_rsa": "key",
+        "tokens.py": "code",
+        "tokenizer.json": "no secret",
     }
     for name, text in contents.items():
         path = folder / name
@@ -43,6 +54,8 @@ def working_dir(tmp_path: Path) -> Path:
         path.write_text(text)
     (folder / "big.csv").write_bytes(b"0" * (parcel.MAX_FILE_BYTES + 1))
     (folder / "loop").symlink_to(folder)
+    (tmp_path / "elsewhere.txt").write_text("not of this folder")
+    (folder / "linked.txt").symlink_to(tmp_path / "elsewhere.txt")
     return folder
 
 
@@ -59,10 +72,26 @@ def test_code_goes_and_data_weights_secrets_and_caches_stay(working_dir: Path, t
     packed = pack(target, [recipe], working_dir=working_dir)
     sent = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     own = {name for name in sent if not name.startswith(("tis_ray/", RECIPES))}
-    assert own == {"train_more.py", "lib/parts.py", "notes.md"}
+    assert own == {"train_more.py", "lib/parts.py", "notes.md", "tokens.py", "tokenizer.json"}
     assert load_recipe(target / packed.recipes[0]) == recipe
     assert packed.num_files == len(sent)
     assert packed.num_bytes == sum((target / name).stat().st_size for name in sent)
+
+
+def test_a_folder_within_a_repository_keeps_to_its_rules(working_dir: Path, tmp_path: Path) -> None:
+    (working_dir / "lib" / "rules.py").write_text("code")
+    (tmp_path / "parcel").mkdir()
+    pack(tmp_path / "parcel", [tiny_recipe()], working_dir=working_dir / "lib")
+    assert sorted(path.name for path in (tmp_path / "parcel").glob("*.*")) == ["parts.py", "rules.py"]
+
+
+def test_a_home_folder_is_not_sent(working_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parcel").mkdir()
+    for home in (working_dir, working_dir / "lib"):
+        monkeypatch.setenv("HOME", str(home))
+        with pytest.raises(ConfigError, match="--working-dir: expected a folder of code, an empty one will do; got"):
+            pack(tmp_path / "parcel", [tiny_recipe()], working_dir=working_dir)
+    assert not list((tmp_path / "parcel").iterdir())
 
 
 def test_the_tis_ray_that_runs_here_is_sent_in_the_place_of_any_other(working_dir: Path, tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 Recipes' data stays where it is, and so does whatever else is large or private.
 """
 
+import logging
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
 
 import tis_ray
 from tis_ray.config import Recipe, dump
 from tis_ray.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 RECIPES = "tis_ray_recipes"
 MAX_BYTES = 100 * 2**20
@@ -24,7 +29,11 @@ FOLDERS_LEFT_OUT = frozenset(
 _PICTURES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _WEIGHTS = (".bin", ".ckpt", ".h5", ".npy", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".safetensors")
 _PACKED = (".7z", ".arrow", ".bz2", ".gz", ".lmdb", ".parquet", ".tar", ".tgz", ".xz", ".zip", ".zst")
-SUFFIXES_LEFT_OUT = frozenset({*_PICTURES, *_WEIGHTS, *_PACKED, ".avi", ".mov", ".mp4", ".log", ".pyc", ".so"})
+_KEYS = (".jks", ".kdbx", ".key", ".keystore", ".p12", ".pem", ".pfx")
+SUFFIXES_LEFT_OUT = frozenset({*_PICTURES, *_WEIGHTS, *_PACKED, *_KEYS, ".avi", ".mov", ".mp4", ".log", ".pyc", ".so"})
+_SECRET = re.compile(r"(secret|credential|password|token)s?\b|^id_(rsa|dsa|ecdsa|ed25519)\b", re.IGNORECASE)
+
+_Ignored = Callable[[Path], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +49,22 @@ class Parcel:
 def pack(folder: Path, recipes: Sequence[Recipe], *, working_dir: Path) -> Parcel:
     """Copy into the empty `folder` what the job of `recipes` needs, from `working_dir` and from this installation.
 
-    Left out of `working_dir` are names that begin with a dot, caches and virtual environments, the recipes' data and
-    output folders, pictures, weights, archives and files over 10 MiB. Raises `ConfigError` where the rest is more
-    than 100 MiB, naming what takes the most.
+    Left out of `working_dir` are what git or Ray ignore (.gitignore, .rayignore), names that begin with a dot or say
+    that they hold secrets, links, caches and virtual environments, the recipes' data and output folders, pictures,
+    weights, archives and files over 10 MiB. Raises `ConfigError` where the rest is more than 100 MiB, naming what takes
+    the most, and for a home folder.
     """
     if not working_dir.is_dir():
         raise ConfigError(f"--working-dir: expected a folder; got {working_dir}")
+    root = working_dir.resolve()
+    if Path.home().resolve().is_relative_to(root):
+        raise ConfigError(
+            f"--working-dir: expected a folder of code, an empty one will do; got {root}, all of your own"
+        )
     kept_away = {path for recipe in recipes for path in _own_places(recipe)}
     sizes: dict[str, int] = {}
-    for file in _sendable(working_dir.resolve(), kept_away):
-        name = file.relative_to(working_dir.resolve())
+    for file in _sendable(root, kept_away):
+        name = file.relative_to(root)
         sizes[name.parts[0]] = sizes.get(name.parts[0], 0) + file.stat().st_size
         if sum(sizes.values()) > MAX_BYTES:
             raise ConfigError(_too_much(working_dir, sizes))
@@ -67,25 +82,45 @@ def pack(folder: Path, recipes: Sequence[Recipe], *, working_dir: Path) -> Parce
 
 
 def _sendable(root: Path, kept_away: set[Path]) -> Iterator[Path]:
+    ignored = {root.parent: _ignored_above(root)}
     for name, folders, files in os.walk(root):
         here = Path(name)
-        folders[:] = sorted(one for one in folders if _may_enter(here / one, kept_away))
-        for one in sorted(files):
-            path = here / one
-            if (
-                not one.startswith(".")
-                and path.suffix.lower() not in SUFFIXES_LEFT_OUT
-                and path not in kept_away
-                and path.is_file()
-                and path.stat().st_size <= MAX_FILE_BYTES
-            ):
-                yield path
+        rules = ignored[here] = [*ignored[here.parent], *_ignored_by(here)]
+        folders[:] = sorted(one for one in folders if _may_enter(here / one, kept_away, rules))
+        yield from (here / one for one in sorted(files) if _may_go(here / one, kept_away, rules))
 
 
-def _may_enter(folder: Path, kept_away: set[Path]) -> bool:
+def _may_enter(folder: Path, kept_away: set[Path], ignored: Sequence[_Ignored]) -> bool:
     if folder.name.startswith(".") or folder.name in FOLDERS_LEFT_OUT or folder.name.endswith(".egg-info"):
         return False
-    return not (folder.is_symlink() or folder in kept_away or (folder / "pyvenv.cfg").exists())
+    if folder.is_symlink() or folder in kept_away or (folder / "pyvenv.cfg").exists():
+        return False
+    return not any(rule(folder) for rule in ignored)
+
+
+def _may_go(file: Path, kept_away: set[Path], ignored: Sequence[_Ignored]) -> bool:
+    if file.name.startswith(".") or file.suffix.lower() in SUFFIXES_LEFT_OUT or file in kept_away:
+        return False
+    if file.suffix != ".py" and _SECRET.search(file.name):
+        return False
+    if file.is_symlink() or not file.is_file() or file.stat().st_size > MAX_FILE_BYTES:  # a link may lead anywhere
+        return False
+    return not any(rule(file) for rule in ignored)
+
+
+def _ignored_above(root: Path) -> list[_Ignored]:
+    """The rules of the folders above `root` that belong to the same git repository."""
+    above = list(root.parents)
+    tops = [i for i, folder in enumerate(above) if (folder / ".git").exists()]
+    if (root / ".git").exists() or not tops:
+        return []
+    return [rule for folder in above[: tops[0] + 1] for rule in _ignored_by(folder)]
+
+
+def _ignored_by(folder: Path) -> list[_Ignored]:
+    """As Ray itself reads them: were the files themselves sent, they would be gone by the time that it looks."""
+    rules: list[_Ignored] = get_excludes_from_ignore_files(folder, include_gitignore=True, logger=logger)
+    return rules
 
 
 def _own_places(recipe: Recipe) -> Iterator[Path]:
