@@ -1,11 +1,13 @@
 """IoU and the greedy loops, against arithmetic written out and torchvision."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 import torchvision
 
-from tis_ray.ops.overlaps import nms_keep, pairwise_iou
+from tis_ray.ops.overlaps import is_covered, nms_keep, pairwise_iou
 
 
 def random_boxes(rng, count, *, extent=100.0, side=40.0):
@@ -45,6 +47,43 @@ def test_pairwise_iou_of_no_boxes(n, m):
 def test_pairwise_iou_reads_a_transposed_view():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8]], np.float32)
     np.testing.assert_array_equal(pairwise_iou(np.asfortranarray(boxes), boxes[::-1]), np.float32([[0.8, 1], [1, 0.8]]))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 1.0])
+def test_covered_boxes_are_those_of_a_brute_force(share):
+    rng = np.random.default_rng(2)
+    boxes, others = (np.round(random_boxes(rng, count, side=60)) for count in (80, 60))
+    groups, other_groups = (rng.integers(0, 3, count).astype(np.int32) for count in (80, 60))
+    parts, other_parts = (rng.integers(0, 4, count) for count in (80, 60))
+    expected = []
+    for (x1, y1, x2, y2), group, part in zip(boxes.tolist(), groups, parts, strict=True):
+        wide = np.minimum(x2, others[:, 2]) - np.maximum(x1, others[:, 0])
+        high = np.minimum(y2, others[:, 3]) - np.maximum(y1, others[:, 1])
+        over = (wide > 0) & (high > 0) & (wide * high >= share * (x2 - x1) * (y2 - y1))
+        expected.append(bool((over & (other_groups == group) & (other_parts != part)).any()))
+    assert 0 < sum(expected) < 80
+    found = is_covered(boxes, groups, parts, others, other_groups, other_parts, share=share)
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
+def test_nothing_is_covered_where_there_are_no_boxes(n, m):
+    none = [
+        (np.zeros((count, 4), np.float32), np.zeros(count, np.int32), np.zeros(count, np.int64)) for count in (n, m)
+    ]
+    assert is_covered(*none[0], *none[1], share=0.5).tolist() == [False] * n
+
+
+def test_what_covers_thousands_of_boxes_is_found_without_a_matrix():
+    rng = np.random.default_rng(3)
+    one = random_boxes(rng, 4000), np.zeros(4000, np.int32), np.zeros(4000, np.int64)
+    other = random_boxes(rng, 4000), np.zeros(4000, np.int32), np.ones(4000, np.int64)
+    is_covered(*(array[:1] for array in (*one, *other)), share=0.5)  # compiled
+    tracemalloc.start()
+    is_covered(*one, *other, share=0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000  # a matrix of booleans alone has 16 million
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])

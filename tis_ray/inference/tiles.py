@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.instances import Instances
-from tis_ray.ops import boxes as box_ops
 from tis_ray.ops.boxes import Boxes
-from tis_ray.ops.overlaps import nms_keep
+from tis_ray.ops.overlaps import is_covered, nms_keep
 from tis_ray.views import SizeHW, View
 
 CUT_WITHIN_PX = 4  # network pixels: a box that ends so close to an inner edge is taken for cut by it
@@ -35,7 +34,10 @@ def merge_tiles(tiles: Sequence[View], found: Sequence[Instances], *, image_hw: 
     keep = ~cut
     if not tiles[0].gives_way:
         number = np.repeat(np.arange(len(tiles)), [len(part) for part in found])
-        keep[cut] = ~_is_covered(together[cut], together[~cut], number[cut], number[~cut])
+        pieces, whole = together[cut], together[~cut]
+        keep[cut] = ~is_covered(  # in one tile two boxes are two objects, one of them behind the other
+            pieces.boxes, pieces.labels, number[cut], whole.boxes, whole.labels, number[~cut], share=COVERED_SHARE
+        )
     together = together[keep]
     if len(tiles) == 1:
         return together
@@ -58,17 +60,3 @@ def is_cut(boxes: Boxes, tile: View, image_hw: SizeHW) -> NDArray[np.bool_]:
     if y2 < height:
         cut |= boxes[:, 3] >= y2 - slack_y
     return cut
-
-
-def _is_covered(
-    pieces: Instances, whole: Instances, piece_tile: NDArray[np.int64], whole_tile: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Which of P pieces have a whole instance of their class, from another tile, over at least half of their box.
-
-    In one tile two boxes are two objects, one of them behind the other.
-    """
-    a, b = pieces.boxes[:, None], whole.boxes
-    sides = np.maximum(np.minimum(a[..., 2:], b[:, 2:]) - np.maximum(a[..., :2], b[:, :2]), 0)  # (P, W, 2)
-    covered = sides[..., 0] * sides[..., 1] >= COVERED_SHARE * box_ops.area(pieces.boxes)[:, None]
-    same = (pieces.labels[:, None] == whole.labels) & (piece_tile[:, None] != whole_tile)
-    return np.asarray((covered & same).any(axis=1))

@@ -19,6 +19,25 @@ def pairwise_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     return np.asarray(_pairwise(corners(a), corners(b)))
 
 
+def is_covered(
+    boxes: Boxes,
+    groups: Groups,
+    parts: NDArray[np.int64],
+    others: Boxes,
+    other_groups: Groups,
+    other_parts: NDArray[np.int64],
+    *,
+    share: float,
+) -> NDArray[np.bool_]:
+    """Which of the boxes (N, 4) lie with at least `share` of their area under one of `others` (M, 4), (N,).
+
+    Only a box of the same group counts, and only one of another part.
+    """
+    return np.asarray(
+        _covered(corners(boxes), corners(others), groups, other_groups, parts, other_parts, float(share)),
+    )
+
+
 def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_threshold: float) -> NDArray[np.int64]:
     """Positions (K,) of the boxes that hard suppression keeps, by descending score, then ascending.
 
@@ -96,6 +115,22 @@ def _pairwise(a, b):  # type: ignore[no-untyped-def]
         for j in range(b.shape[1]):
             ious[i, j] = iou_of(a[0, i], a[1, i], a[2, i], a[3, i], b[0, j], b[1, j], b[2, j], b[3, j])
     return ious
+
+
+@njit(cache=True)
+def _covered(boxes, others, groups, other_groups, parts, other_parts, share):  # type: ignore[no-untyped-def]
+    covered = np.zeros(boxes.shape[1], dtype=np.bool_)
+    for i in range(boxes.shape[1]):
+        needed = share * (boxes[2, i] - boxes[0, i]) * (boxes[3, i] - boxes[1, i])
+        for j in range(others.shape[1]):
+            if groups[i] != other_groups[j] or parts[i] == other_parts[j]:
+                continue
+            width = min(boxes[2, i], others[2, j]) - max(boxes[0, i], others[0, j])
+            height = min(boxes[3, i], others[3, j]) - max(boxes[1, i], others[1, j])
+            if width > 0 and height > 0 and width * height >= needed:
+                covered[i] = True
+                break
+    return covered
 
 
 @njit(cache=True)
