@@ -12,16 +12,11 @@ import orjson
 import pytest
 import ray
 from PIL import Image
-from rich.console import Console
 
 from tests.running_service import Service
-from tis_ray.errors import ConfigError
 from tis_ray.submission.journal import journal_path
-from tis_ray.submission.run import predict
 
 pytestmark = pytest.mark.ray
-
-SILENT = Console(quiet=True)
 
 
 @pytest.fixture
@@ -42,10 +37,11 @@ def started(service: Service, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finished(process: subprocess.Popen[str]) -> str:
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    return told
+def ended(process: subprocess.Popen[str], *, code: int = 0) -> str:
+    """What it said on stderr, on one line, once it has ended with this exit code."""
+    _, told = process.communicate(timeout=240)
+    assert process.returncode == code, told
+    return " ".join(told.split())
 
 
 def kill_when_it_has_written(process: subprocess.Popen[str], path: Path, *, records: int) -> None:
@@ -68,12 +64,12 @@ def test_a_run_killed_again_and_again_writes_the_file_of_an_uninterrupted_one(
 ) -> None:
     whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
     formats = ("--images", folder, "--format", "wad", "--format", "coco", "--in-flight", "1")
-    finished(started(service, *formats, "--out", whole))
+    ended(started(service, *formats, "--out", whole))
     for records in (3, 1, 4):
         process = started(service, *formats, "--out", out, "--resume")
         kill_when_it_has_written(process, journal_path(out), records=records)
         assert not out.exists()
-    told = finished(started(service, *formats, "--out", out, "--resume"))
+    told = ended(started(service, *formats, "--out", out, "--resume"))
     done = re.search(r"(\d+) of 16 images are done already", told)
     assert done is not None
     assert 5 <= int(done[1]) < 16
@@ -82,41 +78,34 @@ def test_a_run_killed_again_and_again_writes_the_file_of_an_uninterrupted_one(
     assert not journal_path(out).exists()
 
 
-def test_failed_images_are_tried_again_and_only_those(
-    service: Service, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address = ray.get_runtime_context().gcs_address
-    monkeypatch.setattr(ray, "shutdown", lambda: None)  # the Ray is the test session's
+def test_failed_images_are_tried_again_and_only_those(service: Service, folder: Path, tmp_path: Path) -> None:
     out, broken = tmp_path / "out.json", folder / "03.png"
     good = broken.read_bytes()
     broken.write_bytes(b"no picture")
-    summary = predict(service.ensemble, folder, out, console=SILENT, address=address)
-    assert [one.image.file_name for one in summary.failed] == ["03.png"]
+    arguments = ("--images", folder, "--out", out)
+    assert "1 images failed" in ended(started(service, *arguments), code=1)
+    (failure,) = orjson.loads((tmp_path / "out.failed.json").read_bytes())
+    assert failure["file_name"] == "03.png"
     assert 4 not in {entry["image_id"] for entry in orjson.loads(out.read_bytes())}
-    with pytest.raises(ConfigError, match=r"unfinished run, 15 images; .*--resume"):
-        predict(service.ensemble, folder, out, console=SILENT, address=address)
+    told = ended(started(service, *arguments), code=2)
+    assert re.search(r"out\.json\.partial holds an unfinished run, 15 images; .*--resume", told)
 
     broken.write_bytes(good)
     for other in folder.glob("*.png"):
         if other != broken:
             other.write_bytes(b"not looked at again")
-    summary = predict(service.ensemble, folder, out, console=SILENT, address=address, resume=True)
-    assert summary.failed == ()
+    ended(started(service, *arguments, "--resume"))
     assert {entry["image_id"] for entry in orjson.loads(out.read_bytes())} == set(range(1, 17))
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.images.json", "out.json"]
 
 
-def test_a_resumed_run_keeps_its_ensemble_and_its_images(
-    service: Service, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address = ray.get_runtime_context().gcs_address
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
+def test_a_resumed_run_keeps_its_ensemble_and_its_images(service: Service, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     (folder / "03.png").write_bytes(b"no picture")
-    predict(service.ensemble, folder, out, console=SILENT, address=address)
-    other = service.ensemble.model_copy(update={"fusion": service.ensemble.fusion.model_copy(update={"top_k": 3})})
-    with pytest.raises(ConfigError, match=r"fusion\.top_k: expected 12, with which the unfinished run in .*; got 3"):
-        predict(other, folder, out, console=SILENT, address=address, resume=True)
+    arguments = ("--images", folder, "--out", out)
+    ended(started(service, *arguments), code=1)
+    told = ended(started(service, *arguments, "--resume", "--set", "fusion.top_k=3"), code=2)
+    assert re.search(r"fusion\.top_k: expected 12, with which the unfinished run in .* began; got 3", told)
     (folder / "99.png").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"images\.count: expected 16, .*; got 17"):
-        predict(service.ensemble, folder, out, console=SILENT, address=address, resume=True)
+    told = ended(started(service, *arguments, "--resume"), code=2)
+    assert re.search(r"images\.count: expected 16, .*; got 17", told)
