@@ -71,8 +71,15 @@ def test_inputs_are_left_untouched():
         pytest.param(
             {"classes": ["car", "tricicle"]},
             WAD,
-            r"^fusion\.rare_boost\.classes: expected classes of the ensemble; got 'tricicle'; did you mean 'tricycle'",
+            r"^fusion\.rare_boost\.classes: .* some of car, person, tricycle; got 'tricicle'; did you mean 'tricycle'\?$",
             id="misspelt class",
+        ),
+        pytest.param({"classes": ["zebra"]}, WAD, r"some of car, person, tricycle; got 'zebra'$", id="another class"),
+        pytest.param(
+            {"classes": ["zebra"]},
+            Categories(tuple(range(30)), tuple(f"kind {i}" for i in range(30))),
+            r"expected some of the ensemble's 30 classes; got 'zebra'$",
+            id="among many classes",
         ),
     ],
 )

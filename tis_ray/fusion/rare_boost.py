@@ -26,9 +26,7 @@ def boost_factors(boost: RareBoost, categories: Categories | None) -> NDArray[np
         )
     for name in boost.classes:
         if name not in categories.names:
-            raise ConfigError(
-                f"{_KEY}.classes: expected classes of the ensemble; got '{name}'{_hint(name, categories)}"
-            )
+            raise ConfigError(f"{_KEY}.classes: expected {_choices(categories)}; got '{name}'{_hint(name, categories)}")
     frequencies = categories.frequency or [""] * len(categories)
     chosen = [
         frequency in boost.frequency or name in boost.classes
@@ -42,6 +40,13 @@ def boosted(instances: Instances, factors: NDArray[np.float64]) -> Instances:
     return instances.with_scores(np.minimum(instances.scores * factors[instances.labels], 1))
 
 
+def _choices(categories: Categories) -> str:
+    """The names, where they fit into a message."""
+    if len(categories) > 20:
+        return f"some of the ensemble's {len(categories)} classes"
+    return f"some of {', '.join(categories.names)}"
+
+
 def _hint(name: str, categories: Categories) -> str:
-    near = difflib.get_close_matches(name, categories.names, n=1, cutoff=0)
+    near = difflib.get_close_matches(name, categories.names, n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
