@@ -71,7 +71,7 @@ def test_inputs_are_left_untouched():
         pytest.param(
             {"classes": ["car", "tricicle"]},
             WAD,
-            r"^fusion\.rare_boost\.classes: .* some of car, person, tricycle; got 'tricicle'; did you mean 'tricycle'\?$",
+            r"^fusion\.rare_boost\.classes: .* car, person, tricycle; got 'tricicle'; did you mean 'tricycle'\?$",
             id="misspelt class",
         ),
         pytest.param({"classes": ["zebra"]}, WAD, r"some of car, person, tricycle; got 'zebra'$", id="another class"),
