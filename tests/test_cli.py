@@ -75,6 +75,10 @@ MISTAKES = {
     ),
     "no dashboard to send to": (["train", "trains.yaml", "--submit", "http://127.0.0.1:9"], "expected a Ray cluster's"),
     "storage of no cluster": (["train", "trains.yaml", "--storage", "/x"], "--storage: expected --submit beside it"),
+    "code for no cluster": (
+        ["train", "trains.yaml", "--working-dir", "."],
+        "--working-dir: expected --submit beside it",
+    ),
     "nobody serves": (["segment", "x.jpg", "--url", "http://127.0.0.1:9"], "x.jpg"),
     "port out of range": (["serve", "bad.yaml", "--port", "99999"], "less than or equal to 65535"),
     "scenes nowhere": (["scenes", "--out", "gt.json/s"], "error: gt.json/s/images: Not a directory"),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tis_ray.errors import ConfigError, TisRayError
+from tis_ray.errors import ConfigError, ServiceError, TisRayError
 
 if TYPE_CHECKING:
     from tis_ray.cluster.head import Head
@@ -83,8 +83,9 @@ def train(
         str | None, typer.Option(help="With --submit: folder for the runs on the cluster, on its shared storage.")
     ] = None,
     working_dir: Annotated[
-        Path, typer.Option(help="With --submit: folder whose code is sent along; no data, pictures or weights.")
-    ] = Path(),
+        Path | None,
+        typer.Option(help="With --submit: folder whose code is sent along, no data or weights; default: this one."),
+    ] = None,
 ) -> None:
     """Train one or several members side by side on Ray.
 
@@ -97,11 +98,12 @@ def train(
         from tis_ray.cluster.submit import submit as send
 
         head = _head(submit)
-        job = send(head, loaded, storage=storage, working_dir=working_dir, resume=resume, say=_news)
+        job = send(head, loaded, storage=storage, working_dir=working_dir or Path(), resume=resume, say=_news)
         _follow(head, job)
         return
-    if storage is not None:
-        raise ConfigError(f"--storage: expected --submit beside it; got --storage {storage} alone")
+    for option, value in (("--storage", storage), ("--working-dir", working_dir)):
+        if value is not None:
+            raise ConfigError(f"{option}: expected --submit beside it; got {option} {value} alone")
     from tis_ray.training.trainer import train as run
 
     for folder in run(loaded, resume=resume, console=Console(stderr=True, highlight=False)):
@@ -364,8 +366,8 @@ def _follow(head: "Head", job: str) -> None:
         follow(head, job, show=_news)
         for folder in fetch(head, job, say=_news):
             print(f"checkpoint: {folder}")
-    except KeyboardInterrupt:
-        _news(f"{job} goes on; follow it and fetch its checkpoints: {again}")
+    except (KeyboardInterrupt, ServiceError):
+        _news(f"{job} was left alone; follow it and fetch its checkpoints: {again}")
         _news(f"stop it: tis-ray stop {job} --address {head.address}")
         raise
 

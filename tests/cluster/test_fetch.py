@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import orjson
 import pytest
 
 from tis_ray.cluster.fetch import fetch_checkpoint
-from tis_ray.cluster.job import lay_out, shelf
-from tis_ray.errors import ServiceError
+from tis_ray.cluster.job import FILES, MANIFEST, lay_out, shelf
+from tis_ray.errors import ConfigError, ServiceError
 
 
 class Head:
@@ -90,3 +91,38 @@ def test_a_damaged_transfer_leaves_what_was_there(head: Head, checkpoint: Path, 
         fetch(head, target)
     assert contents(target) == {"recipe.yaml": b"another"}
     assert not list(tmp_path.glob(".partial*"))
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", ".bashrc", "training_state.pt"])
+def test_files_that_no_checkpoint_has_are_neither_sent_nor_fetched(
+    head: Head, checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    place = tmp_path / "logs" / shelf("job") / "r50"
+    listed = orjson.loads((place / MANIFEST).read_bytes())
+    (place / MANIFEST).write_bytes(orjson.dumps({name: listed["metrics.json"]} | listed))
+    fetch(head, tmp_path / "here" / "checkpoint")
+    assert head.asked == [MANIFEST, *FILES]
+    assert sorted(path.name for path in (tmp_path / "here" / "checkpoint").iterdir()) == sorted(FILES)
+
+    (checkpoint / "notes.txt").write_text("mine")
+    lay_out(checkpoint, tmp_path / "again")
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == sorted([MANIFEST, *FILES])
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"no json", b'{"recipe.yaml": 3}'])
+def test_a_list_of_less_than_a_checkpoint_is_refused(head: Head, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "logs" / shelf("job") / "r50" / MANIFEST).write_bytes(content)
+    with pytest.raises(ServiceError, match=r"r50/manifest\.json: expected sizes and sums of model\.safetensors"):
+        fetch(head, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+
+
+def test_what_is_no_checkpoint_is_never_replaced(head: Head, tmp_path: Path) -> None:
+    target = tmp_path / "thesis"
+    target.mkdir()
+    (target / "chapter1.tex").write_text("years of work")
+    (tmp_path / "link").symlink_to(target)
+    for path in (target, target / "chapter1.tex", tmp_path / "link"):
+        with pytest.raises(ConfigError, match=r"expected nothing or a checkpoint at .*; it holds something else"):
+            fetch(head, path)
+    assert contents(target) == {"chapter1.tex": b"years of work"}

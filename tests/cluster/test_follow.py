@@ -15,6 +15,7 @@ from rich.console import Console
 from tis_ray.cluster import submit
 from tis_ray.cluster.submit import TARGETS, JobError, error_line, follow
 from tis_ray.cluster.table import duration, jobs_table
+from tis_ray.errors import ConfigError, ServiceError
 
 LOG = "one\ntwo\r\n\nfour ✓\nlast"
 
@@ -53,6 +54,46 @@ def test_every_line_is_shown_once_however_often_the_connection_breaks(lengths: t
     shown: list[str] = []
     follow(Head(*lengths, piece=piece), "job", show=shown.append)  # type: ignore[arg-type]
     assert shown == ["one", "two", "", "four ✓", "last"]
+
+
+@pytest.mark.parametrize("lengths", [(5,), (5, 9, 12)], ids=str)
+def test_the_log_of_a_job_that_has_ended_is_read_to_its_end(lengths: tuple[int, ...]) -> None:
+    class Ended(Head):
+        def job(self, job: str) -> JobDetails:
+            return details(JobStatus.SUCCEEDED)
+
+    shown: list[str] = []
+    follow(Ended(*lengths), "job", show=shown.append)  # type: ignore[arg-type]
+    assert shown == ["one", "two", "", "four ✓", "last"]
+
+
+def test_a_log_that_cannot_be_read_to_its_end_is_given_up() -> None:
+    class Lost(Head):
+        async def tail(self, job: str) -> AsyncIterator[str]:
+            yield "one\ntw"
+            raise OSError("the node is gone")
+
+    shown: list[str] = []
+    follow(Lost(), "job", show=shown.append)  # type: ignore[arg-type]
+    assert shown == ["one", "tw"]
+
+
+def test_a_cluster_out_of_reach_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away(Head):
+        asked = 0
+
+        def job(self, job: str) -> JobDetails:
+            self.asked += 1
+            if self.asked in (2, 3):
+                raise ServiceError("no route")
+            return details(JobStatus.RUNNING if self.asked < 4 else JobStatus.SUCCEEDED)
+
+    shown: list[str] = []
+    follow(Away(5), "job", show=shown.append)  # type: ignore[arg-type]
+    assert shown == ["one", "two", "", "four ✓", "last"]
+    monkeypatch.setattr(submit, "PATIENCE_S", -1)
+    with pytest.raises(ServiceError, match="no route"):
+        follow(Away(5), "job", show=shown.append)  # type: ignore[arg-type]
 
 
 def test_a_failed_job_raises_its_last_error() -> None:
@@ -95,8 +136,9 @@ def test_stopping_waits_for_the_end() -> None:
 
 
 def test_the_table_tells_name_status_recipes_and_durations() -> None:
+    metadata = {TARGETS: '{"r50":"/a/r50/checkpoint","r152":"/b/r152/checkpoint"}'}
     jobs = [
-        details(JobStatus.SUCCEEDED, start_time=1000, end_time=66_000, metadata={TARGETS: '{"r50":"/a","r152":"/b"}'}),
+        details(JobStatus.SUCCEEDED, start_time=1000, end_time=66_000, metadata=metadata),
         details(JobStatus.RUNNING, start_time=50_000),
         details(JobStatus.PENDING),
     ]
@@ -107,6 +149,32 @@ def test_the_table_tells_name_status_recipes_and_durations() -> None:
     assert rows[1][:4] == ["job", "SUCCEEDED", "r50,", "r152"]
     assert (rows[1][-1], rows[2][-1]) == ("1:05", "1:01:40")
     assert rows[3] == ["job", "PENDING"]
+
+
+FOREIGN = {
+    "no json": "r50",
+    "a list": "[1]",
+    "no paths": '{"r50": 3}',
+    "a relative path": '{"r50": "r50/checkpoint"}',
+    "a home folder": '{"r50": "/home/somebody"}',
+    "another recipe's": '{"r50": "/a/r152/checkpoint"}',
+}
+
+
+@pytest.mark.parametrize("noted", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_job_of_others_has_no_say_in_where_files_go_here(noted: str) -> None:
+    job = details(JobStatus.SUCCEEDED, metadata={TARGETS: noted})
+    assert submit.targets_of(job) == {}
+    stranger = details(JobStatus.RUNNING, metadata={TARGETS: noted})
+    stranger.submission_id = "[/] job of [bold]others"
+    stream = StringIO()
+    Console(file=stream, width=200).print(jobs_table([stranger]))
+    assert stranger.submission_id in stream.getvalue()
+
+
+def test_a_job_that_tis_ray_did_not_send_has_nothing_to_fetch() -> None:
+    with pytest.raises(ConfigError, match=r"job: expected one that `tis-ray train --submit` sent; got job"):
+        submit.fetch(Head(), "job", say=print)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3600, "1:00:00"), (-3, "0:00")])

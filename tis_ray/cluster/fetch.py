@@ -1,4 +1,7 @@
-"""Bringing a finished checkpoint from the cluster to this machine, checked by size and SHA-256."""
+"""Bringing a finished checkpoint from the cluster to this machine, checked by size and SHA-256.
+
+Whoever reaches a cluster may write what is read from it here: no name that it sends becomes a path.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -8,39 +11,61 @@ from typing import Any
 import orjson
 
 from tis_ray.cluster.head import Head
-from tis_ray.cluster.job import MANIFEST, describe, shelf
-from tis_ray.errors import ServiceError
+from tis_ray.cluster.job import FILES, MANIFEST, describe, shelf
+from tis_ray.errors import ConfigError, ServiceError
+from tis_ray.models.checkpoint import RECIPE
 
 
 def fetch_checkpoint(head: Head, *, job: str, recipe: str, target: Path, say: Callable[[str], None]) -> None:
     """Make `target` the checkpoint folder that `job` trained by the recipe of that name.
 
     Where the same files are there already, as on storage that this machine shares with the cluster, nothing is sent.
-    The folder appears when all of it is here and its sums are right; what was there before is replaced. Raises
-    `ServiceError` where the job left nothing or the transfer is damaged.
+    The folder appears when all of it is here and its sums are right; a checkpoint that was there before is replaced.
+    Raises `ServiceError` where the job left nothing or the transfer is damaged, `ConfigError` where something else than
+    a checkpoint is in the way.
     """
     node = head.job(job).driver_node_id
     if node is None:
         raise ServiceError(f"{job}: expected the node that it ran on; the cluster does not know it any more")
     place = f"{shelf(job)}/{recipe}"
     with head.file(node, f"{place}/{MANIFEST}") as pieces:
-        listed: dict[str, dict[str, Any]] = orjson.loads(b"".join(pieces))
+        listed = _listed(b"".join(pieces), f"{recipe}/{MANIFEST}")
     if _is_there(target, listed):
         return
+    _check_replaceable(target)
     say(f"fetching {recipe}, {sum(entry['bytes'] for entry in listed.values()) / 2**20:.1f} MiB")
     partial = target.with_name(f".partial-fetched-{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         for name, entry in listed.items():
-            with (partial / Path(name).name).open("wb") as file, head.file(node, f"{place}/{name}") as pieces:
+            with (partial / name).open("wb") as file, head.file(node, f"{place}/{name}") as pieces:
                 file.writelines(pieces)
-            if describe(partial / Path(name).name) != entry:
+            if describe(partial / name) != entry:
                 raise ServiceError(f"{recipe}/{name}: expected {entry['bytes']} bytes; got others; fetch it again")
         shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_replaceable(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not (target / RECIPE).is_file() and not _is_empty(target)):
+        raise ConfigError(f"output: expected nothing or a checkpoint at {target}; it holds something else")
+
+
+def _is_empty(target: Path) -> bool:
+    return target.is_dir() and not any(target.iterdir())
+
+
+def _listed(content: bytes, name: str) -> dict[str, dict[str, Any]]:
+    """Size and sum of each file of a checkpoint, and of nothing else."""
+    try:
+        listed = orjson.loads(content)
+        found = {file: {"bytes": int(listed[file]["bytes"]), "sha256": str(listed[file]["sha256"])} for file in FILES}
+    except (ValueError, KeyError, TypeError):
+        raise ServiceError(f"{name}: expected sizes and sums of {', '.join(FILES)}; got others") from None
+    return found
 
 
 def _is_there(target: Path, listed: Mapping[str, Mapping[str, Any]]) -> bool:

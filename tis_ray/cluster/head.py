@@ -20,6 +20,7 @@ from tis_ray.errors import ConfigError, ServiceError
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 PROBE_S = 10.0
 FETCH_S = 24 * 3600  # bounds the transfer of one file, which Ray would end after 30 s
+STALL_S = 120.0  # after which a transfer that stands still is given up
 
 
 class Head:
@@ -67,14 +68,17 @@ class Head:
     @contextmanager
     def file(self, node: str, name: str) -> Iterator[Iterator[bytes]]:
         """The content, in pieces, of the file `name` in the log folder of a node."""
-        query = {"node_id": node, "filename": name, "lines": -1, "timeout": FETCH_S, "filter_ansi_code": "false"}
-        with self._spoken_to():
-            # No public method of Ray's takes the address of a dashboard and gives bytes; this one signs in as it does.
-            answer = self._client._do_request("GET", "/api/v0/logs/file", params=query, stream=True)
-            with answer:
-                if answer.status_code != 200:
-                    raise ServiceError(f"{self.address}: expected the file {name}; got {_line(answer.text)}")
-                yield answer.iter_content(2**20)
+        query = {"node_id": node, "filename": name, "lines": "-1", "timeout": str(FETCH_S), "filter_ansi_code": "false"}
+        url, limits_s = f"{self.address}/api/v0/logs/file", (PROBE_S, STALL_S)
+        # No public method of Ray's gives bytes, and its private one would hold all of them. This signs in as it does.
+        headers = self._client._headers
+        with (
+            self._spoken_to(),
+            requests.get(url, params=query, headers=headers, stream=True, timeout=limits_s) as answer,
+        ):
+            if answer.status_code != 200:
+                raise ServiceError(f"{self.address}: expected the file {name}; got {_line(answer.text)}")
+            yield answer.iter_content(2**20)
 
     @contextmanager
     def _spoken_to(self, job: str = "") -> Iterator[None]:

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from tis_ray.config import Recipe, load_recipe
 from tis_ray.errors import TisRayError
+from tis_ray.models.checkpoint import CATEGORIES, METRICS, RECIPE, WEIGHTS
 from tis_ray.training.failures import TrainingError
 from tis_ray.training.trainer import train
 
 MANIFEST = "manifest.json"
+FILES = (WEIGHTS, RECIPE, CATEGORIES, METRICS)
 RETRIES, PAUSE_S = 3, 10.0
 
 
@@ -69,7 +71,7 @@ def lay_out(checkpoint: Path, place: Path) -> None:
     """Link the files of a checkpoint into `place`, with a list of their sizes and SHA-256 sums."""
     place.mkdir(parents=True, exist_ok=True)
     listed = {}
-    for file in sorted(path for path in checkpoint.iterdir() if path.is_file()):
+    for file in (checkpoint / name for name in FILES):
         link = place / file.name
         link.unlink(missing_ok=True)
         link.symlink_to(file.resolve())

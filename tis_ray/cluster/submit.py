@@ -4,13 +4,14 @@ import asyncio
 import secrets
 import shlex
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
 import orjson
-from ray.job_submission import JobStatus
+from ray.job_submission import JobDetails, JobStatus
 
 from tis_ray.cluster.fetch import fetch_checkpoint
 from tis_ray.cluster.head import Head
@@ -20,8 +21,10 @@ from tis_ray.errors import ConfigError, ServiceError, TisRayError
 from tis_ray.training import run_folder
 
 POLL_S = 2.0
+PATIENCE_S = 300.0  # how long a cluster that is being followed may be out of reach
 TARGETS = "tis_ray.targets"  # in a job's metadata: checkpoint folders here by recipe name
 _LAST_LINES = 200
+_LAST_ATTEMPTS = 5  # to read the log of a job that has ended
 
 
 class JobError(TisRayError):
@@ -81,13 +84,26 @@ def follow(head: Head, job: str, *, show: Callable[[str], None]) -> None:
 
 def fetch(head: Head, job: str, *, say: Callable[[str], None]) -> list[Path]:
     """Fetch the checkpoints of a job that has succeeded to where it was submitted for; their folders."""
-    metadata = head.job(job).metadata or {}
-    if TARGETS not in metadata:
+    targets = targets_of(head.job(job))
+    if not targets:
         raise ConfigError(f"job: expected one that `tis-ray train --submit` sent; got {job}")
-    targets = {name: Path(path) for name, path in orjson.loads(metadata[TARGETS]).items()}
     for name, target in targets.items():
         fetch_checkpoint(head, job=job, recipe=name, target=target, say=say)
     return list(targets.values())
+
+
+def targets_of(job: JobDetails) -> dict[str, Path]:
+    """Checkpoint folders on the machine that sent a job, by recipe; none for a job that is not tis-ray's.
+
+    Anybody on the cluster may have written them: only what `submit` writes, `OUTPUT/NAME/checkpoint`, is taken.
+    """
+    try:
+        noted = orjson.loads((job.metadata or {}).get(TARGETS, "{}"))
+        targets = {str(name): Path(path) for name, path in noted.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+    own = all(path.is_absolute() and path.parts[-2:] == (name, run_folder.FINISHED) for name, path in targets.items())
+    return targets if own else {}
 
 
 def error_line(lines: Sequence[str]) -> str:
@@ -109,18 +125,38 @@ def _stored(recipe: Recipe, storage: str | None) -> Recipe:
 
 
 async def _follow(head: Head, job: str, note: Callable[[str], None]) -> None:
-    """Follow through broken connections: the log is sent from its beginning each time, what is known is passed over."""
-    known = 0
+    """Follow through broken connections: the log is sent from its beginning each time, what is known is passed over.
+
+    It is whole where it was read to its end after the job's, or as whole as it gets after some attempts.
+    """
+    known, attempts_left = 0, _LAST_ATTEMPTS
+    ended = head.job(job).status.is_terminal()
     while True:
         lines = _Lines(note, skip=known)
+        whole = True
         try:
             async for piece in head.tail(job):
                 lines.add(piece)
         except (aiohttp.ClientError, OSError, RuntimeError):
-            pass
-        known = lines.close(ended := head.job(job).status.is_terminal())
-        if ended:
+            whole = False
+        attempts_left -= ended
+        last = ended and (whole or not attempts_left)
+        known = lines.close(last)
+        if last:
             return
+        await asyncio.sleep(0 if ended else POLL_S)
+        ended = await _has_ended(head, job)
+
+
+async def _has_ended(head: Head, job: str) -> bool:
+    """Whether a job has; a cluster that is not reached is asked again for some time."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return head.job(job).status.is_terminal()
+        except ServiceError:
+            if time.monotonic() > end:
+                raise
         await asyncio.sleep(POLL_S)
 
 

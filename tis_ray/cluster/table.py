@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-import orjson
 from ray.job_submission import JobDetails
+from rich.markup import escape
 from rich.table import Table
 
-from tis_ray.cluster.submit import TARGETS
+from tis_ray.cluster.submit import targets_of
 
 _COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "STOPPED": "yellow", "RUNNING": "cyan"}
 
@@ -23,18 +23,13 @@ def jobs_table(jobs: Sequence[JobDetails], *, now_s: float | None = None) -> Tab
         started_s = (job.start_time or 0) / 1000
         ended_s = job.end_time / 1000 if job.end_time else now_s or time.time()
         table.add_row(
-            job.submission_id,
+            escape(job.submission_id or ""),
             f"[{_COLOURS.get(status, 'default')}]{status}[/]",
-            recipes_of(job),
+            escape(", ".join(targets_of(job))),
             datetime.fromtimestamp(started_s).strftime("%Y-%m-%d %H:%M") if job.start_time else "",
             duration(ended_s - started_s) if job.start_time else "",
         )
     return table
-
-
-def recipes_of(job: JobDetails) -> str:
-    """Names of the recipes that a job trains; nothing for a job that is not tis-ray's."""
-    return ", ".join(orjson.loads((job.metadata or {}).get(TARGETS, "{}")))
 
 
 def duration(seconds: float) -> str:
