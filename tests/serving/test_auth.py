@@ -20,6 +20,18 @@ def test_reads_tokens_from_the_environment():
     assert read_tokens(CLOSED, {"TIS_RAY_TOKENS": "one, two,,"}) == ("one", "two")
 
 
+def test_a_token_that_no_header_can_carry_is_refused_unseen(closed_by_file, tmp_path):
+    with pytest.raises(
+        ConfigError, match="auth: expected tokens of printable ASCII characters in TIS_RAY_TOKENS"
+    ) as error:
+        read_tokens(CLOSED, {"TIS_RAY_TOKENS": "one,schlüssel"})
+    assert "schl" not in str(error.value)
+    write(tmp_path / "tokens", "first\nschlüssel\n")
+    with pytest.raises(ConfigError, match=r"auth\.tokens_file: expected printable ASCII characters in line 2") as error:
+        read_tokens(closed_by_file)
+    assert "schl" not in str(error.value)
+
+
 @pytest.mark.parametrize("environment", [{}, {"TIS_RAY_TOKENS": ""}, {"TIS_RAY_TOKENS": " , "}])
 def test_refuses_to_start_without_tokens(environment):
     with pytest.raises(ConfigError, match=r"auth: expected a tokens_file, or tokens .*TIS_RAY_TOKENS.*'auth: none'"):

@@ -94,6 +94,12 @@ def test_a_url_that_is_none_is_named():
         Client("http://:::")
 
 
+@pytest.mark.parametrize("token", ["schlüssel", "secret\n"])
+def test_a_token_that_no_header_can_carry_is_refused_unseen(token):
+    with pytest.raises(InputError, match="token: expected printable ASCII characters; got others"):
+        Client("http://127.0.0.1:9", token=token)
+
+
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with http_server() as url, Client(url) as client:

@@ -51,6 +51,14 @@ def test_the_right_token_opens(found):
     assert len(response.json()["instances"]) == 3
 
 
+def test_a_picture_in_a_form_never_touches_the_disk(found, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    service = gateway(answer=fused(found))
+    picture = png() + bytes(2**21)  # beyond what a form keeps in memory by default
+    response = ask("POST", "/v1/segment", service=service, files={"image": ("a.png", picture)})
+    assert response.status_code == 200, response.text
+
+
 def test_health_and_pages_need_no_token():
     assert [ask("GET", path, tokens=("right",)).status_code for path in ("/healthz", "/", "/docs")] == [200] * 3
 

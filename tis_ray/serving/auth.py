@@ -21,14 +21,16 @@ Tokens: TypeAlias = tuple[str, ...]
 def read_tokens(ensemble: Ensemble, environment: Mapping[str, str] = os.environ) -> Tokens:
     """The accepted tokens; none where the ensemble says `auth: none`.
 
-    Raises `ConfigError` where there is neither, and for a file that cannot be read, holds none, or whose lines are
-    more than a token each; the message names the line and never what is in it.
+    Raises `ConfigError` where there is neither, for a file that cannot be read, holds none, or whose lines are more
+    than a token each, and for letters beyond ASCII; the message names the line and never what is in it.
     """
     if ensemble.auth == "none":
         return ()
     if isinstance(ensemble.auth, Auth):
         return _read_file(ensemble.auth.tokens_file)
     tokens = tuple(token.strip() for token in environment.get(VARIABLE, "").split(",") if token.strip())
+    if not all(map(is_sendable, tokens)):
+        raise ConfigError(f"auth: expected tokens of printable ASCII characters in {VARIABLE}; got others")
     if not tokens:
         raise ConfigError(
             f"auth: expected a tokens_file, or tokens in the environment variable {VARIABLE}, separated by commas, "
@@ -51,10 +53,19 @@ def _read_file(path: Path) -> Tokens:
         words = line.partition("#")[0].split()
         if len(words) > 1:
             raise ConfigError(f"auth.tokens_file: expected one token in line {number} of {path}; got {len(words)}")
+        if not all(map(is_sendable, words)):
+            raise ConfigError(
+                f"auth.tokens_file: expected printable ASCII characters in line {number} of {path}; got others"
+            )
         tokens += words
     if not tokens:
         raise ConfigError(f"auth.tokens_file: expected at least one token, one to a line; got none in {path}")
     return tuple(tokens)
+
+
+def is_sendable(token: str) -> bool:
+    """Whether a header can carry a token: what encoding other letters have there, no two programs agree on."""
+    return token.isascii() and token.isprintable()
 
 
 class TokenFile:

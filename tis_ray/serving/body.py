@@ -70,8 +70,10 @@ async def _from_form(request: Request, body: bytes) -> bytes:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=8)
+    parser.spool_max_size = len(body) + 1  # what is in memory already never goes to the disk
     try:
-        form = await MultiPartParser(request.headers, stream(), max_files=1, max_fields=8).parse()
+        form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise ProblemError(400, f"the multipart body is malformed: {error}", field="body") from None
     image = form.get("image")

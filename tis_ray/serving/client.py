@@ -94,6 +94,8 @@ class Client:
         timeout_s: float = 330.0,
         retries: int = 4,
     ) -> None:
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise InputError("token: expected printable ASCII characters; got others")
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
