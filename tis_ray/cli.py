@@ -219,7 +219,7 @@ def predict(
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run; retry failures.")] = False,
     allow_degraded: Annotated[
-        bool, typer.Option("--allow-degraded", help="Take answers without the views that failed, too.")
+        bool, typer.Option("--allow-degraded", help="Take answers that lack views, too, within quorum.views.")
     ] = False,
     in_flight: Annotated[int, typer.Option(min=1, help="Images opened or waiting at any time.")] = 8,
     address: Annotated[

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,18 @@ def test_answers_without_some_views_are_done_only_where_that_is_allowed(tmp_path
     write(path, result(1), result(2, missing=("a@64",)))
     with Journal.opened(path, RUN, resume=True) as journal:
         assert (journal.done(), journal.done(degraded=True)) == ({1}, {1, 2})
+
+
+def test_an_image_whose_file_was_replaced_has_changed_and_one_that_is_gone_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.partial"
+    results = [replace(result(n), image=replace(image(n), path=tmp_path / f"{n}.png")) for n in (1, 2, 3)]
+    for one in results:
+        one.image.path.write_bytes(b"picture")
+    write(path, *results, result(4))
+    results[1].image.path.write_bytes(b"another picture")
+    results[2].image.path.unlink()
+    with Journal.opened(path, RUN, resume=True) as journal:
+        assert journal.changed([*(one.image for one in results), image(4), image(5)]) == {2}
 
 
 def test_a_run_without_resume_never_overwrites_one_that_has_begun(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_failed_images_are_tried_again_and_only_those(service: Service, folder: 
     broken.write_bytes(good)
     for other in folder.glob("*.png"):
         if other != broken:
-            other.write_bytes(b"not looked at again")
+            other.write_bytes(bytes(other.stat().st_size))  # not looked at again
     ended(started(service, *arguments, "--resume"))
     assert {entry["image_id"] for entry in orjson.loads(out.read_bytes())} == set(range(1, 17))
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.images.json", "out.json"]

@@ -144,6 +144,11 @@ def test_results_never_overwrite_the_images(service: Service, tmp_path: Path, su
     assert listing.read_text() == "{}"
 
 
+def test_allowing_what_the_quorum_never_gives_is_refused(service: Service, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--allow-degraded: expected a quorum\.views below 1 .*; got 1, with which"):
+        predict_images(service.ensemble, folder, tmp_path / "x.json", console=Console(quiet=True), allow_degraded=True)
+
+
 def test_unusable_output_is_refused_before_anything_starts(service: Service, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--out: expected a file; .* is a folder"):
         predict_images(service.ensemble, folder, tmp_path, console=Console(quiet=True))

@@ -8,7 +8,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,11 @@ _FRAME = struct.Struct("<QI")  # bytes of the record, CRC-32 of them
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where an image's record lies, and the views that its answer lacks."""
+    """Where an image's record lies, the views that its answer lacks, and the bytes that its file had."""
 
     start: int
     missing: tuple[str, ...]
+    file_bytes: int | None
 
 
 def journal_path(out: Path) -> Path:
@@ -79,14 +80,28 @@ class Journal:
         """Ids of the images that need not be looked at again; with `degraded` also those that lack views."""
         return {image_id for image_id, entry in self._entries.items() if degraded or not entry.missing}
 
+    def changed(self, images: Iterable[ListedImage]) -> set[int]:
+        """Ids of the images whose file is of another length than when it was looked at. One that is gone is not."""
+        noted = ((image.id, self._entries[image.id].file_bytes, image.path) for image in images if image.id in self)
+        return {image_id for image_id, before, path in noted if before != (_file_bytes(path) or before)}
+
+    def __contains__(self, image_id: int) -> bool:
+        return image_id in self._entries
+
     def append(self, result: ImageResult) -> None:
         """Note what was found in an image. Raises `OSError` where the disk is full; what is there stays good."""
         assert result.found is not None
-        about = {"image": result.image.id, "size_hw": result.size_hw, "missing": result.found.missing}
+        file_bytes = _file_bytes(result.image.path)
+        about = {
+            "image": result.image.id,
+            "size_hw": result.size_hw,
+            "missing": result.found.missing,
+            "file_bytes": file_bytes,
+        }
         arrays = zlib.compress(save(_arrays(result.found.instances)), 1)
         self._file.seek(self._end)
         _write_record(self._file, orjson.dumps(about) + b"\n" + arrays)
-        self._entries[result.image.id] = _Entry(self._end, result.found.missing)
+        self._entries[result.image.id] = _Entry(self._end, result.found.missing, file_bytes)
         self._end = self._file.tell()
 
     def read(self, image: ListedImage) -> ImageResult:
@@ -165,7 +180,14 @@ def _scan(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[int, _Entry]
             file.truncate(start)
             return orjson.loads(began), entries
         about = orjson.loads(record.partition(b"\n")[0])
-        entries[about["image"]] = _Entry(start, tuple(about["missing"]))
+        entries[about["image"]] = _Entry(start, tuple(about["missing"]), about.get("file_bytes"))
+
+
+def _file_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _check_same(path: Path, began: dict[str, Any], now: dict[str, Any]) -> None:

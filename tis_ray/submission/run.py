@@ -43,13 +43,18 @@ def predict(
     address: Ray cluster on which a service of this ensemble runs; None starts one here for the time of the run
     formats: of the menu `submission/formats`; the first is `out`'s, the others are written beside it
     resume:  go on with a run that was killed or in which images failed; a run that has not begun begins
-    allow_degraded: take answers that lack views, too
+    allow_degraded: take answers that lack views, too, as far as the ensemble's quorum lets them be given
 
     Image ids are the JSON's own; a folder's and a list's, from 1, are noted in `<out>.images.json`. Category ids are
     the JSON's too, joined by name; instances of classes that it lacks are left out. What is found is kept in
     `<out>.partial` until every image is in the results, so that nothing is asked for twice.
     """
     files = results_files(out, formats, disjoint=disjoint)
+    if allow_degraded and not ensemble.quorum.met(len(ensemble.views) - 1, len(ensemble.views)):
+        raise ConfigError(
+            f"--allow-degraded: expected a quorum.views below 1 beside it, as --set quorum.views=0.8; got "
+            f"{ensemble.quorum.views:g}, with which an ensemble of {len(ensemble.views)} views gives no such answers"
+        )
     _check_writable(out, images, files)
     listed = read_image_list(images, image_folder)
     categories = ensemble_categories(ensemble)
@@ -85,7 +90,10 @@ def _look(
     degraded: bool,
 ) -> dict[int, ImageResult]:
     """Put what is found in the images that are not done into the journal; those that failed, by id."""
-    done = journal.done(degraded=degraded)
+    changed = journal.changed(listed)
+    done = journal.done(degraded=degraded) - changed
+    if changed:
+        console.print(f"{len(changed)} images have changed since they were looked at and are looked at again")
     todo = [image for image in listed if image.id not in done]
     if done:
         console.print(f"{len(listed) - len(todo)} of {len(listed)} images are done already")
