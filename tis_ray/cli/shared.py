@@ -1,0 +1,53 @@
+"""What the commands share: options, where lines are printed, and checks of where results go."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tis_ray.errors import ConfigError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
+]
+
+
+def console() -> Console:
+    """Where results are printed: stdout."""
+    return Console(highlight=False)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr, so that results on stdout can be piped."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def news(line: str) -> None:
+    """One line on stderr, as it is."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def say(line: str) -> None:
+    """One line of news on stdout, at once; paths in it are neither broken nor taken for markup."""
+    print(line, flush=True)
+
+
+def check_out(option: str, out: Path | None) -> None:
+    """Refuse before the work begins what could not be written after it."""
+    if out is None:
+        return
+    if option == "--out" and out.is_dir():
+        raise ConfigError(f"--out: expected a file; {out} is a folder")
+    if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
+        raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
