@@ -44,7 +44,7 @@ def submit(
 
     storage: folder for the runs on the cluster, on storage that its nodes share; None for each recipe's own output
     Relative paths in the recipes start at this process's folder; the cluster must know them under the same names.
-    Raises `ConfigError` where a checkpoint of a recipe is here already, unless `resume`.
+    Raises `ConfigError` for a relative `storage`, and where a checkpoint of a recipe is here already, unless `resume`.
     """
     recipes = [run_folder.absolute(recipe) for recipe in recipes]
     targets = {recipe.name: recipe.run_dir / run_folder.FINISHED for recipe in recipes}
@@ -121,7 +121,11 @@ def _check(recipes: Sequence[Recipe], targets: Mapping[str, Path], *, resume: bo
 
 
 def _stored(recipe: Recipe, storage: str | None) -> Recipe:
-    return recipe if storage is None else recipe.model_copy(update={"output": Path(storage)})
+    if storage is None:
+        return recipe
+    if not storage.startswith(("/", "~")):  # a job's own folder there is deleted with it
+        raise ConfigError(f"--storage: expected an absolute path that the cluster's nodes share; got {storage}")
+    return recipe.model_copy(update={"output": Path(storage)})
 
 
 async def _follow(head: Head, job: str, note: Callable[[str], None]) -> None:
