@@ -1,5 +1,6 @@
 """Assembling the application, without starting Ray."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,19 @@ def test_members_of_different_classes_are_refused(tmp_path):
     members = {name: {"checkpoint": tmp_path / name, "scales": [64]} for name in ("one", "two")}
     with pytest.raises(ConfigError, match=r"members\.two: .*bus.*tram"):
         app.build(Ensemble.model_validate({"members": members, "auth": "none"}))
+
+
+def test_a_wrong_fusion_section_keeps_a_replica_from_starting_and_leaves_a_running_one_as_it_is():
+    ensemble = Ensemble.model_validate({"members": {"a": {"checkpoint": "a", "scales": [64]}}})
+    replica = app.FusionReplica(ensemble, CATEGORIES, {})
+    with pytest.raises(ConfigError, match="did you mean 'nms'"):
+        replica.reconfigure({"rules": ["nsm"], "top_k": 3})
+    replica.reconfigure({"top_k": 4})
+    replica.reconfigure({"rules": ["nsm"], "top_k": 5})
+    section, refused = asyncio.run(replica.section())
+    assert section.top_k == 4
+    assert refused is not None
+    assert "did you mean 'nms'" in refused
+    replica.reconfigure({"top_k": 6})
+    section, refused = asyncio.run(replica.section())
+    assert (section.top_k, refused) == (6, None)

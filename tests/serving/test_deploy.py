@@ -97,6 +97,7 @@ def test_fusion_and_replica_counts_change_without_restarting_a_view_server(servi
     assert count(service) == top_k
 
 
+@pytest.mark.slow
 def test_a_wrong_fusion_section_is_named_and_the_old_one_stays_in_force(service, tmp_path):
     top_k = service.ensemble.fusion.top_k
     deploy(service, tmp_path, top_k=3)

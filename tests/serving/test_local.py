@@ -76,6 +76,7 @@ def test_every_address_has_a_url_that_reaches_it(host, url):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_closing_stops_ray_even_where_serve_never_started():
     code = """
 import ray

@@ -99,6 +99,7 @@ def test_failed_images_are_tried_again_and_only_those(service: Service, folder: 
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.images.json", "out.json"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_ensemble_and_its_images(service: Service, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     (folder / "03.png").write_bytes(b"no picture")
