@@ -96,3 +96,10 @@ def test_weights_of_timms_network_with_the_deep_stem_load_whole(tmp_path: Path) 
 def test_whatever_else_does_not_fit_is_refused(tmp_path: Path, source: object, stem: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         build("resnet18", stem=stem, weights=saved(tmp_path, source()))
+
+
+def test_a_single_weight_that_is_missing_is_named(tmp_path: Path) -> None:
+    source = resnet18()
+    del source.layer1[0].conv1
+    with pytest.raises(CheckpointError, match=r"1 weights .* first layer1\.0\.conv1\.weight: expected .*, got nothing"):
+        build("resnet18", weights=saved(tmp_path, source))
