@@ -15,7 +15,7 @@ help:
 	@echo "make test        lint, types, import contracts and the test suite"
 	@echo "make test-slow   kills, soaks and recipe sweeps"
 	@echo "make test-gpu    what needs a CUDA device"
-	@echo "make docs-test   every shell block of the README and docs, executed"
+	@echo "make docs-test   every bash block of the README and docs, executed"
 	@echo "make lock        refresh requirements.lock from pyproject.toml"
 
 setup: $(READY)
