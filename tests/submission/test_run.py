@@ -111,6 +111,19 @@ def test_predict_refuses_a_fusion_section_that_does_not_run(service: Service, fo
     assert "fusion.top_k: expected 12, as the running service has it; got 5" in " ".join(answer.stderr.split())
 
 
+def test_predict_refuses_weights_that_the_service_has_not_read(service: Service, folder: Path, tmp_path: Path) -> None:
+    changed = service.ensemble.members["one"].checkpoint / "recipe.yaml"
+    before = changed.read_bytes()
+    changed.write_bytes(before + b"# another training\n")
+    try:
+        answer = predict(service, "--images", folder, "--out", tmp_path / "x.json")
+    finally:
+        changed.write_bytes(before)
+    assert answer.returncode == 2, answer.stderr
+    told = " ".join(answer.stderr.split())
+    assert "members: expected checkpoints as the running service read them, model version" in told
+
+
 def test_closing_cancels_what_is_waited_for(service: Service) -> None:
     segmenter = ServiceSegmenter(fusion_handle(), service.ensemble.views, deadline_s=60)
     outcome: list[Exception] = []

@@ -30,7 +30,7 @@ from tis_ray.instances import Categories
 from tis_ray.serving.auth import current_tokens, read_tokens
 from tis_ray.serving.calls import bounded, fusion_call, view_call
 from tis_ray.serving.fusion import Fusion
-from tis_ray.serving.gateway import RETRY_AFTER, Gateway, model_version
+from tis_ray.serving.gateway import RETRY_AFTER, Gateway, version_of
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.routes import build_app
@@ -53,7 +53,7 @@ class GatewayReplica:
         self._fusion = fusion
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        version = model_version({name: member.checkpoint for name, member in self._ensemble.members.items()})
+        self._version = version = version_of(self._ensemble)
         self._gateway = Gateway(
             fusion_call(self._fusion),
             put=ray.put,
@@ -69,6 +69,10 @@ class GatewayReplica:
             fusion_section=self._section,
             tokens=self._tokens,
         )
+
+    async def model_version(self) -> str:
+        """That of the checkpoints as they were when this replica started."""
+        return self._version
 
     async def drain(self, within_s: float) -> bool:
         """Refuse new requests; whether those in flight were answered within `within_s` seconds."""

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tis_ray.config import Limits
+from tis_ray.config import Ensemble, Limits
 from tis_ray.errors import InputError
 from tis_ray.formats.images import PixelLimitError, decode_image
 from tis_ray.instances import Categories
@@ -184,6 +184,11 @@ def model_version(checkpoints: dict[str, Path]) -> str:
             with (folder / file).open("rb") as stream:
                 digest.update(f"{name}/{file}".encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:12]
+
+
+def version_of(ensemble: Ensemble) -> str:
+    """The model version of an ensemble's checkpoints as they are now."""
+    return model_version({name: member.checkpoint for name, member in ensemble.members.items()})
 
 
 def _missing_views(fused: FusedAnswer) -> ProblemError:

@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, dump
 from tis_ray.errors import ConfigError, ServiceError
+from tis_ray.serving.gateway import version_of
 
 APPLICATION = "tis-ray"
 
@@ -23,7 +24,7 @@ def connect(address: str, ensemble: Ensemble) -> DeploymentHandle:
     """Connect to the Ray at `address` and return the fusion of the service there, which must run `ensemble`.
 
     Raises `ServiceError` where there is no Ray or no service, `ConfigError` naming the first key of the members or
-    the fusion section that is another there.
+    the fusion section that is another there, and for checkpoints that have changed since the service read them.
     """
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -33,6 +34,8 @@ def connect(address: str, ensemble: Ensemble) -> DeploymentHandle:
         handle = fusion_handle()
         running: Ensemble = handle.ensemble.remote().result(timeout_s=30)
         check_equal(running, ensemble)
+        gateway = serve.get_deployment_handle("Gateway", app_name=APPLICATION)
+        _check_version(gateway.model_version.remote().result(timeout_s=30), ensemble)
     except (RayServeException, RayError, TimeoutError) as error:
         ray.shutdown()
         raise ServiceError(f"Ray address: expected a service at {address}; got {_line(error)}") from None
@@ -49,6 +52,15 @@ def check_equal(running: Ensemble, wanted: Ensemble) -> None:
         if difference is not None:
             key, there, here = difference
             raise ConfigError(f"{key}: expected {there}, as the running service has it; got {here}")
+
+
+def _check_version(running: str, ensemble: Ensemble) -> None:
+    here = version_of(ensemble)
+    if running != here:
+        raise ConfigError(
+            f"members: expected checkpoints as the running service read them, model version {running}; "
+            f"got {here}; deploy it again"
+        )
 
 
 def _difference(key: str, there: Any, here: Any) -> tuple[str, Any, Any] | None:
