@@ -3,7 +3,6 @@
 `make demo` runs it. Ray is started once for all of it and stopped at the end.
 """
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -110,16 +109,10 @@ def _step(console: Console, title: str) -> Iterator[None]:
 def _ray() -> Iterator[None]:
     import ray
 
+    from tis_ray import local_ray
     from tis_ray.training.trainer import LOCAL_RAY
 
-    ray.init(
-        address="local",
-        num_cpus=NUM_CPUS,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": LOCAL_RAY},
-    )
+    local_ray.start(num_cpus=NUM_CPUS, runtime_env={"env_vars": LOCAL_RAY})
     try:
         yield
     finally:

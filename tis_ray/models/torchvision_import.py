@@ -1,7 +1,7 @@
 """torchvision's public COCO detectors as checkpoint directories: an ensemble before any training.
 
 The networks are torchvision's to the last option, its rounded anchors included, so that answers are the same where
-the picture is not resized; elsewhere torchvision interpolates without antialiasing, and we with it.
+the picture is not resized; where it is, torchvision does it without antialiasing and tis-ray with.
 """
 
 from collections.abc import Mapping

@@ -20,6 +20,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview
 
+from tis_ray import local_ray
 from tis_ray.config import Autoscaling, Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.serving.app import build, check
@@ -173,14 +174,7 @@ def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float 
     # Serve kills a proxy that is not there after 5 s, again and again, and gives up: too soon for a busy machine.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     needed = math.ceil(sum(_most(replica) * replica.num_cpus for replica in replicas) + extra_cpus)
-    context = ray.init(
-        address="local",
-        num_cpus=max(needed, os.cpu_count() or 1),
-        include_dashboard=dashboard,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
-    return f"http://{context.dashboard_url}" if dashboard else None
+    return local_ray.start(num_cpus=max(needed, os.cpu_count() or 1), dashboard=dashboard)
 
 
 def _most(replica: Replica) -> int:

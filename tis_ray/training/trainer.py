@@ -15,6 +15,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from tis_ray import local_ray
 from tis_ray.config import Recipe
 from tis_ray.errors import ConfigError
 from tis_ray.models.detector import check_parts
@@ -108,14 +109,7 @@ def _connected(recipes: Sequence[Recipe]) -> Iterator[None]:
     else:
         needed = sum(recipe.resources.workers * recipe.resources.cpus_per_worker for recipe in recipes)
         cpus = max(math.ceil(needed), os.cpu_count() or 1)
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            runtime_env={"env_vars": LOCAL_RAY},
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        local_ray.start(num_cpus=cpus, runtime_env={"env_vars": LOCAL_RAY})
     try:
         yield
     finally:
