@@ -1,5 +1,6 @@
 """The journal of a batch run: what a kill at any byte leaves, who may hold it, and of which run it is."""
 
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -94,6 +95,24 @@ def test_a_damaged_record_is_done_again_with_all_that_follow_it(tmp_path: Path) 
     path.write_bytes(content)
     with Journal.opened(path, RUN, resume=True) as journal:
         assert journal.done() == {1}
+
+
+def test_a_full_disk_is_named_and_keeps_what_was_noted_before(tmp_path: Path) -> None:
+    path = tmp_path / "x.partial"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write(path, result(1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, limits[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"File too large: .*x\.partial"),
+            Journal.opened(path, RUN, resume=True) as journal,
+        ):
+            journal.append(result(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with Journal.opened(path, RUN, resume=True) as journal:
+        assert journal.done() == {1}
+        assert_same(journal.read(image(1)), result(1))
 
 
 def test_the_last_record_of_an_image_counts(tmp_path: Path) -> None:

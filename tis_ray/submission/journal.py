@@ -11,8 +11,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import orjson
 from safetensors.numpy import load, save
@@ -44,7 +45,7 @@ def journal_path(out: Path) -> Path:
 class Journal:
     """Results by image; one process at a time may hold it. Of several records of an image the last one counts."""
 
-    def __init__(self, path: Path, file: BinaryIO, entries: Mapping[int, _Entry]) -> None:
+    def __init__(self, path: Path, file: FileIO, entries: Mapping[int, _Entry]) -> None:
         self.path = path
         self._file = file
         self._entries = dict(entries)
@@ -100,7 +101,10 @@ class Journal:
         }
         arrays = zlib.compress(save(_arrays(result.found.instances)), 1)
         self._file.seek(self._end)
-        _write_record(self._file, orjson.dumps(about) + b"\n" + arrays)
+        try:
+            _write_record(self._file, orjson.dumps(about) + b"\n" + arrays)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
         self._entries[result.image.id] = _Entry(self._end, result.found.missing, file_bytes)
         self._end = self._file.tell()
 
@@ -121,10 +125,11 @@ class Journal:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
+def _locked(path: Path) -> Iterator[FileIO]:
     """The file, made if need be and held against other processes."""
     while True:
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        # Without a buffer: what a full disk did not take must not be tried again when the file is closed.
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -137,12 +142,13 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         # The process that held it has just finished and taken it away.
 
 
-def _write_record(file: BinaryIO, record: bytes) -> None:
-    file.write(_FRAME.pack(len(record), zlib.crc32(record)) + record)
-    file.flush()
+def _write_record(file: FileIO, record: bytes) -> None:
+    left = memoryview(_FRAME.pack(len(record), zlib.crc32(record)) + record)
+    while left:
+        left = left[file.write(left) :]
 
 
-def _read_record(file: BinaryIO) -> bytes | None:
+def _read_record(file: FileIO) -> bytes | None:
     """The record at the file's position; None at the end and where it is torn or damaged."""
     frame = file.read(_FRAME.size)
     if len(frame) < _FRAME.size:
@@ -154,14 +160,14 @@ def _read_record(file: BinaryIO) -> bytes | None:
     return record if len(record) == length and zlib.crc32(record) == crc else None
 
 
-def _begin(file: BinaryIO, run: Mapping[str, Any]) -> None:
+def _begin(file: FileIO, run: Mapping[str, Any]) -> None:
     file.truncate(0)
     file.seek(0)
     file.write(_MAGIC)
     _write_record(file, orjson.dumps(run))
 
 
-def _scan(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[int, _Entry]]:
+def _scan(file: FileIO, path: Path) -> tuple[dict[str, Any], dict[int, _Entry]]:
     """The run and the whole records; whatever comes after them is cut off.
 
     Raises `ConfigError` for a file that is not a journal, which is not ours to overwrite.
