@@ -68,8 +68,9 @@ def test_instances_that_a_format_has_no_place_for_are_counted(tmp_path: Path) ->
     trees = Instances.of(instances.boxes, instances.scores, np.full(6, 2), instances.masks)
     results = [ImageResult(image, SIZE_HW, Segmented(trees)) for image in listed("one.jpg")]
     out = tmp_path / "sub.csv"
-    summary = write_results(results, out, categories=CLASSES, files=results_files(out, ["wad"]))
+    summary = write_results(results, out, categories=CLASSES, files=results_files(out, ["wad", "coco"]))
     assert (summary.num_instances, summary.num_dropped) == (0, 6)
+    assert summary.others == ((out.with_suffix(".json"), 6),)
 
 
 def test_images_answered_without_some_views_are_told(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def evaluate(
 
 def _report(summary: "Summary", out: Path) -> None:
     print(f"{summary.num_images} images, {summary.num_instances} instances: {out}")
+    for path, number in summary.others:
+        print(f"{number} instances: {path}")
     if summary.failed:
         print(f"{len(summary.failed)} images failed, listed in {summary.failures_file}", file=sys.stderr)
         print("--resume tries them again", file=sys.stderr)

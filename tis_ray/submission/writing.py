@@ -26,6 +26,7 @@ class Summary:
 
     num_instances, num_dropped: of the first format
     degraded: images that were answered without some views
+    others: the files of the other formats, and how many instances are in them
     """
 
     num_images: int
@@ -34,6 +35,7 @@ class Summary:
     failures_file: Path | None
     num_dropped: int = 0
     degraded: tuple[ListedImage, ...] = ()
+    others: tuple[tuple[Path, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,12 @@ def write_results(
     """
     written = written or categories
     index_map = class_map(categories, written)
-    num_images = num_found = num_instances = 0
+    files = files or [ResultsFile(out)]
+    num_images = num_found = 0
+    num_written = [0] * len(files)
     failed: list[ImageResult] = []
     degraded: list[ListedImage] = []
-    with _opened(files or [ResultsFile(out)]) as writers:
+    with _opened(files) as writers:
         for result in results:
             num_images += 1
             if result.found is None:
@@ -103,12 +107,19 @@ def write_results(
                 degraded.append(result.image)
             num_found += len(result.found.instances)
             instances = result.found.instances.relabelled(index_map)
-            counts = [
-                write(instances, image=result.image, categories=written, size_hw=result.size_hw) for write in writers
-            ]
-            num_instances += counts[0]
+            for i, write in enumerate(writers):
+                num_written[i] += write(instances, image=result.image, categories=written, size_hw=result.size_hw)
         failures_file = _write_failures(out, failed)
-    return Summary(num_images, num_instances, tuple(failed), failures_file, num_found - num_instances, tuple(degraded))
+    num_instances, *numbers = num_written
+    return Summary(
+        num_images,
+        num_instances,
+        tuple(failed),
+        failures_file,
+        num_dropped=num_found - num_instances,
+        degraded=tuple(degraded),
+        others=tuple((file.path, number) for file, number in zip(files[1:], numbers, strict=True)),
+    )
 
 
 @contextmanager
