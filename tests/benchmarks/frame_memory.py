@@ -1,6 +1,6 @@
 """Peak memory of one 3384x2710 frame with 500 instances, masks to COCO RLE included, beside torchvision's paste.
 
-    python tests/benchmarks/frame_memory.py
+    python -m tests.benchmarks.frame_memory
 
 Each way runs in a process of its own with the same checkpoint, frame and instances. Printed is the peak of resident
 memory above that of the process with its loaded model: while the frame is predicted, while masks are written, and the
