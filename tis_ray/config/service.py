@@ -84,3 +84,8 @@ class Replica(Section):
         if self.autoscaling is not None and self.num_replicas != 1:
             raise ValueError("num_replicas: expected none beside autoscaling, which has min_replicas and max_replicas")
         return self
+
+    @property
+    def most(self) -> int:
+        """How many replicas there may be at once."""
+        return self.num_replicas if self.autoscaling is None else self.autoscaling.max_replicas

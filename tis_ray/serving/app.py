@@ -200,10 +200,6 @@ def auto_gpus(ensemble: Ensemble, gpus: float) -> float:
     """What `num_gpus: auto` comes to for a view server: the `gpus` that no replica asks for, divided evenly."""
     replicas = [ensemble.replica(name) for name in ensemble.deployments]
     named = [*replicas, *(ensemble.replicas[name] for name in ("gateway", "fusion") if name in ensemble.replicas)]
-    left = gpus - sum(_most(replica) * replica.num_gpus for replica in named if replica.num_gpus != "auto")
-    sharing = sum(_most(replica) for replica in replicas if replica.num_gpus == "auto")
+    left = gpus - sum(replica.most * replica.num_gpus for replica in named if replica.num_gpus != "auto")
+    sharing = sum(replica.most for replica in replicas if replica.num_gpus == "auto")
     return min(1.0, 1 / math.ceil(sharing / left)) if sharing and left > 0 else 0.0
-
-
-def _most(replica: Replica) -> int:
-    return replica.autoscaling.max_replicas if replica.autoscaling else replica.num_replicas

@@ -21,7 +21,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview
 
 from tis_ray import local_ray
-from tis_ray.config import Autoscaling, Ensemble, Replica
+from tis_ray.config import Ensemble, Replica
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.serving.app import build, check
 from tis_ray.serving.auth import VARIABLE
@@ -173,13 +173,8 @@ def start_ray(ensemble: Ensemble, *, dashboard: bool = False, extra_cpus: float 
     replicas += [ensemble.replica(name) for name in ensemble.deployments]
     # Serve kills a proxy that is not there after 5 s, again and again, and gives up: too soon for a busy machine.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
-    needed = math.ceil(sum(_most(replica) * replica.num_cpus for replica in replicas) + extra_cpus)
+    needed = math.ceil(sum(replica.most * replica.num_cpus for replica in replicas) + extra_cpus)
     return local_ray.start(num_cpus=max(needed, os.cpu_count() or 1), dashboard=dashboard)
-
-
-def _most(replica: Replica) -> int:
-    autoscaling: Autoscaling | None = replica.autoscaling
-    return autoscaling.max_replicas if autoscaling else replica.num_replicas
 
 
 def _deploy(ensemble: Ensemble, host: str, port: int) -> None:
