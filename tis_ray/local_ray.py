@@ -5,9 +5,11 @@ Ray gives its node 30 s to come up, which a machine busy with other work may nee
 """
 
 import logging
+import traceback
 from typing import Any
 
 import ray
+from ray._private.node import Node
 
 from tis_ray.errors import ServiceError
 
@@ -30,6 +32,7 @@ def start(*, num_cpus: int, dashboard: bool = False, runtime_env: dict[str, Any]
                 log_to_driver=False,
             )
         except Exception as error:
+            _stop_half_started(error)
             ray.shutdown()
             if attempt == _ATTEMPTS or isinstance(error, (OSError, TypeError, ValueError)):
                 reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -37,3 +40,11 @@ def start(*, num_cpus: int, dashboard: bool = False, runtime_env: dict[str, Any]
         else:
             return f"http://{context.dashboard_url}" if dashboard else None
     raise AssertionError("the last attempt returns or raises")
+
+
+def _stop_half_started(error: Exception) -> None:
+    """Stop the processes of a node that did not come up in time: Ray's own frames alone still know them."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False)

@@ -86,7 +86,7 @@ def test_the_answer_has_exactly_the_promised_fields(http):
         ("two", 64, False),
     ]
     for view in answer["views"]:
-        assert set(view) == {"member", "scale", "flip", "crop", "status", "seconds", "instances"}
+        assert set(view) == {"member", "scale", "flip", "crop", "crop_name", "tile", "status", "seconds", "instances"}
         assert (view["crop"], view["status"]) == (None, "ok")
         assert view["seconds"] > 0
         assert 0 < view["instances"] <= 10

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from tis_ray.config import Recipe, dump
 from tis_ray.errors import ConfigError, DataError
+from tis_ray.local_ray import start
 from tis_ray.models import checkpoint
 from tis_ray.training import run_folder
 from tis_ray.training.trainer import LOCAL_RAY, train
@@ -34,13 +35,7 @@ def local_ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": LOCAL_RAY},
-    )
+    start(num_cpus=4, runtime_env={"env_vars": LOCAL_RAY})
     yield
     ray.shutdown()
 

@@ -39,6 +39,7 @@ from tis_ray.views import SizeHW
 
 logger = logging.getLogger("ray.serve")
 
+_AT_THE_DOOR = 1000  # requests that a gateway refuses at once with a problem; beyond them Serve does, in plain text
 _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
 _SPARE_S = 10.0  # a replica is given more time to stop than any request to be answered
 
@@ -146,7 +147,7 @@ def build(args: Ensemble) -> Application:
     )
     gateway = _deployment(serve.ingress()(GatewayReplica), "Gateway").options(
         # The gateway itself refuses what is too much for it, with a problem; Serve's own limit lies above that.
-        max_ongoing_requests=2 * queue,
+        max_ongoing_requests=queue + _AT_THE_DOOR,
         max_queued_requests=2 * queue,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         **_options(ensemble, ensemble.replicas.get("gateway", Replica()), 0.0),
