@@ -76,8 +76,9 @@ def test_predict_writes_the_running_services_answers_and_notes_ids(
     service: Service, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results.json"
-    answer = predict(service, "--images", folder, "--out", out)
+    answer = predict(service, "--images", folder, "--out", out, "--resume")
     assert answer.returncode == 0, answer.stderr
+    assert "is here to go on with; a new one begins" in answer.stderr
     noted = orjson.loads((tmp_path / "results.images.json").read_bytes())["images"]
     assert noted == [{"id": i + 1, "file_name": f"{i}.png"} for i in range(6)]
     assert {entry["image_id"] for entry in orjson.loads(out.read_bytes())} == set(range(1, 7))

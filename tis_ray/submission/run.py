@@ -61,6 +61,8 @@ def predict(
     written = _table(images, image_folder) or categories
     class_map(categories, written)
     rehearse(files, listed, written)
+    if resume and not journal_path(out).exists():
+        console.print(f"no unfinished run of {out} is here to go on with; a new one begins", soft_wrap=True)
     with (
         Journal.opened(journal_path(out), describe(ensemble, listed), resume=resume) as journal,
         _kept(journal, console),
