@@ -26,7 +26,9 @@ class Cluster:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """`tis-ray` with these arguments, in a process of its own."""
-        command = [sys.executable, "-c", "from tis_ray.cli import main; main()", *map(str, arguments)]
+        # Ctrl-C has to work even where the tests run in the background of a script, whose children ignore it.
+        heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        command = [sys.executable, "-c", f"{heeding}; from tis_ray.cli import main; main()", *map(str, arguments)]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
         )
