@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from tests.http_server import served
 from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError, InputError, ServiceError
 from tis_ray.serving import local
@@ -103,30 +103,19 @@ def test_a_token_that_no_header_can_carry_is_refused_unseen(token):
 
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with http_server() as url, Client(url) as client:
+    with served(Willing) as url, Client(url) as client:
         assert client.ready()
 
 
-@contextmanager
-def http_server():
-    """A server that answers every GET with 200, in a thread."""
+class Willing(BaseHTTPRequestHandler):
+    """Answers every GET with 200."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
 
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    def log_message(self, *_):
+        pass
 
 
 def test_a_misspelt_rule_is_refused_before_ray_starts(tiny_checkpoint):

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tis_ray.config import Recipe, parse
+from tis_ray.training.progress import RunProgress
+from tis_ray.training.run import run
 
 COLOURS = [(250, 30, 30), (30, 30, 250)]
 
@@ -58,3 +60,22 @@ def make_recipe(rectangles: Path, tmp_path: Path) -> Callable[..., Recipe]:
         return parse(Recipe, content, list(overrides), source="test")
 
     return make
+
+
+class Killed(BaseException):
+    """Stands for a process that ends in mid-epoch."""
+
+
+@pytest.fixture
+def run_until() -> Callable[[Recipe, int], None]:
+    """`run_until(recipe, step)`: train until so many steps are done, and end there as a killed process does."""
+
+    def cut(recipe: Recipe, step: int) -> None:
+        def tell(progress: RunProgress) -> None:
+            if progress.step == step:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(recipe, tell=tell)
+
+    return cut

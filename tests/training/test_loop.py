@@ -128,22 +128,12 @@ def test_the_loss_falls(make_recipe):
     assert list((recipe.run_dir / "tensorboard").iterdir())
 
 
-class Killed(BaseException):
-    """Stands for a process that ends in mid-epoch."""
-
-
-def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(make_recipe, rectangles):
+def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(make_recipe, rectangles, run_until):
     """Validation comes in between, and must not touch the training either."""
     data = (f"data.val={{annotations: '{rectangles}'}}", "schedule.epochs=2", "schedule.lr=0.02")
     whole, cut = make_recipe("whole", *data), make_recipe("cut", *data)
     run(whole)
-
-    def stop_in_second_epoch(progress):
-        if progress.step == 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(cut, tell=stop_in_second_epoch)
+    run_until(cut, 6)
     assert run_folder.newest(cut.run_dir)[1] == 1
     reported = []
     run(cut, report=lambda metrics, folder: reported.append((metrics["epoch"], folder.name)))
@@ -153,16 +143,10 @@ def test_a_run_that_is_cut_and_resumed_ends_with_the_same_weights(make_recipe, r
     assert set(metrics(whole, 2)) >= {"box_ap", "mask_ap", "loss", "epoch", "step"}
 
 
-def test_recomputed_activations_end_with_the_same_weights_even_when_cut_and_resumed(make_recipe):
+def test_recomputed_activations_end_with_the_same_weights_even_when_cut_and_resumed(make_recipe, run_until):
     kept, recomputed = make_recipe("kept"), make_recipe("recomputed", "resources.activation_checkpointing=true")
     run(kept)
-
-    def stop_in_second_epoch(progress):
-        if progress.step == 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(recomputed, tell=stop_in_second_epoch)
+    run_until(recomputed, 6)
     run(recomputed)
     assert_same(weights(kept, 2), weights(recomputed, 2))
 

@@ -54,20 +54,10 @@ def _written(recipe: Recipe, epoch: int) -> Path:
     return recipe.run_dir / f"checkpoint_{epoch:06d}"
 
 
-class Killed(BaseException):
-    """Stands for a process that ends in mid-epoch."""
-
-
-def test_a_cut_run_over_label_images_ends_with_the_same_weights_and_scores(make_wad_recipe):
+def test_a_cut_run_over_label_images_ends_with_the_same_weights_and_scores(make_wad_recipe, run_until):
     whole, cut = make_wad_recipe("whole"), make_wad_recipe("cut")
     run(whole)
-
-    def stop_in_second_epoch(progress):
-        if progress.step == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(cut, tell=stop_in_second_epoch)
+    run_until(cut, 3)
     assert run_folder.newest(cut.run_dir)[1] == 1
     run(cut)
     expected, found = (load_file(_written(recipe, 2) / "model.safetensors") for recipe in (whole, cut))

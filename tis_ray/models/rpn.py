@@ -23,10 +23,13 @@ class Float32Head(RPNHead):
 class ProposalNetwork(RegionProposalNetwork):
     """torchvision's network, which learns no background from ignore regions."""
 
+    _ignoring = False  # whether the batch at hand has such regions: else no look at the labels, which waits for a GPU
+
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[Target]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Labels float (A,) of each image, 1 positive, 0 negative, -1 neither, and the matched boxes (A, 4)."""
+        self._ignoring = any(target["ignore"] is not None for target in targets)
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         kept = [
             without_ignored(label, boxes, target["ignore"])
@@ -38,6 +41,6 @@ class ProposalNetwork(RegionProposalNetwork):
         self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Losses of objectness and boxes; 0 where ignore regions leave no anchor to learn from."""
-        if all(bool((label < 0).all()) for label in labels):
+        if self._ignoring and all(bool((label < 0).all()) for label in labels):
             return objectness.sum() * 0, pred_bbox_deltas.sum() * 0
         return super().compute_loss(objectness, pred_bbox_deltas, labels, regression_targets)
