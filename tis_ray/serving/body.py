@@ -49,15 +49,17 @@ async def _read(request: Request, cap: int, max_bytes: int, stall_s: float, dead
         raise _too_large(max_bytes, f"{announced} bytes announced")
     body = bytearray()
     loop = asyncio.get_running_loop()
+    remaining_s = deadline.remaining_s
     try:
-        async with asyncio.timeout(min(stall_s, deadline.remaining_s)) as limit:
+        async with asyncio.timeout(min(stall_s, remaining_s)) as limit:
             async for chunk in request.stream():
-                limit.reschedule(loop.time() + min(stall_s, deadline.remaining_s))
+                remaining_s = deadline.remaining_s
+                limit.reschedule(loop.time() + min(stall_s, remaining_s))
                 body += chunk
                 if len(body) > cap:
                     raise _too_large(max_bytes, f"more than {cap} bytes")
-    except TimeoutError:
-        reason = "the deadline passed" if deadline.passed else f"nothing came for {stall_s:g} s"
+    except TimeoutError:  # the loop's clock may ring a moment before the deadline's own: say which limit was set
+        reason = "the deadline passed" if remaining_s <= stall_s else f"nothing came for {stall_s:g} s"
         raise ProblemError(
             408, f"{reason} before the body had arrived", field="body", expected="all of it", got=f"{len(body)} bytes"
         ) from None
