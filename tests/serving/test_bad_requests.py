@@ -43,7 +43,7 @@ PROBLEM = "application/problem+json"
 
 def check_problem(response: httpx.Response, status: int, field: str | None = None) -> dict:
     assert response.status_code == status, response.text
-    assert response.headers["content-type"] == PROBLEM
+    assert response.headers["content-type"] == PROBLEM, (response.text, dict(response.headers))
     problem = response.json()
     assert problem["status"] == status
     assert {"type", "title", "detail"} <= set(problem)

@@ -146,9 +146,10 @@ def build(args: Ensemble) -> Application:
         **_options(ensemble, ensemble.replicas.get("fusion", Replica()), 0.0),
     )
     gateway = _deployment(serve.ingress()(GatewayReplica), "Gateway").options(
-        # The gateway itself refuses what is too much for it, with a problem; Serve's own limit lies above that.
+        # The gateway itself refuses what is too much for it, with a problem; Serve's own limits lie above that, also
+        # for a crowd that comes while the proxy still asks a replica how busy it is.
         max_ongoing_requests=queue + _AT_THE_DOOR,
-        max_queued_requests=2 * queue,
+        max_queued_requests=queue + _AT_THE_DOOR,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         **_options(ensemble, ensemble.replicas.get("gateway", Replica()), 0.0),
     )
