@@ -1,0 +1,58 @@
+"""Masks of one image as runs of set pixels: what set algebra on masks works on, without a pixel being touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tis_ray.errors import InputError
+
+Spans = NDArray[np.int64]  # (R, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """N masks of one image of `height` x `width` pixels.
+
+    spans:   int64 (R, 2) [start, stop) of the runs of all masks, one mask after the other. A pixel's number is
+             x * height + y, column by column as COCO counts; a mask's spans rise and do not touch.
+    offsets: int64 (N + 1,) the spans of mask i are `spans[offsets[i]:offsets[i + 1]]`; none where it is empty
+    """
+
+    height: int
+    width: int
+    spans: Spans
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.spans.dtype != np.int64 or self.spans.ndim != 2 or self.spans.shape[1] != 2:
+            raise InputError(f"spans: expected int64 (R, 2); got {self.spans.dtype} {self.spans.shape}")
+        if self.offsets.dtype != np.int64 or len(self.offsets) == 0 or self.offsets[-1] != len(self.spans):
+            raise InputError(f"offsets: expected int64 (N + 1,) that end at {len(self.spans)}; got {self.offsets}")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: NDArray[Any] | slice | Sequence[int]) -> "Runs":
+        chosen = np.arange(len(self))[index]
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        positions = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
+        return Runs(self.height, self.width, self.spans[positions], offsets)
+
+    @staticmethod
+    def empty(height: int, width: int, *, count: int = 0) -> "Runs":
+        """`count` masks without pixels."""
+        return Runs(height, width, np.zeros((0, 2), np.int64), np.zeros(count + 1, np.int64))
+
+    @staticmethod
+    def concatenate(parts: Sequence["Runs"]) -> "Runs":
+        """All masks in order, of at least one part; `InputError` for parts of different image sizes."""
+        sizes = {(part.height, part.width) for part in parts}
+        if len(sizes) != 1:
+            raise InputError(f"parts: expected masks of one image size; got {sorted(sizes)}")
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Runs(parts[0].height, parts[0].width, np.concatenate([part.spans for part in parts]), offsets)
