@@ -1,8 +1,7 @@
-"""COCO run-length encoding straight from mask patches and crops: no full-frame mask is ever formed.
+"""COCO's run-length encoding: its strings to and from runs, all masks of an image in one call.
 
-An RLE is COCO's dict `{"size": [height, width], "counts": str}`: runs of 0s and 1s in column-major order, the
-first run counting 0s, packed into COCO's printable string. Runs are written column by column within the
-mask's own columns, so that the cost follows the area of the box, not of the image.
+An RLE is COCO's dict `{"size": [height, width], "counts": str}`: runs of 0s and 1s in column-major order, the first
+run counting 0s, packed into COCO's printable string. No full-frame mask is ever formed.
 """
 
 from collections.abc import Sequence
@@ -13,10 +12,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
+from tis_ray.ops import crop_runs, patch_runs
 from tis_ray.ops.boxes import Boxes
+from tis_ray.ops.patch_runs import Pasting
+from tis_ray.ops.runs import Runs
 
 Counts = NDArray[np.int64]  # (K,) run lengths, zeros first
-_ALPHABET = bytes(range(48, 48 + 64))
 
 
 class Rle(TypedDict):
@@ -26,6 +27,28 @@ class Rle(TypedDict):
     counts: str
 
 
+def from_runs(runs: Runs) -> list[Rle]:
+    """The N masks as COCO writes them, byte for byte."""
+    text, ends = _pack(runs.spans, runs.offsets, runs.height * runs.width)
+    packed, stops = text.tobytes().decode("ascii"), ends.tolist()
+    height, width = int(runs.height), int(runs.width)
+    return [
+        {"size": [height, width], "counts": packed[start:stop]} for start, stop in zip([0, *stops], stops, strict=False)
+    ]
+
+
+def to_runs(rles: Sequence[Rle], height: int, width: int) -> Runs:
+    """The N masks of an image of this size; runs that touch become one.
+
+    Raises `InputError` naming the position of a mask of another size, with other characters than COCO's, or whose runs
+    do not fill the image.
+    """
+    for i, rle in enumerate(rles):
+        if list(rle["size"]) != [height, width]:
+            raise InputError(f"size: expected [{height}, {width}]; got {rle['size']} at position {i}")
+    return _runs_of(*_counts(rles), height, width)
+
+
 def encode_patches(
     probabilities: NDArray[np.floating[Any]],
     boxes: Boxes,
@@ -33,25 +56,10 @@ def encode_patches(
     width: int,
     *,
     threshold: float = 0.5,
+    pasting: Pasting = "torchvision",
 ) -> list[Rle]:
-    """Masks of an image from their probability patches, pasted as torchvision does and thresholded once.
-
-    probabilities: (N, M, M) in 0..1; boxes: (N, 4) xyxy in the image frame, possibly beyond its borders.
-    Equals `torchvision...paste_masks_in_image(...) > threshold` followed by COCO's encoder: the patch is padded
-    by one pixel, its box enlarged alike and truncated to whole pixels, and interpolated bilinearly in float32.
-    """
-    if len(probabilities) != len(boxes):
-        raise InputError(f"probabilities: expected one patch for each of {len(boxes)} boxes; got {len(probabilities)}")
-    if len(boxes) == 0:
-        return []
-    size = probabilities.shape[-1]
-    padded = np.zeros((len(boxes), size + 2, size + 2), dtype=np.float32)
-    padded[:, 1:-1, 1:-1] = probabilities
-    grown = _grow(boxes, (size + 2) / size)
-    return [
-        _pack(_patch_counts(padded[i], grown[i], height, width, np.float32(threshold)), height, width)
-        for i in range(len(boxes))
-    ]
+    """Masks of an image from their probability patches (N, M, M) over boxes (N, 4); see `patch_runs.paste`."""
+    return from_runs(patch_runs.paste(probabilities, boxes, height, width, threshold=threshold, pasting=pasting))
 
 
 def encode_crops(crops: Sequence[NDArray[np.uint8]], offsets: NDArray[np.int32], height: int, width: int) -> list[Rle]:
@@ -59,10 +67,7 @@ def encode_crops(crops: Sequence[NDArray[np.uint8]], offsets: NDArray[np.int32],
 
     What lies outside the image is cut off.
     """
-    return [
-        _pack(_crop_counts(np.ascontiguousarray(crop), int(x), int(y), height, width), height, width)
-        for crop, (x, y) in zip(crops, offsets, strict=True)
-    ]
+    return from_runs(crop_runs.of_crops(crops, offsets, height, width))
 
 
 def decode_crop(rle: Rle) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -71,197 +76,151 @@ def decode_crop(rle: Rle) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     Raises `InputError` where the runs do not fill the image exactly.
     """
     height, width = rle["size"]
-    counts = counts_of(rle)
-    _check_fill(counts, height, width)
-    x1, y1, x2, y2 = _bounds(counts, height)
-    if x2 <= x1:
-        return np.zeros((0, 0), dtype=np.uint8), (0, 0)
-    return _decode(counts, height, x1, y1, x2, y2), (int(x1), int(y1))
+    crops, offsets = crop_runs.to_crops(to_runs([rle], height, width))
+    return crops[0], (int(offsets[0, 0]), int(offsets[0, 1]))
 
 
 def from_counts(counts: Sequence[int] | Counts, height: int, width: int) -> Rle:
     """The compressed RLE of uncompressed run lengths. Raises `InputError` where they do not add up."""
-    runs = np.asarray(counts, dtype=np.int64)
-    _check_fill(runs, height, width)
-    return _pack(runs, height, width)
+    lengths = np.asarray(counts, dtype=np.int64)
+    if lengths.ndim != 1:
+        raise InputError(f"counts: expected a list of numbers; got one of shape {lengths.shape}")
+    return from_runs(_runs_of(lengths, np.array([0, len(lengths)]), height, width))[0]
 
 
 def counts_of(rle: Rle) -> Counts:
     """Run lengths of a compressed RLE, zeros first, as the text says them. Raises `InputError` for other text."""
-    text = rle["counts"]
-    raw = text.encode("utf-8") if isinstance(text, str) else text
-    if raw.strip(_ALPHABET):
-        raise InputError(f"counts: expected COCO's characters '0' to 'o'; got {raw[:40]!r}")
-    return np.asarray(_unpack_string(np.frombuffer(raw, dtype=np.uint8)))
+    return _counts([rle])[0]
 
 
 def areas(rles: Sequence[Rle]) -> NDArray[np.int64]:
-    """Number of set pixels of each mask, (N,)."""
-    return np.array([counts_of(rle)[1::2].sum() for rle in rles], dtype=np.int64)
+    """Number of set pixels of each mask, (N,); masks may be of different images."""
+    counts, offsets = _counts(rles)
+    return np.asarray(_areas(counts, offsets))
 
 
-def _check_fill(counts: Counts, height: int, width: int) -> None:
-    pixels = height * width  # each run is compared as well, so that no sum of huge runs wraps round to it
-    if counts.ndim != 1 or ((counts < 0) | (counts > pixels)).any() or int(counts.sum()) != pixels:
+def _counts(rles: Sequence[Rle]) -> tuple[Counts, NDArray[np.int64]]:
+    """Run lengths of all masks, one mask after the other, and where each begins (N + 1,)."""
+    texts = [_bytes(rle["counts"]) for rle in rles]
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    counts, offsets, wrong = _unpack(np.frombuffer(b"".join(texts), dtype=np.uint8), ends)
+    if wrong >= 0:
         raise InputError(
-            f"counts: expected runs >= 0 that add up to {height} x {width} = {pixels}; got sum {counts.sum()}"
+            f"counts: expected COCO's characters '0' to 'o'; got {texts[wrong][:40]!r} at position {wrong}"
         )
+    return counts, offsets
 
 
-def _pack(counts: Counts, height: int, width: int) -> Rle:
-    return {"size": [int(height), int(width)], "counts": _pack_string(counts).tobytes().decode("ascii")}
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8") if isinstance(text, str) else text
 
 
-def _grow(boxes: Boxes, factor: float) -> NDArray[np.int64]:
-    """Boxes enlarged about their centres and truncated towards zero, in the float32 order of torchvision."""
-    boxes = boxes.astype(np.float32)
-    half_w = (boxes[:, 2] - boxes[:, 0]) * np.float32(0.5) * np.float32(factor)
-    half_h = (boxes[:, 3] - boxes[:, 1]) * np.float32(0.5) * np.float32(factor)
-    centre_x = (boxes[:, 2] + boxes[:, 0]) * np.float32(0.5)
-    centre_y = (boxes[:, 3] + boxes[:, 1]) * np.float32(0.5)
-    grown = np.stack([centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h], axis=1)
-    return grown.astype(np.int64)
-
-
-@njit(cache=True)
-def _patch_counts(patch, box, height, width, threshold):  # type: ignore[no-untyped-def]
-    size = patch.shape[0]
-    w, h = max(box[2] - box[0] + 1, 1), max(box[3] - box[1] + 1, 1)
-    x_from, x_to = max(box[0], 0), min(box[0] + w, width)
-    y_from, y_to = max(box[1], 0), min(box[1] + h, height)
-    scale_x, scale_y = np.float32(size) / np.float32(w), np.float32(size) / np.float32(h)
-    runs = [np.int64(0) for _ in range(0)]
-    last = np.int64(0)  # pixels before this one have been written
-    one, half = np.float32(1), np.float32(0.5)
-    for x in range(x_from, x_to):
-        source_x = max(scale_x * (np.float32(x - box[0]) + half) - half, np.float32(0))
-        left = int(source_x)
-        right = min(left + 1, size - 1)
-        share_x = source_x - np.float32(left)
-        start = np.int64(-1)
-        for y in range(y_from, y_to):
-            source_y = max(scale_y * (np.float32(y - box[1]) + half) - half, np.float32(0))
-            top = int(source_y)
-            bottom = min(top + 1, size - 1)
-            share_y = source_y - np.float32(top)
-            value = (one - share_y) * ((one - share_x) * patch[top, left] + share_x * patch[top, right]) + share_y * (
-                (one - share_x) * patch[bottom, left] + share_x * patch[bottom, right]
-            )
-            if value > threshold:
-                if start < 0:
-                    start = x * height + y
-            elif start >= 0:
-                last = _add_run(runs, last, start, x * height + y)
-                start = np.int64(-1)
-        if start >= 0:
-            last = _add_run(runs, last, start, x * height + y_to)
-    return _close_runs(runs, last, height * width)
+def _runs_of(counts: Counts, offsets: NDArray[np.int64], height: int, width: int) -> Runs:
+    spans, span_offsets, wrong = _spans(counts, offsets, height * width)
+    if wrong >= 0:
+        found = counts[offsets[wrong] : offsets[wrong + 1]]
+        raise InputError(
+            f"counts: expected runs >= 0 that add up to {height} x {width} = {height * width}; "
+            f"got sum {found.sum()} at position {wrong}"
+        )
+    return Runs(height, width, spans, span_offsets)
 
 
 @njit(cache=True)
-def _crop_counts(crop, x0, y0, height, width):  # type: ignore[no-untyped-def]
-    runs = [np.int64(0) for _ in range(0)]
-    last = np.int64(0)
-    y_from, y_to = max(y0, 0), min(y0 + crop.shape[0], height)
-    for x in range(max(x0, 0), min(x0 + crop.shape[1], width)):
-        start = np.int64(-1)
-        for y in range(y_from, y_to):
-            if crop[y - y0, x - x0]:
-                if start < 0:
-                    start = x * height + y
-            elif start >= 0:
-                last = _add_run(runs, last, start, x * height + y)
-                start = np.int64(-1)
-        if start >= 0:
-            last = _add_run(runs, last, start, x * height + y_to)
-    return _close_runs(runs, last, height * width)
+def _pack(spans, offsets, pixels):  # type: ignore[no-untyped-def]
+    """COCO's strings of all masks, one after the other, and where each ends.
 
-
-@njit(cache=True)
-def _add_run(runs, last, start, stop):  # type: ignore[no-untyped-def]
-    """Append the run start..stop of ones; a run that touches the one before it lengthens that one."""
-    if len(runs) and start == last:
-        runs[-1] += stop - start
-    else:
-        runs.append(start - last)
-        runs.append(stop - start)
-    return stop
-
-
-@njit(cache=True)
-def _close_runs(runs, last, total):  # type: ignore[no-untyped-def]
-    if last < total or len(runs) == 0:
-        runs.append(total - last)
-    counts = np.empty(len(runs), dtype=np.int64)
-    for i in range(len(runs)):
-        counts[i] = runs[i]
-    return counts
-
-
-@njit(cache=True)
-def _bounds(counts, height):  # type: ignore[no-untyped-def]
-    """x1, y1, x2, y2 of the set pixels; zeros where there are none."""
-    x1, y1, x2, y2 = np.int64(1 << 40), height, np.int64(0), 0
-    position = np.int64(0)
-    for i in range(len(counts)):
-        if i % 2 and counts[i] > 0:
-            first, final = position, position + counts[i] - 1
-            x1, x2 = min(x1, first // height), max(x2, final // height + 1)
-            if first // height == final // height:
-                y1, y2 = min(y1, first % height), max(y2, final % height + 1)
-            else:
-                y1, y2 = 0, height
-        position += counts[i]
-    if x2 == 0:
-        return np.int64(0), 0, np.int64(0), 0
-    return x1, y1, x2, y2
-
-
-@njit(cache=True)
-def _decode(counts, height, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
-    crop = np.zeros((y2 - y1, x2 - x1), dtype=np.uint8)
-    position = np.int64(0)
-    for i in range(len(counts)):
-        if i % 2:
-            for pixel in range(position, position + counts[i]):
-                crop[pixel % height - y1, pixel // height - x1] = 1
-        position += counts[i]
-    return crop
-
-
-@njit(cache=True)
-def _pack_string(counts):  # type: ignore[no-untyped-def]
-    """COCO's string: each count (from the third on, its difference to the one two before) in 5-bit groups."""
-    out = np.empty(len(counts) * 13 + 1, dtype=np.uint8)
+    A number is a run's length, from the fourth on less the length two runs before, in groups of 5 bits.
+    """
+    groups, bits = 1, 4  # the highest bit of the last group is the sign
+    while pixels >> bits:
+        groups, bits = groups + 1, bits + 5
+    text = np.empty((2 * len(spans) + len(offsets)) * groups, dtype=np.uint8)
+    ends = np.empty(len(offsets) - 1, dtype=np.int64)
     n = 0
-    for i in range(len(counts)):
-        value = counts[i] - counts[i - 2] if i > 2 else counts[i]
-        more = True
-        while more:
-            group = value & 0x1F
-            value >>= 5
-            more = value != -1 if group & 0x10 else value != 0
-            out[n] = (group | 0x20 if more else group) + 48
-            n += 1
-    return out[:n].copy()
+    for mask in range(len(ends)):
+        last, zeros, ones = np.int64(0), np.int64(0), np.int64(0)
+        first = offsets[mask]
+        for i in range(first, offsets[mask + 1]):
+            start, stop = spans[i, 0], spans[i, 1]
+            # COCO subtracts from the fourth number on: the second run of zeros is written as it is
+            n = _write(text, n, start - last - (zeros if i > first + 1 else 0))
+            n = _write(text, n, stop - start - (ones if i > first else 0))
+            last, zeros, ones = stop, start - last, stop - start
+        if last < pixels or offsets[mask + 1] == first:
+            n = _write(text, n, pixels - last - (zeros if offsets[mask + 1] > first + 1 else 0))
+        ends[mask] = n
+    return text[:n], ends
 
 
 @njit(cache=True)
-def _unpack_string(text):  # type: ignore[no-untyped-def]
+def _write(text, n, value):  # type: ignore[no-untyped-def]
+    more = True
+    while more:
+        group = value & 0x1F
+        value >>= 5
+        more = value != -1 if group & 0x10 else value != 0
+        text[n] = (group | 0x20 if more else group) + 48
+        n += 1
+    return n
+
+
+@njit(cache=True)
+def _unpack(text, ends):  # type: ignore[no-untyped-def]
+    """Run lengths of all masks, where each mask begins, and the first mask that is not COCO's text, or -1."""
     counts = np.empty(len(text), dtype=np.int64)
-    m, p = 0, 0
-    while p < len(text):
-        value, shift, more = np.int64(0), 0, True
-        while more and p < len(text):
-            group = np.int64(text[p]) - 48
-            value |= (group & 0x1F) << shift
-            more = (group & 0x20) != 0
-            shift += 5
-            p += 1
-            if not more and group & 0x10:
-                value |= np.int64(-1) << shift
-        if m > 2:
-            value += counts[m - 2]
-        counts[m] = value
-        m += 1
-    return counts[:m].copy()
+    offsets = np.zeros(len(ends) + 1, dtype=np.int64)
+    n, p = np.int64(0), np.int64(0)
+    for mask in range(len(ends)):
+        first = n
+        while p < ends[mask]:
+            value, shift, more = np.int64(0), 0, True
+            while more and p < ends[mask]:
+                group = np.int64(text[p]) - 48
+                if group < 0 or group > 63:
+                    return counts[:n], offsets, mask
+                if shift < 64:  # no length has more bits
+                    value |= (group & 0x1F) << shift
+                more = (group & 0x20) != 0
+                shift += 5
+                p += 1
+                if not more and group & 0x10 and shift < 64:
+                    value |= np.int64(-1) << shift
+            counts[n] = value + (counts[n - 2] if n > first + 2 else 0)
+            n += 1
+        offsets[mask + 1] = n
+    return counts[:n], offsets, -1
+
+
+@njit(cache=True)
+def _areas(counts, offsets):  # type: ignore[no-untyped-def]
+    areas = np.zeros(len(offsets) - 1, dtype=np.int64)
+    for mask in range(len(areas)):
+        for i in range(offsets[mask] + 1, offsets[mask + 1], 2):
+            areas[mask] += counts[i]
+    return areas
+
+
+@njit(cache=True)
+def _spans(counts, offsets, pixels):  # type: ignore[no-untyped-def]
+    """Spans (R, 2) and their offsets (N + 1,), and the first mask whose runs do not fill the image, or -1."""
+    spans = np.empty((len(counts) // 2, 2), dtype=np.int64)
+    begins = np.zeros(len(offsets), dtype=np.int64)
+    n = np.int64(0)
+    for mask in range(len(offsets) - 1):
+        position = np.int64(0)
+        for i in range(offsets[mask], offsets[mask + 1]):
+            length = counts[i]
+            if length < 0 or length > pixels - position:
+                return spans[:n], begins, mask
+            if (i - offsets[mask]) % 2 and length > 0:
+                if n > begins[mask] and spans[n - 1, 1] == position:
+                    spans[n - 1, 1] = position + length
+                else:
+                    spans[n, 0], spans[n, 1] = position, position + length
+                    n += 1
+            position += length
+        if position != pixels:
+            return spans[:n], begins, mask
+        begins[mask + 1] = n
+    return spans[:n], begins, -1
