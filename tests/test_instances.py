@@ -5,7 +5,8 @@ import pytest
 
 from tis_ray.errors import ConfigError, DataError, InputError
 from tis_ray.instances import Annotations, Categories, Instances
-from tis_ray.masks import BoxMasks, CropMasks
+from tis_ray.masks import BoxMasks, CropMasks, RunMasks
+from tis_ray.ops.runs import Runs
 
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 5, 5], [2, 2, 6, 6]], np.float32)
 
@@ -113,9 +114,26 @@ def test_concatenate_of_nothing_is_empty():
     assert Instances.concatenate([Instances.empty(), Instances.empty()]).masks is None
 
 
-def test_concatenate_refuses_masks_in_some_parts_only():
-    with pytest.raises(InputError, match=r"masks: expected masks in all parts or in none; parts \[1\] have none"):
-        Instances.concatenate([three(), three(masks=False)])
+def test_concatenate_says_which_instances_lack_a_mask():
+    masks = Instances.concatenate([three(masks=False), three(), Instances.empty()]).masks
+    assert masks.present.tolist() == [False] * 3 + [True] * 3
+    assert masks.size == three().masks.size
+    np.testing.assert_array_equal(masks[3:].probabilities, three().masks.probabilities)
+
+
+def test_concatenate_keeps_pixels_and_absence():
+    runs = RunMasks(Runs(9, 9, np.array([[0, 5]]), np.array([0, 1])))
+    one = Instances.of([[0, 0, 1, 5]], [0.5], [0], runs)
+    masks = Instances.concatenate([three(masks=False), one]).masks
+    assert masks.present.tolist() == [False] * 3 + [True]
+    assert masks.to_rle(9, 9)[:3] == [None] * 3
+    assert masks.to_rle(9, 9)[3] == runs.to_rle(9, 9)[0]
+
+
+def test_concatenate_refuses_masks_of_two_kinds():
+    runs = RunMasks(Runs.empty(9, 9, count=1))
+    with pytest.raises(InputError, match="masks: expected masks of one kind; got patches in some parts and pixels"):
+        Instances.concatenate([three(), Instances.of([[0, 0, 1, 5]], [0.5], [0], runs)])
 
 
 def test_operations_return_new_objects():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tis_ray import menu
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.views import View
@@ -26,7 +27,7 @@ class Menu:
 
 MENUS = [
     Menu("tis_ray.fusion.rules", "merge", ("instances", "pool")),
-    Menu("tis_ray.fusion.mask_select", "select", ("instances", "pool", "sources", "image_hw")),
+    Menu("tis_ray.fusion.mask_select", "select", ("instances", "pool")),
     Menu("tis_ray.models.backbones", "build", ()),
     Menu("tis_ray.models.necks", "build", ("in_channels",)),
     Menu("tis_ray.models.anchors", "build", ()),
@@ -91,6 +92,10 @@ def some(count, *, classes=3, seed=0):
     )
 
 
+def pool_of(instances, views):
+    return Pool.of(instances, views=views, image_hw=(30, 40))
+
+
 def arrays_of(instances):
     masks = instances.masks
     assert masks is not None
@@ -101,19 +106,22 @@ def arrays_of(instances):
         instances.source,
         masks.boxes,
         masks.probabilities,
+        masks.present,
     ]
 
 
 @pytest.fixture(params=RULES)
 def merge(request):
-    """Every rule of the menu with its default options."""
-    return menu.pick("tis_ray.fusion.rules", "merge", request.param, key="test")
+    """Every rule of the menu with its default options, on a pool of as many views as brought something."""
+    rule = menu.pick("tis_ray.fusion.rules", "merge", request.param, key="test")
+    return lambda instances, pool: rule(instances, pool_of(pool, SOURCES[: len(np.unique(pool.source))]))
 
 
 @pytest.fixture(params=POLICIES)
 def select(request):
     """Every mask policy of the menu with its default options."""
-    return menu.pick("tis_ray.fusion.mask_select", "select", request.param, key="test")
+    policy = menu.pick("tis_ray.fusion.mask_select", "select", request.param, key="test")
+    return lambda instances, pool, views: policy(instances, pool_of(pool, views))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 40])
@@ -176,7 +184,7 @@ def test_rule_treats_each_class_by_itself(merge, classes):
 def test_policy_changes_masks_only(select, count):
     pool = some(40)
     instances = pool[:count]
-    selected = select(instances, pool, SOURCES, (30, 40))
+    selected = select(instances, pool, SOURCES)
     assert selected.masks is not None
     for before, after in zip(arrays_of(instances)[:4], arrays_of(selected)[:4], strict=True):
         np.testing.assert_array_equal(before, after)
@@ -184,7 +192,7 @@ def test_policy_changes_masks_only(select, count):
 
 def test_policy_gives_probabilities_and_keeps_the_size_of_patches(select):
     pool = some(40)
-    masks = select(pool[:20], pool, SOURCES, (30, 40)).masks
+    masks = select(pool[:20], pool, SOURCES).masks
     assert masks.size == pool.masks.size
     assert ((masks.probabilities >= 0) & (masks.probabilities <= 1)).all()
 
@@ -192,20 +200,20 @@ def test_policy_gives_probabilities_and_keeps_the_size_of_patches(select):
 def test_policy_does_without_the_views_that_failed(select):
     misses_the_image = View("b", 800, crop=(900, 900, 950, 950), crop_name="strip")
     pool = some(40)
-    with_it = select(pool[:20], pool, (*SOURCES, misses_the_image), (30, 40))
-    for a, b in zip(arrays_of(with_it), arrays_of(select(pool[:20], pool, SOURCES, (30, 40))), strict=True):
+    with_it = select(pool[:20], pool, (*SOURCES, misses_the_image))
+    for a, b in zip(arrays_of(with_it), arrays_of(select(pool[:20], pool, SOURCES)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_policy_works_without_masks(select):
     bare = some(10).without_masks()
-    assert select(bare, bare, SOURCES, (30, 40)).masks is None
+    assert select(bare, bare, SOURCES).masks is None
 
 
 def test_policy_leaves_inputs_untouched_even_if_read_only(select):
     pool, before = some(20), [array.copy() for array in arrays_of(some(20))]
     for array in arrays_of(pool):
         array.flags.writeable = False
-    select(pool[:5], pool, SOURCES, (30, 40))
+    select(pool[:5], pool, SOURCES)
     for array, old in zip(arrays_of(pool), before, strict=True):
         np.testing.assert_array_equal(array, old)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.errors import ConfigError, DataError, InputError
-from tis_ray.masks import BoxMasks, CropMasks, Index
+from tis_ray.masks import BoxMasks, CropMasks, Index, Masks, RunMasks
 from tis_ray.ops.boxes import Boxes
 
 
@@ -23,14 +23,14 @@ class Instances:
     boxes:  float32 (N, 4) absolute xyxy in the image frame
     scores: float32 (N,) in 0..1
     labels: int32 (N,) contiguous class index from 0
-    masks:  BoxMasks of N masks, or None where no masks were predicted
+    masks:  BoxMasks or RunMasks of N masks, some of them perhaps not present, or None where none were predicted
     source: int32 (N,) index of the view each came from, in the sorted list of views; 0 where there is one
     """
 
     boxes: Boxes
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
-    masks: BoxMasks | None
+    masks: Masks | None
     source: NDArray[np.int32]
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Instances:
         )
 
     @staticmethod
-    def of(boxes: Any, scores: Any, labels: Any, masks: BoxMasks | None = None, *, source: Any = 0) -> "Instances":
+    def of(boxes: Any, scores: Any, labels: Any, masks: Masks | None = None, *, source: Any = 0) -> "Instances":
         """Instances from anything array-like, converted to the promised dtypes."""
         boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
         return Instances(
@@ -73,18 +73,17 @@ class Instances:
 
     @staticmethod
     def concatenate(parts: Sequence["Instances"]) -> "Instances":
-        """All instances in order. Masks are kept where every non-empty part has them; else `InputError`."""
+        """All instances in order. Where some parts have masks, the instances of the others say that theirs is absent.
+
+        Raises `InputError` for parts whose masks are of different kinds.
+        """
         if not parts:
             return Instances.empty()
-        masks = [part.masks for part in parts if part.masks is not None]
-        lacking = [i for i, part in enumerate(parts) if part.masks is None and len(part)]
-        if masks and lacking:
-            raise InputError(f"masks: expected masks in all parts or in none; parts {lacking} have none")
         return Instances(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.labels for part in parts]),
-            BoxMasks.concatenate(masks) if masks else None,
+            _joined_masks(parts),
             np.concatenate([part.source for part in parts]),
         )
 
@@ -218,6 +217,27 @@ class Categories:
                 f"({', '.join(target.names)}); this table has {', '.join(self.names)}"
             )
         return np.array([target.names.index(name) for name in self.names], dtype=np.int32)
+
+
+def _joined_masks(parts: Sequence[Instances]) -> Masks | None:
+    masks = [part.masks for part in parts if part.masks is not None]
+    if not masks:
+        return None
+    boxed = [one for one in masks if isinstance(one, BoxMasks)]
+    if len(boxed) == len(masks):
+        return BoxMasks.concatenate(
+            [part.masks if isinstance(part.masks, BoxMasks) else BoxMasks.absent(part.boxes, 1) for part in parts]
+        )
+    runs = [one for one in masks if isinstance(one, RunMasks)]
+    if len(runs) < len(masks):
+        raise InputError("masks: expected masks of one kind; got patches in some parts and pixels in others")
+    height, width = runs[0].runs.height, runs[0].runs.width
+    return RunMasks.concatenate(
+        [
+            part.masks if isinstance(part.masks, RunMasks) else RunMasks.absent(height, width, count=len(part))
+            for part in parts
+        ]
+    )
 
 
 def _check_array(field: str, value: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:

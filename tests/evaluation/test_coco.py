@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tis_ray.errors import DataError, InputError
+from tis_ray.errors import InputError
 from tis_ray.evaluation.coco import evaluate
 from tis_ray.formats import coco
 
@@ -221,8 +221,16 @@ def test_boxes_alone_leave_mask_scores_undefined(tmp_path):
     report = evaluate(dataset, boxes, bootstrap=5)
     assert report.to_json()["bbox"]["AP"] == pytest.approx(1)
     assert (report["segm"].AP, report["segm"].AP_interval) == (-1, None)
-    with pytest.raises(DataError, match=r"segmentation: expected in all results or in none; result 1 has none"):
-        evaluate(dataset, [*_perfect(dataset)[:1], *boxes])
+
+
+def test_a_result_without_a_mask_among_others_found_no_pixel(tmp_path):
+    dataset = _scene(tmp_path)
+    perfect = _perfect(dataset)
+    bare = [{key: value for key, value in result.items() if key != "segmentation"} for result in perfect]
+    report = evaluate(dataset, [*perfect[:1], *bare[1:]])
+    assert pytest.approx(1) == report["bbox"].AP
+    assert 0 < report["segm"].AP < 1
+    assert pytest.approx(1) == evaluate(dataset, perfect)["segm"].AP
 
 
 def test_a_crowd_is_neither_found_nor_missed(tmp_path):

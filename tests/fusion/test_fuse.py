@@ -67,12 +67,13 @@ def slow_nms_fusion(found, iou_threshold, top_k):
         boxes = clip(instances.boxes, *HW)
         for i, (x1, y1, x2, y2) in enumerate(boxes):
             if x2 > x1 and y2 > y1:
-                pool.append((-instances.scores[i], source, i, instances.labels[i], boxes[[i]]))
+                own = (*instances.boxes[i], instances.masks.key(i))
+                pool.append((-instances.scores[i], source, instances.labels[i], own, i, boxes[[i]]))
     kept = []
-    for row in sorted(pool, key=lambda row: row[:3]):
-        if all(row[3] != other[3] or pairwise_iou(row[4], other[4])[0, 0] <= iou_threshold for other in kept):
+    for row in sorted(pool, key=lambda row: row[:4]):
+        if all(row[2] != other[2] or pairwise_iou(row[5], other[5])[0, 0] <= iou_threshold for other in kept):
             kept.append(row)
-    return [(source, i) for _, source, i, _, _ in kept[:top_k]]
+    return [(row[1], row[4]) for row in kept[:top_k]]
 
 
 # ------------------------------------------------------------------------------------------- Properties
@@ -82,7 +83,8 @@ def slow_nms_fusion(found, iou_threshold, top_k):
 @given(FOUND, RULES, st.permutations(range(4)))
 def test_the_order_of_arrival_does_not_matter(found, rules, order):
     views = {view: instances_of(rows) for view, rows in zip(VIEWS, found, strict=True)}
-    shuffled = {VIEWS[i]: views[VIEWS[i]] for i in order}
+    rng = np.random.default_rng(order)
+    shuffled = {VIEWS[i]: views[VIEWS[i]][rng.permutation(len(views[VIEWS[i]]))] for i in order}
     keys = section(rules=rules, ranges={"@800": (0, 6)}, top_k=7)
     assert_same(fuse(views, keys, image_hw=HW), fuse(shuffled, keys, image_hw=HW))
 
@@ -124,12 +126,12 @@ def test_a_fused_answer_is_its_own_fusion():
     assert_same(fuse({VIEWS[0]: once}, section(), image_hw=HW), once)
 
 
-def test_equal_scores_come_in_order_of_view_then_position():
+def test_equal_scores_come_in_order_of_view_then_place():
     rows = [(x, 0, 2, 2, 0.5, 0) for x in (8, 0, 4)]
     views = {VIEWS[3]: instances_of(rows), VIEWS[0]: instances_of([(12, 0, 2, 2, 0.5, 0)])}
     fused = fuse(views, section(rules=["nms"]), image_hw=HW)
     assert fused.source.tolist() == [0, 1, 1, 1]
-    assert fused.boxes[:, 0].tolist() == [12, 8, 0, 4]
+    assert fused.boxes[:, 0].tolist() == [12, 0, 4, 8]
 
 
 def test_a_failed_view_keeps_its_number():
@@ -212,11 +214,48 @@ def test_boxes_without_masks_are_fused():
     assert fused.masks is None
 
 
-def test_masks_in_some_views_only_are_refused():
-    rows = [(0, 0, 5, 5, 0.5, 0)]
-    views = {VIEWS[0]: instances_of(rows), VIEWS[2]: instances_of(rows, masks=False)}
-    with pytest.raises(InputError, match="masks: expected masks in all"):
-        fuse(views, section(), image_hw=HW)
+def test_an_instance_of_a_view_without_masks_says_that_it_has_none():
+    rows, elsewhere = [(0, 0, 5, 5, 0.5, 0)], [(9, 9, 5, 5, 0.4, 0)]
+    views = {VIEWS[0]: instances_of(rows), VIEWS[2]: instances_of(elsewhere, masks=False)}
+    for masks in ("best", "average", "scale_ratio"):
+        fused = fuse(views, section(masks=masks), image_hw=HW)
+        assert fused.masks.present.tolist() == [True, False]
+        assert [one is None for one in fused.masks.to_rle(*HW)] == [False, True]
+
+
+def test_a_box_of_a_view_without_masks_gets_the_mask_of_the_others():
+    rows = [(0, 0, 8, 8, 0.5, 0)]
+    boxes = instances_of([(0, 0, 8, 8, 0.9, 0)], masks=False)
+    views = {VIEWS[0]: instances_of([*rows, *rows]), VIEWS[3]: boxes}
+    fused = fuse(views, section(masks="average"), image_hw=HW)
+    assert fused.scores.tolist() == pytest.approx([0.9])
+    assert fused.masks.present.tolist() == [True]
+
+
+@pytest.mark.parametrize(("role", "boxes", "masks"), [("both", 2, True), ("boxes", 2, False), ("masks", 1, True)])
+def test_a_members_role_says_what_is_taken_of_it(role, boxes, masks):
+    views = {
+        VIEWS[0]: instances_of([(0, 0, 8, 8, 0.9, 0)], masks=False),
+        VIEWS[3]: instances_of([(0, 0, 8, 7, 0.8, 0), (10, 10, 5, 5, 0.7, 0)]),
+    }
+    keys = section(members={"b": {"role": role}}, masks="average")
+    fused = fuse(views, keys, image_hw=HW)
+    assert len(fused) == boxes
+    assert (fused.masks is not None) == masks
+    if masks:
+        assert fused.masks.present.all()
+
+
+def test_weights_multiply_scores_relative_to_the_largest():
+    views = {VIEWS[0]: instances_of([(0, 0, 5, 5, 0.9, 0)]), VIEWS[3]: instances_of([(9, 9, 5, 5, 0.8, 0)])}
+    keys = section(members={"a": {"weight": 2}, "b": {"weight": 4}})
+    assert fuse(views, keys, image_hw=HW).scores.tolist() == pytest.approx([0.8, 0.45])
+
+
+@pytest.mark.parametrize("pasting", ["torchvision", "detectron2"])
+def test_the_pasting_convention_travels_with_the_masks(pasting):
+    views = {VIEWS[0]: instances_of([(0, 0, 5, 5, 0.9, 0)])}
+    assert fuse(views, section(pasting=pasting), image_hw=HW).masks.pasting == pasting
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_tis_stands_for_the_papers_steps():
 
 def test_lvis_stands_for_the_papers_steps():
     written = dump(section("lvis"))
-    assert written["rare_boost"] == {"delta": 0.1, "frequency": ["r"], "classes": []}
+    assert written["rare_boost"] == {"delta": 0.1, "frequency": ["r"], "max_count": None, "classes": []}
     assert [list(rule) for rule in written["rules"]] == [["nms"], ["soft_nms"]]
     assert written["rules"][0]["nms"] == {"iou_threshold": 0.7}
     assert written["masks"] == {"scale_ratio": {"k": 2}}
@@ -83,8 +83,8 @@ def test_a_preset_is_the_same_after_writing_and_reading(fusion, scales):
 @pytest.mark.parametrize(
     ("fusion", "message"),
     [
-        ("tiss", r"fusion\.preset: .*'tis' or 'lvis'; got 'tiss'"),
-        ({"preset": ["tis"]}, r"fusion\.preset: .*'tis' or 'lvis'"),
+        ("tiss", r"fusion\.preset: .*'lvis' or 'megdet'; got 'tiss'"),
+        ({"preset": ["tis"]}, r"fusion\.preset: .*'lvis' or 'megdet'"),
         ({"tis": {"top_k": 3}}, r"fusion\.tis: unknown key"),
         (3, r"fusion: .*got 3"),
         ({"preset": "lvis", "ranges": {"@500": [0, 9]}}, r"fusion\.ranges\.@500: expected one of @800"),

@@ -94,7 +94,7 @@ def test_a_table_that_cannot_serve_is_refused_when_the_fuser_is_built(boost, cat
         ({"delta": -0.1}, r"rare_boost\.delta: .*greater than or equal to 0; got -0\.1"),
         ({"delta": float("inf")}, r"rare_boost\.delta: .*finite"),
         ({"frequency": ["rare"]}, r"rare_boost\.frequency\.0: .*'r', 'c' or 'f'; got 'rare'"),
-        ({"frequency": []}, r"rare_boost: expected at least one entry under frequency or classes"),
+        ({"frequency": []}, r"rare_boost: expected max_count, or at least one entry under frequency or classes"),
         ({"class": ["car"]}, r"rare_boost\.class: unknown key; did you mean 'classes'"),
     ],
 )

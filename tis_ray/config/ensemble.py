@@ -46,6 +46,9 @@ class Ensemble(Section):
                 raise ValueError(f"members.{name}: expected a name of letters, digits, '_', '-' and '.'")
         keys = {view.key for view in self.views}
         keys |= {key[key.index("@") :] for key in keys}
+        for name in self.fusion.members:
+            if name not in self.members:
+                raise ValueError(f"fusion.members.{name}: expected one of {', '.join(sorted(self.members))}")
         for key in self.fusion.ranges:
             if key not in keys:
                 raise ValueError(f"fusion.ranges.{key}: expected one of {', '.join(sorted(keys))}")

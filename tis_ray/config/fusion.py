@@ -52,46 +52,85 @@ PRESETS: dict[str, dict[str, Any]] = {
         "masks": {"scale_ratio": {"k": 2}},
         "top_k": 300,
     },
+    "megdet": {  # COCO 2019: soft-NMS on the boxes; the masks from the members whose role that is
+        "rules": ({"soft_nms": {"method": "linear", "iou_threshold": 0.5, "min_score": 1e-4}},),
+        "masks": {"average": {"iou_threshold": 0.5}},
+    },
 }
 
 
 class RareBoost(Section):
     """Classes whose scores are raised by the factor 1 + `delta` before fusion: rare ones lose to common ones else.
 
-    They are those that the class table marks with one of `frequency` (LVIS's r, c, f), and those named by `classes`.
-    Where neither is written, `frequency` is [r].
+    They are those that the class table marks with one of `frequency` (LVIS's r, c, f), those of which the training set
+    had at most `max_count` instances, and those named by `classes`. Where none is written, `frequency` is [r].
     """
 
     delta: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     frequency: tuple[Literal["r", "c", "f"], ...] = ()
+    max_count: int | None = Field(default=None, ge=0)
     classes: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _fill_frequency(cls, content: Any) -> Any:
-        bare = isinstance(content, dict) and not {"frequency", "classes"} & content.keys()
+        bare = isinstance(content, dict) and not {"frequency", "max_count", "classes"} & content.keys()
         return {**content, "frequency": ("r",)} if bare else content
 
     @model_validator(mode="after")
     def _check_some(self) -> Self:
-        if not self.frequency and not self.classes:
-            raise ValueError("expected at least one entry under frequency or classes; got none")
+        if not self.frequency and not self.classes and self.max_count is None:
+            raise ValueError("expected max_count, or at least one entry under frequency or classes; got none")
+        return self
+
+
+class FusionMember(Section):
+    """What one member's results count in the fusion.
+
+    `weight` multiplies its scores, relative to the largest weight among the members. `role` says what is taken of it:
+    its boxes alone, its masks alone, for the boxes of the others, or both. `calibration` makes its scores comparable
+    with the others', `class_calibration` those of the classes named there.
+    """
+
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    role: Literal["both", "boxes", "masks"] = "both"
+    calibration: Part | None = None
+    class_calibration: dict[str, Part] = Field(default_factory=dict)
+
+
+class AutoRanges(Section):
+    """Ranges from the sizes that each member was trained on: a view speaks for those that it shows at such a size.
+
+    Trained on are sqrt(box area) in network pixels between the quantiles `low` and `high` of the training set.
+    """
+
+    low: float = Field(default=0.05, ge=0, lt=1)
+    high: float = Field(default=0.95, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"expected low < high; got {self.low} and {self.high}")
         return self
 
 
 class FusionSection(Section):
     """How views become one answer. It may change while the service runs.
 
-    `rare_boost` comes first. `ranges` maps `member@scale`, or `@scale` for all members, to the sqrt(box area) interval
-    in image pixels [low, high) that this scale may speak for; the others speak for every size. `rules` run in the order
-    given. `preset` fills what is not written beside it; the name alone stands for the preset as it is.
+    `members` says what each of them counts, `rare_boost` comes next. `ranges` maps `member@scale`, or `@scale` for all
+    members, to the sqrt(box area) interval in image pixels [low, high) that this scale may speak for; the others speak
+    for every size, or for those that `auto_ranges` finds, of which `ranges: auto` is the short form. `rules` run in the order given. `pasting` is the convention by which
+    patches become pixels. `preset` fills what is not written beside it; the name alone stands for the preset as it is.
     """
 
-    preset: Literal["tis", "lvis"] | None = None
+    preset: Literal["tis", "lvis", "megdet"] | None = None
+    members: dict[str, FusionMember] = Field(default_factory=dict)
     rare_boost: RareBoost | None = None
     ranges: dict[str, Range] = Field(default_factory=dict)
+    auto_ranges: AutoRanges | None = None
     rules: tuple[Part, ...] = (Choice(name="nms", options={"iou_threshold": 0.5}),)
     masks: Part = Choice(name="best")
+    pasting: Literal["torchvision", "detectron2"] = "torchvision"
     top_k: int = Field(default=100, ge=1)
     score_threshold: float = Field(default=0.0, ge=0, le=1)
 
@@ -105,6 +144,8 @@ class FusionSection(Section):
         for name in PRESETS:
             if content.get(name) == {}:  # what `--set fusion.top_k=200` makes of `fusion: tis`
                 content = {"preset": name, **{key: value for key, value in content.items() if key != name}}
+        if content.get("ranges") == "auto":
+            content = {"auto_ranges": {}, **content, "ranges": {}}
         name = content.get("preset")
         return {**PRESETS[name], **content} if isinstance(name, str) and name in PRESETS else content
 

@@ -18,10 +18,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tis_ray.errors import DataError, InputError
+from tis_ray.errors import InputError
 from tis_ray.evaluation import bootstrap as resampling
 from tis_ray.formats import segmentation
 from tis_ray.formats.dataset import GroundTruth
+from tis_ray.ops import rle as rle_ops
 
 KINDS = ("bbox", "segm")
 UNDEFINED = -1.0  # COCO's value for a score that has no object to be computed from
@@ -83,7 +84,8 @@ def evaluate(
 
     Images without results count, classes without objects do not; what is found within a crowd, a region to ignore
     among them, is neither right nor wrong. Sizes are judged by the annotation's `area` and, for what was found, by the
-    area of the box or of the mask itself. Where results hold no masks at all, the scores of "segm" are undefined.
+    area of the box or of the mask itself. Where results hold no masks at all, the scores of "segm" are undefined; where
+    some have none, those have found no pixel.
     `bootstrap` is the number of times the images are drawn anew for the interval of AP; one `seed` draws the same
     images for every set of results, which makes them comparable.
     """
@@ -174,11 +176,14 @@ def _ground_truth(dataset: GroundTruth, truth: Sequence[Result], kind: str) -> d
 def _detections(dataset: GroundTruth, results: Sequence[Result], kind: str) -> dict[str, Any]:
     """The area of a found mask is that of its pixels, not of its box as in COCO's own loader."""
     annotations: list[dict[str, Any]] = []
+    sizes_hw = {record.id: (record.height, record.width) for record in dataset.images}
     for result in results:
         annotation = {key: result[key] for key in ("image_id", "category_id", "bbox", "score")}
         if kind == "segm":
-            annotation["segmentation"] = result["segmentation"]
-            area = float(coco_mask.area(result["segmentation"]))
+            height, width = sizes_hw[result["image_id"]]
+            rle = result.get("segmentation") or rle_ops.from_counts([height * width], height, width)
+            annotation["segmentation"] = rle
+            area = float(coco_mask.area(rle))
         else:
             area = result["bbox"][2] * result["bbox"][3]
         annotations.append(annotation | {"id": len(annotations) + 1, "area": area, "iscrowd": 0})
@@ -201,11 +206,8 @@ def _indexed(structure: dict[str, Any]) -> Any:
 
 
 def _without_masks(results: Sequence[Result]) -> bool:
-    """Whether there are results and none has a mask. Raises `DataError` where only some have."""
-    lacking = [i for i, result in enumerate(results) if "segmentation" not in result]
-    if lacking and len(lacking) < len(results):
-        raise DataError(f"results: segmentation: expected in all results or in none; result {lacking[0]} has none")
-    return bool(lacking)
+    """Whether there are results and none has a mask."""
+    return len(results) > 0 and not any("segmentation" in result for result in results)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

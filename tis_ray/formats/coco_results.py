@@ -32,7 +32,8 @@ def to_results(
 ) -> list[dict[str, Any]]:
     """The instances of one image as COCO results, in their order: plain numbers, px to 3 decimals, scores to 6.
 
-    Masks are written at `size_hw`, the image's height and width, where there are any and `masks` is true.
+    Masks are written at `size_hw`, the image's height and width, where `masks` is true; a result without one has no
+    `segmentation`.
     """
     xywh = np.round(box_ops.xyxy_to_xywh(instances.boxes).astype(np.float64), 3).tolist()
     scores = np.round(instances.scores.astype(np.float64), 6).tolist()
@@ -42,7 +43,8 @@ def to_results(
     ]
     if masks and instances.masks is not None:
         for result, rle in zip(results, instances.masks.to_rle(*size_hw), strict=True):
-            result["segmentation"] = rle
+            if rle is not None:
+                result["segmentation"] = rle
     return results
 
 

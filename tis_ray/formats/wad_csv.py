@@ -64,8 +64,8 @@ class WadWriter:
         image:      the image's file name; its folder and a `.jpg` at its end are left out of the file
         categories: what the labels mean, joined by name with the challenge's classes
 
-        Left out are classes that the challenge does not evaluate, rider among them, and instances without a pixel.
-        Raises `ConfigError` where no class is known, `InputError` for instances without masks.
+        Left out are classes that the challenge does not evaluate, rider among them, and instances without a mask or
+        without a pixel in it. Raises `ConfigError` where no class is known, `InputError` where `masks` is None.
         """
         if instances.masks is None and len(instances):
             raise InputError(f"{image}: masks: expected one for each of {len(instances)} instances; got none")
@@ -142,7 +142,7 @@ def image_id_of(image: str) -> str:
 
 def _crops(instances: Instances, size_hw: tuple[int, int]) -> list[tuple[Crop, tuple[int, int]]]:
     rles = [] if instances.masks is None else instances.masks.to_rle(*size_hw)
-    return [rle_ops.decode_crop(rle) for rle in rles]
+    return [rle_ops.decode_crop(rle) if rle else (np.zeros((0, 0), np.uint8), (0, 0)) for rle in rles]
 
 
 def _disjoint(

@@ -1,7 +1,7 @@
-"""Many views of one image in, one answer out: rare-class boost, valid ranges, merge rules in order, `top_k`, masks.
+"""Many views of one image in, one answer out: weights, rare-class boost, valid ranges, merge rules, `top_k`, masks.
 
-The answer depends on what each view found and on nothing else: not on the order in which views arrive, since
-views are numbered by `sources` and every tie is broken by view number, then by position within the view.
+The answer depends on what each view found and on nothing else: not on the order in which views arrive, since views are
+numbered by `sources`, nor on the order within a view, whose instances are sorted; every tie is broken by both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,15 @@ import numpy as np
 
 from tis_ray import menu
 from tis_ray.config import Choice, FusionSection
-from tis_ray.errors import InputError
+from tis_ray.config.fusion import FusionMember
+from tis_ray.errors import ConfigError, InputError
 from tis_ray.fusion.mask_select import Select
-from tis_ray.fusion.ranges import within
+from tis_ray.fusion.pool import Pool, in_order
+from tis_ray.fusion.ranges import range_of, within
 from tis_ray.fusion.rare_boost import boost_factors, boosted
 from tis_ray.fusion.rules import Merge
 from tis_ray.instances import Categories, Instances
+from tis_ray.masks import BoxMasks
 from tis_ray.ops import boxes as box_ops
 from tis_ray.views import SizeHW, View
 
@@ -44,6 +47,8 @@ class Fuser:
 
     def __init__(self, section: FusionSection, categories: Categories | None = None) -> None:
         self._section = section
+        if section.auto_ranges is not None:
+            raise ConfigError("fusion.auto_ranges: expected the members' training sizes; got none")
         self._num_classes = np.iinfo(np.int32).max if categories is None else len(categories)
         self._factors = None if section.rare_boost is None else boost_factors(section.rare_boost, categories)
         self._rules: tuple[Merge, ...] = tuple(
@@ -65,32 +70,58 @@ class Fuser:
         the sorted keys of `views`). A view that is listed but brought nothing has failed; its number stays free.
 
         Returns at most `top_k` instances over all classes by descending score, then ascending source, then in
-        the order the rules left them, with boxes clipped to the image. Raises `InputError` for a view that
-        is not listed, for values that are not finite, scores beyond 0..1 or labels beyond the class table, and for
-        masks in some views only.
+        the order the rules left them, with boxes clipped to the image. An instance says whether it has a mask; `masks`
+        is None where no view brought any. Raises `InputError` for a view that is not listed, for values that are not
+        finite, scores beyond 0..1 or labels beyond the class table.
         """
         sources = sorted(views) if sources is None else list(sources)
-        pool = self._union(views, sources, image_hw)
-        fused = pool
+        pool = self._pool(views, sources, image_hw)
+        fused = pool.instances
         for rule in self._rules:
             fused = rule(fused, pool)
         fused = fused[fused.scores >= self._section.score_threshold]
         ranked = np.lexsort((fused.source, -fused.scores))[: self._section.top_k]
-        return self._select(fused[ranked], pool, sources, image_hw)
+        return self._select(fused[ranked], pool)
 
-    def _union(self, views: Mapping[View, Instances], sources: Sequence[View], image_hw: SizeHW) -> Instances:
-        """What all views found, by view number and position: boosted, within ranges and image."""
+    def _pool(self, views: Mapping[View, Instances], sources: Sequence[View], image_hw: SizeHW) -> Pool:
+        """What all views found, by view number, then in an order of its own: weighted, within ranges and image."""
         strangers = sorted(view.name for view in views if view not in sources)
         if strangers:
             known = ", ".join(view.name for view in sources)
             raise InputError(f"views: expected views among the sources {known}; got {', '.join(strangers)}")
-        parts = []
-        for number, view in enumerate(sources):
-            if view in views:
-                _check(views[view], view, self._num_classes)
-                found = views[view] if self._factors is None else boosted(views[view], self._factors)
-                parts.append(within(found, view, self._section.ranges).from_view(number))
-        return _clip(Instances.concatenate(parts), image_hw)
+        members = [self._section.members.get(view.member, FusionMember()) for view in sources]
+        weights = np.array([member.weight for member in members])
+        weights /= weights.max(initial=0) or 1
+        intervals = [range_of(view, self._section.ranges) for view in sources]
+        boxes, masks = [], []
+        for number, (view, member) in enumerate(zip(sources, members, strict=True)):
+            if view not in views:
+                continue
+            found = within(self._prepared(views[view], view, weights[number], image_hw), intervals[number])
+            found = found.from_view(number)
+            if member.role != "masks":
+                boxes.append(found.without_masks() if member.role == "boxes" else found)
+            if member.role != "boxes" and found.masks is not None:
+                masks.append(found[found.masks.present])
+        return Pool(
+            Instances.concatenate(boxes),
+            Instances.concatenate(masks),
+            tuple(sources),
+            np.array([view in views for view in sources], dtype=np.bool_),
+            weights,
+            np.array(intervals, dtype=np.float64).reshape(-1, 2),
+            image_hw,
+        )
+
+    def _prepared(self, found: Instances, view: View, weight: float, image_hw: SizeHW) -> Instances:
+        """One view's instances, checked, in an order that does not depend on how they came, boosted and weighted."""
+        _check(found, view, self._num_classes)
+        found = _clip(in_order(found), image_hw)
+        if isinstance(found.masks, BoxMasks):
+            found = replace(found, masks=replace(found.masks, pasting=self._section.pasting))
+        if self._factors is not None:
+            found = boosted(found, self._factors)
+        return found if weight == 1 else found.with_scores(found.scores * np.float32(weight))
 
 
 def _assemble(package: str, function: str, choice: Choice, *, key: str) -> Any:

@@ -10,18 +10,23 @@ from tis_ray.ops.boxes import Boxes
 from tis_ray.views import View
 
 Range = tuple[float, float]  # [low, high) of sqrt(box area) in image pixels
+EVERY_SIZE: Range = (0.0, float("inf"))
 
 
-def within(instances: Instances, view: View, ranges: Mapping[str, Range]) -> Instances:
-    """The instances whose size the view may speak for.
+def range_of(view: View, ranges: Mapping[str, Range]) -> Range:
+    """The sizes that a view may speak for.
 
     `ranges` is keyed by `View.key`, or by that without the member (`@scale`) for the members without an entry of
     their own; a view without either speaks for every size.
     """
-    found = ranges.get(view.key, ranges.get(view.key[view.key.index("@") :]))
-    if found is None:
+    return ranges.get(view.key, ranges.get(view.key[view.key.index("@") :], EVERY_SIZE))
+
+
+def within(instances: Instances, interval: Range) -> Instances:
+    """The instances whose size lies in the interval."""
+    if interval == EVERY_SIZE:
         return instances
-    low, high = found
+    low, high = interval
     sizes = box_sizes(instances.boxes)
     return instances[(sizes >= low) & (sizes < high)]
 

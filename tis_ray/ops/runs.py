@@ -56,3 +56,14 @@ class Runs:
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Runs(parts[0].height, parts[0].width, np.concatenate([part.spans for part in parts]), offsets)
+
+
+def runs_of(counts: Sequence[NDArray[np.int64] | None], height: int, width: int) -> Runs:
+    """Masks from COCO run lengths, zeros first; None for a mask without pixels."""
+    spans, offsets = [np.zeros((0, 2), np.int64)], [0]
+    for one in counts:
+        ends = np.cumsum(np.zeros(1, np.int64) if one is None else one)
+        pairs = np.stack([ends[: len(ends) // 2 * 2 : 2], ends[1::2]], axis=1)
+        spans.append(pairs[pairs[:, 1] > pairs[:, 0]])
+        offsets.append(offsets[-1] + len(spans[-1]))
+    return Runs(height, width, np.concatenate(spans), np.array(offsets, dtype=np.int64))

@@ -28,12 +28,12 @@ def write_instances(
     if masks == "none" or instances.masks is None:
         areas = box_ops.area(instances.boxes)
         return [row | {"segmentation": None, "area": area} for row, area in zip(rows, areas, strict=True)]
-    rles = instances.masks.to_rle(*image_hw)
-    written: Sequence[Any] = rles if masks == "rle" else [polygons.from_rle(one) for one in rles]
-    return [
-        row | {"segmentation": segmentation, "area": int(area)}
-        for row, segmentation, area in zip(rows, written, rle.areas(rles), strict=True)
-    ]
+    for row, one, box_area in zip(
+        rows, instances.masks.to_rle(*image_hw), box_ops.area(instances.boxes), strict=True
+    ):
+        row["segmentation"] = polygons.from_rle(one) if one and masks == "polygon" else one
+        row["area"] = int(rle.areas([one])[0]) if one else box_area
+    return rows
 
 
 def write_views(reports: Sequence[ViewReport], categories: Categories) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import orjson
 from safetensors.numpy import load, save
 
@@ -24,7 +25,7 @@ from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.submission.pipeline import ImageResult, Segmented
 
-_MAGIC = b"tis-ray batch run 1\n"
+_MAGIC = b"tis-ray batch run 2\n"
 _FRAME = struct.Struct("<QI")  # bytes of the record, CRC-32 of them
 
 
@@ -217,11 +218,19 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
 
 def _arrays(instances: Instances) -> dict[str, Any]:
     arrays = {name: getattr(instances, name) for name in ("boxes", "scores", "labels", "source")}
-    if instances.masks is not None:
-        arrays |= {"mask_boxes": instances.masks.boxes, "mask_probabilities": instances.masks.probabilities}
+    if isinstance(instances.masks, BoxMasks):
+        arrays |= {f"mask_{name}": getattr(instances.masks, name) for name in ("boxes", "probabilities", "present")}
+        arrays["mask_pasting"] = np.frombuffer(instances.masks.pasting.encode(), dtype=np.uint8)
     return arrays
 
 
 def _instances(arrays: dict[str, Any]) -> Instances:
-    masks = BoxMasks(arrays["mask_boxes"], arrays["mask_probabilities"]) if "mask_boxes" in arrays else None
+    masks = None
+    if "mask_boxes" in arrays:
+        masks = BoxMasks(
+            arrays["mask_boxes"],
+            arrays["mask_probabilities"],
+            arrays["mask_present"],
+            arrays["mask_pasting"].tobytes().decode(),
+        )
     return Instances(arrays["boxes"], arrays["scores"], arrays["labels"], masks, arrays["source"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tis_ray.fusion.mask_select import average
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.ops.rle import decode_crop
@@ -29,7 +30,7 @@ def centre(instances):
 
 
 def select(instances, pool, **options):
-    return average.select(instances, pool, VIEWS, HW, **options)
+    return average.select(instances, Pool.of(pool, views=VIEWS, image_hw=HW), **options)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tis_ray.fusion.mask_select import scale_ratio
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.views import View
@@ -31,7 +32,11 @@ def chosen(views, *, image_hw=HW, own=0, **options):
     """The mean of the numbers of the scales that were averaged."""
     filled = options.pop("filled", 1.0)
     pool = pool_of(views, filled=filled)
-    return float(scale_ratio.select(pool[[own]], pool, views, image_hw, **options).masks.probabilities[0, -1, -1])
+    return float(
+        scale_ratio.select(pool[[own]], Pool.of(pool, views=views, image_hw=image_hw), **options).masks.probabilities[
+            0, -1, -1
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_mirror_images_and_other_members_share_their_scale():
     patches = pool.masks.probabilities
     at_800 = [i for i, view in enumerate(views) if view.scale == 800]
     patches[at_800, -1, -1] = [0.25, 0.5, 0.75]
-    mask = scale_ratio.select(pool[[0]], pool, views, HW, k=1).masks.probabilities
+    mask = scale_ratio.select(pool[[0]], Pool.of(pool, views=views, image_hw=HW), k=1).masks.probabilities
     assert mask[0, -1, -1] == 0.5
     np.testing.assert_array_equal(mask[0, :-1], patches[0, :-1])
 
@@ -81,13 +86,13 @@ def test_mirror_images_and_other_members_share_their_scale():
 def test_a_scale_that_missed_the_object_gives_way_to_the_next():
     pool = pool_of(VIEWS)
     found = pool[[0, 2]]  # not at 800, which suits best
-    mask = scale_ratio.select(found[[1]], found, VIEWS, HW, k=1).masks.probabilities
+    mask = scale_ratio.select(found[[1]], Pool.of(found, views=VIEWS, image_hw=HW), k=1).masks.probabilities
     assert mask[0, -1, -1] == VALUES[400]
 
 
 def test_a_detection_of_another_class_is_none_of_the_object():
     pool = Instances.concatenate([pool_of(VIEWS)[[0, 2]], pool_of(VIEWS, label=1)[[1]]])
-    mask = scale_ratio.select(pool[[1]], pool, VIEWS, HW, k=1).masks.probabilities
+    mask = scale_ratio.select(pool[[1]], Pool.of(pool, views=VIEWS, image_hw=HW), k=1).masks.probabilities
     assert mask[0, -1, -1] == VALUES[400]
 
 
@@ -103,7 +108,10 @@ def test_a_scale_is_the_factor_by_which_a_view_resizes(view):
     views = [View("a", 1400), view]  # the view sees the object at its own size, which suits best
     pool = pool_of(views)
     pool.masks.probabilities[:, -1, -1] = [1.0, 0.25]
-    assert scale_ratio.select(pool[[0]], pool, views, HW, k=1).masks.probabilities[0, -1, -1] == 0.25
+    assert (
+        scale_ratio.select(pool[[0]], Pool.of(pool, views=views, image_hw=HW), k=1).masks.probabilities[0, -1, -1]
+        == 0.25
+    )
 
 
 def test_the_share_filled_is_read_from_the_instances_own_mask():
@@ -112,11 +120,14 @@ def test_the_share_filled_is_read_from_the_instances_own_mask():
     patches[0, 2:] = 0  # a tenth
     patches[:, -1, -1] = [VALUES[view.scale] for view in VIEWS]
     pool = Instances.of(pool.boxes, pool.scores, pool.labels, BoxMasks(pool.boxes, patches), source=range(3))
-    own = [scale_ratio.select(pool[[i]], pool, VIEWS, HW, k=1).masks.probabilities[0, -1, -1] for i in (0, 1)]
+    own = [
+        scale_ratio.select(pool[[i]], Pool.of(pool, views=VIEWS, image_hw=HW), k=1).masks.probabilities[0, -1, -1]
+        for i in (0, 1)
+    ]
     assert own == [VALUES[1400], VALUES[800]]
 
 
 def test_masks_count_by_score_where_asked():
     pool = pool_of(VIEWS).with_scores(np.array([0.1, 0.3, 0.9]))
-    mask = scale_ratio.select(pool[[0]], pool, VIEWS, HW, weights="score").masks.probabilities
+    mask = scale_ratio.select(pool[[0]], Pool.of(pool, views=VIEWS, image_hw=HW), weights="score").masks.probabilities
     assert mask[0, -1, -1] == pytest.approx((0.1 * VALUES[400] + 0.3 * VALUES[800]) / 0.4, abs=1e-3)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tis_ray.fusion.pool import Pool
 from tis_ray.fusion.rules import nms
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
@@ -17,7 +18,7 @@ THREE_CLASSES = st.lists(
 
 
 def merge(instances, **options):
-    return nms.merge(instances, instances, **options)
+    return nms.merge(instances, Pool.of(instances), **options)
 
 
 def instances_of(rows):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tis_ray.fusion.pool import Pool
 from tis_ray.fusion.rules import soft_nms
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
@@ -19,7 +20,7 @@ ROWS = st.lists(
 
 
 def merge(instances, **options):
-    return soft_nms.merge(instances, instances, **options)
+    return soft_nms.merge(instances, Pool.of(instances), **options)
 
 
 def instances_of(rows):

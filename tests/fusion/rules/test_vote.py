@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tis_ray.config import FusionSection
 from tis_ray.errors import ConfigError
 from tis_ray.fusion.fuse import Fuser
+from tis_ray.fusion.pool import Pool
 from tis_ray.fusion.rules import nms, soft_nms, vote
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
@@ -18,6 +19,10 @@ ABCD = Instances.of(  # IoU with the first: 1, .923077, .960784, .538462
 ROWS = st.lists(
     st.tuples(*[st.integers(0, 6)] * 4, st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), st.integers(0, 2)), max_size=24
 )
+
+
+def merge(rule, instances, found, **options):
+    return rule.merge(instances, Pool.of(found), **options)
 
 
 def instances_of(rows):
@@ -55,44 +60,44 @@ def slow_vote(instances, pool, threshold, rule):
 
 @pytest.mark.parametrize(("scores", "expected"), [("id", 0.9), ("avg", 0.766667)])
 def test_known_answer_after_nms(scores, expected):
-    voted = vote.merge(nms.merge(ABCD, ABCD), ABCD, scores=scores)
+    voted = merge(vote, merge(nms, ABCD, ABCD), ABCD, scores=scores)
     np.testing.assert_allclose(voted.boxes, [[1.391304, 0.521739, 101.391304, 100.521739]], atol=1e-5)
     assert voted.scores.tolist() == pytest.approx([expected], abs=1e-6)
 
 
 def test_an_iou_of_the_threshold_itself_votes():
     pool = Instances.of([[0, 0, 10, 10], [0, 0, 10, 9], [1, 0, 10, 10]], [0.5, 0.5, 0.5], [0] * 3)
-    assert vote.merge(pool[[0]], pool, iou_threshold=0.9).boxes[0].tolist() == pytest.approx([1 / 3, 0, 10, 29 / 3])
+    assert merge(vote, pool[[0]], pool, iou_threshold=0.9).boxes[0].tolist() == pytest.approx([1 / 3, 0, 10, 29 / 3])
 
 
 def test_classes_do_not_vote_for_each_other():
     pool = Instances.of([[0, 0, 10, 10], [0, 0, 10, 9.5]], [0.5, 0.9], [0, 1])
-    np.testing.assert_array_equal(vote.merge(pool[[0]], pool).boxes, pool.boxes[[0]])
+    np.testing.assert_array_equal(merge(vote, pool[[0]], pool).boxes, pool.boxes[[0]])
 
 
 def test_votes_count_by_the_scores_before_any_rule():
     pool = Instances.of([[0, 0, 10, 10], [0, 0, 10, 9]], [0.9, 0.8], [0, 0])
-    decayed = soft_nms.merge(pool, pool)
+    decayed = merge(soft_nms, pool, pool)
     assert decayed.scores.tolist() == pytest.approx([0.9, 0.08])
     mean = (10 * 0.9 + 9 * 0.8) / 1.7
-    assert vote.merge(decayed, pool).boxes[:, 3].tolist() == pytest.approx([mean, mean])
-    assert vote.merge(decayed, pool).scores.tolist() == pytest.approx([0.9, 0.08])
-    assert vote.merge(decayed, pool, scores="avg").scores.tolist() == pytest.approx([0.85, 0.85])
+    assert merge(vote, decayed, pool).boxes[:, 3].tolist() == pytest.approx([mean, mean])
+    assert merge(vote, decayed, pool).scores.tolist() == pytest.approx([0.9, 0.08])
+    assert merge(vote, decayed, pool, scores="avg").scores.tolist() == pytest.approx([0.85, 0.85])
 
 
 def test_boxes_whose_voters_score_nothing_or_are_missing_stay_as_they_are():
     boxes = [[0, 0, 10, 10], [0, 0, 10, 9.5]]
     silent = Instances.of(boxes, [0.0, 0.0], [0, 0])
-    np.testing.assert_array_equal(vote.merge(silent, silent, scores="avg").boxes, silent.boxes)
+    np.testing.assert_array_equal(merge(vote, silent, silent, scores="avg").boxes, silent.boxes)
     elsewhere = Instances.of([[50, 50, 60, 60]], [0.9], [0])
-    kept = vote.merge(Instances.of(boxes, [0.9, 0.3], [0, 0]), elsewhere, scores="avg")
+    kept = merge(vote, Instances.of(boxes, [0.9, 0.3], [0, 0]), elsewhere, scores="avg")
     assert kept.boxes.tolist() == boxes
     assert kept.scores.tolist() == pytest.approx([0.9, 0.3])
 
 
 def test_is_sorted_again_by_mean_scores():
     pool = Instances.of([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], [0.9, 0.1, 0.6], [0, 0, 0], source=[0, 1, 2])
-    voted = vote.merge(pool[[0, 2]], pool, scores="avg")
+    voted = merge(vote, pool[[0, 2]], pool, scores="avg")
     assert voted.source.tolist() == [2, 0]
     assert voted.scores.tolist() == pytest.approx([0.6, 0.5])
 
@@ -100,23 +105,23 @@ def test_is_sorted_again_by_mean_scores():
 def test_masks_keep_their_frames_where_boxes_move():
     masks = BoxMasks(ABCD.boxes, np.eye(3, dtype=np.float16)[None].repeat(4, 0))
     pool = Instances.of(ABCD.boxes, ABCD.scores, ABCD.labels, masks)
-    voted = vote.merge(pool[[0]], pool)
+    voted = merge(vote, pool[[0]], pool)
     assert voted.boxes[0, 0] > 1
     np.testing.assert_array_equal(voted.masks.boxes, pool.boxes[[0]])
     np.testing.assert_array_equal(voted.masks.probabilities, masks.probabilities[[0]])
 
 
 def test_nothing_to_vote_on_is_nothing():
-    assert len(vote.merge(Instances.empty(), Instances.empty())) == 0
-    assert len(vote.merge(Instances.empty(), ABCD)) == 0
+    assert len(merge(vote, Instances.empty(), Instances.empty())) == 0
+    assert len(merge(vote, Instances.empty(), ABCD)) == 0
 
 
 @settings(deadline=None, max_examples=150)
 @given(ROWS, st.sampled_from([0.01, 0.3, 0.5, 0.75, 0.9, 1.0]), st.sampled_from(["id", "avg"]))
 def test_equals_brute_force_with_ties_duplicates_and_flat_boxes(rows, threshold, rule):
     pool = instances_of(rows)
-    instances = nms.merge(pool, pool, iou_threshold=0.5)
-    voted = vote.merge(instances, pool, iou_threshold=threshold, scores=rule)
+    instances = merge(nms, pool, pool, iou_threshold=0.5)
+    voted = merge(vote, instances, pool, iou_threshold=threshold, scores=rule)
     expected = slow_vote(instances, pool, threshold, rule)
     assert voted.source.tolist() == [source for source, _, _ in expected]
     np.testing.assert_allclose(voted.boxes, np.reshape([box for _, box, _ in expected], (-1, 4)), atol=1e-5)
@@ -133,7 +138,7 @@ def test_equals_brute_force_on_many_boxes_of_uneven_sizes(threshold):
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
     pool = Instances.of(boxes, rng.uniform(0, 1, 1200), np.tile(rng.integers(0, 3, 400), 3), source=np.arange(1200))
     instances = pool[:400:4]
-    voted = vote.merge(instances, pool, iou_threshold=threshold)
+    voted = merge(vote, instances, pool, iou_threshold=threshold)
     expected = slow_vote(instances, pool, threshold, "id")
     assert voted.source.tolist() == [source for source, _, _ in expected]
     np.testing.assert_allclose(voted.boxes, [box for _, box, _ in expected], rtol=1e-5, atol=1e-4)

@@ -4,21 +4,18 @@ Each module exports `select`, a `Select` once its options are bound; its keyword
 defaults, are the options a config may set.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.views import SizeHW, View
 
 
 class Select(Protocol):
     """Gives the fused `instances` their masks; returns as many, in the same order, all else unchanged.
 
-    `pool` is the union of all views before the first rule, with its masks. `sources` are the views by number,
-    those that failed included: instance i came from `sources[instances.source[i]]`; a view and the image's
-    size tell at which size in network pixels a mask was predicted. Neither has masks where no view had any.
+    `pool.masked` are the instances whose masks may speak, as they were before the first rule; instance i came from
+    `pool.views[instances.source[i]]`. An instance for which there is no mask is marked as having none
+    (`masks.present`): no policy invents one. `masks` stays None where nothing has a mask.
     """
 
-    def __call__(
-        self, instances: Instances, pool: Instances, sources: Sequence[View], image_hw: SizeHW
-    ) -> Instances: ...
+    def __call__(self, instances: Instances, pool: Pool) -> Instances: ...

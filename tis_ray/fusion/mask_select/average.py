@@ -1,20 +1,17 @@
 """The mean mask of all views (TIS, WAD 2018): every scale and mirror image has one say on an object's outline."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from tis_ray.fusion import candidates
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.views import SizeHW, View
 
 
 def select(
     instances: Instances,
-    pool: Instances,
-    sources: Sequence[View],
-    image_hw: SizeHW,  # noqa: ARG001
+    pool: Pool,
     *,
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
     weights: candidates.Weights = "equal",
@@ -25,5 +22,5 @@ def select(
     takes for the same object. The paper instead runs the mask head again on the fused boxes in every view; of
     detectors that answer with boxes and masks at once, the nearest detection's mask stands in for that.
     """
-    picks = candidates.find(instances, pool, num_sources=len(sources), iou_threshold=iou_threshold)
+    picks = candidates.find(instances, pool, iou_threshold=iou_threshold)
     return candidates.average_masks(instances, pool, picks, weights=weights)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tis_ray.fusion import candidates
+from tis_ray.fusion.pool import Pool
 from tis_ray.fusion.ranges import box_sizes
 from tis_ray.instances import Instances
 from tis_ray.views import SizeHW, View
@@ -21,9 +22,7 @@ _BEST_SIZE_PX = 224.0  # network pixels: the size that FPN's level rule takes fo
 
 def select(
     instances: Instances,
-    pool: Instances,
-    sources: Sequence[View],
-    image_hw: SizeHW,
+    pool: Pool,
     *,
     k: Annotated[int, Field(ge=1)] = 2,
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
@@ -37,9 +36,10 @@ def select(
     """
     if instances.masks is None:
         return instances
-    picks = candidates.find(instances, pool, num_sources=len(sources), iou_threshold=iou_threshold)
-    factors, scale_of = np.unique(_resize_factors(sources, np.unique(pool.source), image_hw), return_inverse=True)
-    suits = distances(box_sizes(instances.boxes), _filled(instances.masks.probabilities), factors)
+    picks = candidates.find(instances, pool, iou_threshold=iou_threshold)
+    present = np.unique(pool.masked.source)
+    factors, scale_of = np.unique(_resize_factors(pool.views, present, pool.image_hw), return_inverse=True)
+    suits = distances(box_sizes(instances.boxes), instances.masks.filled(instances.boxes), factors)
     seen = (picks >= 0).astype(np.float64) @ (scale_of[:, None] == np.arange(len(factors))) > 0
     suits[~seen] = np.inf
     chosen = np.zeros(suits.shape, dtype=np.bool_)
@@ -57,10 +57,6 @@ def distances(
     """
     sides = np.maximum(sizes, np.finfo(np.float32).tiny) * np.sqrt(np.where(filled > 0, filled, 1))
     return np.asarray(np.abs(np.log2(sides[:, None] * factors / _BEST_SIZE_PX)))
-
-
-def _filled(patches: NDArray[np.float16]) -> NDArray[np.float64]:
-    return np.asarray((patches >= 0.5).mean(axis=(1, 2)))
 
 
 def _resize_factors(sources: Sequence[View], present: NDArray[np.int32], image_hw: SizeHW) -> NDArray[np.float64]:

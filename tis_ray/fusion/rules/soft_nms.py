@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
 from tis_ray.ops.overlaps import soft_nms_gaussian, soft_nms_linear
 
 
 def merge(
     instances: Instances,
-    pool: Instances,  # noqa: ARG001
+    pool: Pool,  # noqa: ARG001
     *,
     method: Literal["linear", "gaussian"] = "linear",
     iou_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5,

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
 from tis_ray.ops import voting
 
 
 def merge(
     instances: Instances,
-    pool: Instances,
+    pool: Pool,
     *,
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9,
     scores: Literal["id", "avg"] = "id",
@@ -24,8 +25,9 @@ def merge(
     another box's sake, and the box itself votes with the score it had before it was decayed. A box without voters, or
     whose voters all score 0, stays as it is. Masks keep their own frames.
     """
+    voters = pool.instances
     boxes, means = voting.vote(
-        instances.boxes, instances.labels, pool.boxes, pool.scores, pool.labels, iou_threshold=iou_threshold
+        instances.boxes, instances.labels, voters.boxes, voters.scores, voters.labels, iou_threshold=iou_threshold
     )
     voted = replace(instances, boxes=boxes)
     if scores == "avg":

@@ -1,98 +1,16 @@
-"""Masks kept in their own box frame. A full height x width mask is formed nowhere in tis-ray but in a picture.
-
-`BoxMasks` are predictions: probability patches of one size, each stretched over its own box.
-`CropMasks` are ground truth: exact pixels, each a crop of its own size at a whole-pixel place.
-"""
+"""Ground truth masks: exact pixels, each a crop of its own size at a whole-pixel place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
+from tis_ray.masks.index import Index
 from tis_ray.ops import rle as rle_ops
 from tis_ray.ops.boxes import Boxes
 from tis_ray.ops.rle import Rle
-
-Index = NDArray[Any] | slice | Sequence[int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BoxMasks:
-    """N predicted masks: `probabilities` float16 (N, M, M) in 0..1, row then column, over `boxes` float32 (N, 4).
-
-    Boxes are xyxy in the image frame, and need not equal the boxes of the instances they belong to.
-    """
-
-    boxes: Boxes
-    probabilities: NDArray[np.float16]
-
-    def __post_init__(self) -> None:
-        shape = self.probabilities.shape
-        if self.boxes.dtype != np.float32 or self.probabilities.dtype != np.float16:
-            raise InputError(
-                f"masks: expected boxes float32 and probabilities float16; "
-                f"got {self.boxes.dtype} and {self.probabilities.dtype}"
-            )
-        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
-            raise InputError(f"boxes: expected shape (N, 4); got {self.boxes.shape}")
-        if len(shape) != 3 or shape[1] != shape[2] or shape[0] != len(self.boxes):
-            raise InputError(f"probabilities: expected shape ({len(self.boxes)}, M, M); got {shape}")
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def __getitem__(self, index: Index) -> "BoxMasks":
-        return BoxMasks(self.boxes[index], self.probabilities[index])
-
-    @property
-    def size(self) -> int:
-        """M, the side of a patch."""
-        return int(self.probabilities.shape[1])
-
-    @staticmethod
-    def empty(size: int = 28) -> "BoxMasks":
-        """No mask at all, of patch side `size`."""
-        return BoxMasks(np.zeros((0, 4), np.float32), np.zeros((0, size, size), np.float16))
-
-    @staticmethod
-    def concatenate(parts: Sequence["BoxMasks"]) -> "BoxMasks":
-        """All masks in order; patches of smaller sides are resampled to the largest side among `parts`."""
-        if not parts:
-            return BoxMasks.empty()
-        size = max((part.size for part in parts if len(part)), default=parts[0].size)
-        return BoxMasks(
-            np.concatenate([part.boxes for part in parts]),
-            np.concatenate([part.resized(size).probabilities for part in parts]),
-        )
-
-    def resized(self, size: int) -> "BoxMasks":
-        """The same masks with patches of another side, bilinear between cell centres."""
-        if size == self.size:
-            return self
-        position = np.clip((np.arange(size) + 0.5) * self.size / size - 0.5, 0, self.size - 1)
-        low = position.astype(np.int64)
-        high = np.minimum(low + 1, self.size - 1)
-        share = (position - low).astype(np.float32)
-        patches = self.probabilities.astype(np.float32)
-        patches = patches[:, low] * (1 - share)[:, None] + patches[:, high] * share[:, None]
-        patches = patches[:, :, low] * (1 - share) + patches[:, :, high] * share
-        return BoxMasks(self.boxes, patches.astype(np.float16))
-
-    def check_values(self) -> None:
-        """Raise `InputError` for boxes that are not finite and for probabilities that are NaN."""
-        broken = ~np.isfinite(self.boxes).all(axis=1)
-        if broken.any():
-            i = int(np.argmax(broken))
-            raise InputError(f"masks.boxes: expected finite numbers; got {self.boxes[i].tolist()} at position {i}")
-        if np.isnan(self.probabilities).any():
-            raise InputError("masks.probabilities: expected 0..1; got NaN")
-
-    def to_rle(self, height: int, width: int, *, threshold: float = 0.5) -> list[Rle]:
-        """COCO RLEs in an image of this size: pasted as torchvision does, set where above `threshold`."""
-        return rle_ops.encode_patches(self.probabilities, self.boxes, height, width, threshold=threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
