@@ -8,7 +8,7 @@ SEED ?= 0
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow test-gpu docs-test lock clean
+.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-slow   kills, soaks and recipe sweeps"
 	@echo "make test-gpu    what needs a CUDA device"
 	@echo "make docs-test   every bash block of the README and docs, executed"
+	@echo "make benchmarks  fusion and masks beside the libraries that have them, into docs/benchmarks.md"
 	@echo "make lock        refresh requirements.lock from pyproject.toml"
 
 setup: $(READY)
@@ -49,6 +50,9 @@ test-gpu: $(READY)
 
 docs-test: $(READY)
 	$(PY) -m pytest -m "docs" tests/docs
+
+benchmarks: $(READY)
+	$(PY) -m tests.benchmarks
 
 lock:
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
