@@ -145,7 +145,7 @@ def _axis(low, high, extent, size, truncated, cells, shares):  # type: ignore[no
     begin = start
     for i in range(start, stop):
         normal = (np.float32(i) + half - first) / length * two - one
-        source = (normal + one) * (inner / two) - half
+        source = np.float32(np.float64(normal + one) * np.float64(inner / two) - 0.5)  # PyTorch rounds once here
         if source <= -one:
             begin = i + 1
         elif source >= inner:
