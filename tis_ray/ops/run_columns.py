@@ -1,0 +1,144 @@
+"""Masks as runs, laid out column by column: the form in which what two masks share is found fastest.
+
+Most columns of most masks hold one span. The first span of every column is stored as its top and bottom row, dense over
+the mask's columns, so that two masks are compared column against column without a branch; the few spans that
+follow in the same column are kept beside them as runs.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tis_ray.ops.runs import Runs
+
+
+class Columns(NamedTuple):
+    """N masks. All positions are pixels; those that are not noted otherwise are int64.
+
+    frames: (N, 4) x1, y1, x2, y2 of the smallest box that holds the mask; zeros where it is empty
+    areas:  (N,) number of set pixels
+    bases:  (N,) column x of mask i is at `bases[i] + x` of `tops` and `bottoms`
+    tops, bottoms: int32 (C,) rows [top, bottom) of each column's first span; 0, 0 where the column is empty
+    extras: (E, 2) the other spans, numbered as in `Runs`; those of mask i are `extras[extra_offsets[i]:...[i + 1]]`
+    """
+
+    frames: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    tops: NDArray[np.int32]
+    bottoms: NDArray[np.int32]
+    extras: NDArray[np.int64]
+    extra_offsets: NDArray[np.int64]
+    height: int
+
+
+def columns_of(runs: Runs) -> Columns:
+    """The masks laid out column by column."""
+    spans = np.ascontiguousarray(runs.spans)
+    frames, areas = frames_and_areas(spans, runs.offsets, runs.height)
+    widths = frames[:, 2] - frames[:, 0]
+    bases = np.cumsum(widths) - widths - frames[:, 0]
+    tops, bottoms, extras, extra_offsets = _lay_out(spans, runs.offsets, bases, widths.sum(), runs.height)
+    return Columns(frames, areas, bases, tops, bottoms, extras, extra_offsets, runs.height)
+
+
+@njit(cache=True)
+def frames_and_areas(spans, offsets, height):  # type: ignore[no-untyped-def]
+    """`frames` and `areas` of `Columns`."""
+    frames = np.zeros((len(offsets) - 1, 4), dtype=np.int64)
+    areas = np.zeros(len(offsets) - 1, dtype=np.int64)
+    for i in range(len(frames)):
+        first, last = offsets[i], offsets[i + 1]
+        if first == last:
+            continue
+        top, bottom, area = np.int64(height), np.int64(0), np.int64(0)
+        begin = spans[first, 0] // height * height  # the first pixel of the column
+        x1 = begin // height
+        for k in range(first, last):
+            start, stop = spans[k, 0], spans[k, 1]
+            area += stop - start
+            if start >= begin + height:
+                begin += height
+                if start >= begin + height:
+                    begin = start // height * height
+            if stop > begin + height:  # over the end of its column: it has the last row, and the first of the next
+                top, bottom = np.int64(0), np.int64(height)
+            else:
+                top, bottom = min(top, start - begin), max(bottom, stop - begin)
+        frames[i, 0], frames[i, 1], frames[i, 2], frames[i, 3] = x1, top, (spans[last - 1, 1] - 1) // height + 1, bottom
+        areas[i] = area
+    return frames, areas
+
+
+@njit(cache=True)
+def _lay_out(spans, offsets, bases, num_columns, height):  # type: ignore[no-untyped-def]
+    tops, bottoms = np.zeros(num_columns, dtype=np.int32), np.zeros(num_columns, dtype=np.int32)
+    extras, count = np.empty((len(spans), 2), dtype=np.int64), 0  # what crosses a border starts the next column
+    extra_offsets = np.zeros(len(offsets), dtype=np.int64)
+    for i in range(len(offsets) - 1):
+        column, begin, filled = np.int64(-1), np.int64(-height), False
+        for k in range(offsets[i], offsets[i + 1]):
+            start, stop = spans[k, 0], spans[k, 1]
+            while start < stop:
+                if start >= begin + height:
+                    column, begin, filled = column + 1, begin + height, False
+                    if start >= begin + height:
+                        column = start // height
+                        begin = column * height
+                end = min(stop, begin + height)
+                if filled:
+                    extras[count, 0], extras[count, 1] = start, end
+                    count += 1
+                else:
+                    tops[bases[i] + column], bottoms[bases[i] + column] = start - begin, end - begin
+                    filled = True
+                start = end
+        extra_offsets[i + 1] = count
+    return tops, bottoms, extras[:count].copy(), extra_offsets
+
+
+@njit(cache=True)
+def shared_pixels(a, i, b, j):  # type: ignore[no-untyped-def]
+    """Number of pixels that mask i of `a` and mask j of `b` share; both are `Columns` of one image."""
+    low, high = max(a.frames[i, 0], b.frames[j, 0]), min(a.frames[i, 2], b.frames[j, 2])
+    if low >= high:
+        return np.int64(0)
+    at, other = np.uint64(a.bases[i] + low), np.uint64(b.bases[j] + low)  # unsigned: nothing to count from the end
+    total = np.int64(0)
+    for x in range(np.uint64(high - low)):
+        rows = min(a.bottoms[at + x], b.bottoms[other + x]) - max(a.tops[at + x], b.tops[other + x])
+        total += max(rows, 0)
+    first, last = a.extra_offsets[i], a.extra_offsets[i + 1]
+    other_first, other_last = b.extra_offsets[j], b.extra_offsets[j + 1]
+    if first < last:
+        total += _with_columns(a.extras, first, last, b.bases[j], b.tops, b.bottoms, low, high, a.height)
+    if other_first < other_last:
+        total += _with_columns(b.extras, other_first, other_last, a.bases[i], a.tops, a.bottoms, low, high, a.height)
+        total += _with_runs(a.extras, first, last, b.extras, other_first, other_last)
+    return total
+
+
+@njit(cache=True)
+def _with_columns(extras, first, last, base, tops, bottoms, low, high, height):  # type: ignore[no-untyped-def]
+    """Pixels that `extras[first:last]` share with the first spans of the columns low..high of another mask."""
+    total = np.int64(0)
+    for k in range(first, last):
+        column = extras[k, 0] // height
+        if low <= column < high:
+            top, bottom = extras[k, 0] - column * height, extras[k, 1] - column * height
+            total += max(min(bottom, bottoms[base + column]) - max(top, tops[base + column]), 0)
+    return total
+
+
+@njit(cache=True)
+def _with_runs(spans, i, last, others, j, other_last):  # type: ignore[no-untyped-def]
+    """Pixels in both of two lists of rising spans, read once side by side."""
+    total = np.int64(0)
+    while i < last and j < other_last:
+        stop, other_stop = spans[i, 1], others[j, 1]
+        total += max(min(stop, other_stop) - max(spans[i, 0], others[j, 0]), 0)
+        i += stop <= other_stop
+        j += other_stop <= stop
+    return total
