@@ -1,4 +1,4 @@
-"""IoU and the greedy loops, against arithmetic written out and torchvision."""
+"""IoU and what covers a box, against arithmetic written out and torchvision."""
 
 import tracemalloc
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from tis_ray.ops.overlaps import is_covered, nms_keep, pairwise_iou
+from tis_ray.ops.overlaps import is_covered, pairwise_iou
 
 
 def random_boxes(rng, count, *, extent=100.0, side=40.0):
@@ -84,28 +84,3 @@ def test_what_covers_thousands_of_boxes_is_found_without_a_matrix():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000  # a matrix of booleans alone has 16 million
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
-def test_nms_keep_equals_torchvision_within_each_class(threshold):
-    rng = np.random.default_rng(1)
-    boxes, scores = random_boxes(rng, 500), rng.uniform(0, 1, 500).astype(np.float32)
-    labels = rng.integers(0, 4, 500).astype(np.int32)
-    kept = nms_keep(boxes, scores, labels, iou_threshold=threshold)
-    expected = torchvision.ops.batched_nms(*(torch.from_numpy(array) for array in (boxes, scores, labels)), threshold)
-    assert kept.tolist() == expected.tolist()
-
-
-def test_nms_keep_tells_tenths_of_a_pixel_apart_in_the_last_of_many_classes():
-    # Moving class 1202 aside by 1202 x 10001 px would leave float32 steps of 1 px.
-    boxes = np.array([[9000, 9000, 9001, 9001], [9000.4, 9000, 9001.4, 9001]], np.float32)
-    labels = np.full(2, 1202, np.int32)
-    assert nms_keep(boxes, np.float32([0.9, 0.8]), labels, iou_threshold=0.5).tolist() == [0, 1]
-    assert nms_keep(boxes, np.float32([0.9, 0.8]), labels, iou_threshold=0.4).tolist() == [0]
-
-
-@pytest.mark.parametrize("tenths", range(1, 10))
-def test_nms_keeps_an_iou_that_equals_the_threshold(tenths):
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, tenths]], np.float32)
-    kept = nms_keep(boxes, np.float32([0.9, 0.8]), np.zeros(2, np.int32), iou_threshold=tenths / 10)
-    assert kept.tolist() == [0, 1]

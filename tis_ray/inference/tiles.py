@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tis_ray.instances import Instances
 from tis_ray.ops.boxes import Boxes
-from tis_ray.ops.overlaps import is_covered, nms_keep
+from tis_ray.ops.overlaps import is_covered
+from tis_ray.ops.suppression import nms_keep
 from tis_ray.views import SizeHW, View
 
 CUT_WITHIN_PX = 4  # network pixels: a box that ends so close to an inner edge is taken for cut by it

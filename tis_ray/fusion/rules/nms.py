@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.ops.overlaps import nms_keep
+from tis_ray.ops.suppression import nms_keep
 
 
 def merge(

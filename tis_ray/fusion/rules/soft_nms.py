@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.ops.overlaps import soft_nms_gaussian, soft_nms_linear
+from tis_ray.ops.suppression import soft_nms_gaussian, soft_nms_linear
 
 
 def merge(
