@@ -1,13 +1,19 @@
-"""Runs in row-major order equal the transitions of the flattened full mask, and lead back to it."""
+"""Runs in row-major order equal the transitions of the flattened full masks, and lead back to them."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tis_ray.errors import InputError
-from tis_ray.ops import row_runs
+from tis_ray.ops import crop_runs, row_runs
+from tis_ray.ops.runs import Runs
+
+MASKS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.sampled_from([0, 1, 1]))
 
 
-def _brute(mask: np.ndarray) -> list[tuple[int, int]]:
+def brute(mask):
     flat, runs, start = [*mask.ravel().tolist(), 0], [], None
     for i, pixel in enumerate(flat):
         if pixel and start is None:
@@ -18,42 +24,50 @@ def _brute(mask: np.ndarray) -> list[tuple[int, int]]:
     return runs
 
 
-def _cases() -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    masks = [(rng.random((9, 13)) < density).astype(np.uint8) for density in (0, 0.05, 0.3, 0.7, 0.95, 1)]
-    masks += [np.ones((1, 7), np.uint8), np.ones((7, 1), np.uint8), np.ones((1, 1), np.uint8)]
-    corners = np.zeros((6, 8), np.uint8)
-    corners[0, 0] = corners[0, -1] = corners[-1, 0] = corners[-1, -1] = 1
-    borders = np.ones((6, 8), np.uint8)
-    borders[2:4, 3:5] = 0
-    wrapped = np.zeros((6, 8), np.uint8)
-    wrapped[1, 5:], wrapped[2, :3] = 1, 1  # one run over the line's end
-    return [*masks, corners, borders, wrapped]
+def runs_of(masks):
+    """The masks (N, height, width) as runs."""
+    return crop_runs.of_crops(list(masks), np.zeros((len(masks), 2), np.int32), *masks.shape[1:])
 
 
-@pytest.mark.parametrize("mask", _cases(), ids=range(len(_cases())))
-def test_runs_of_a_whole_mask_and_of_its_crop_equal_its_transitions(mask):
-    height, width = mask.shape
-    expected = _brute(mask)
-    starts, lengths = row_runs.of_crop(mask, (0, 0), width)
-    assert list(zip(starts.tolist(), lengths.tolist(), strict=True)) == expected
-    crop, (x, y) = row_runs.to_crop(starts, lengths, height, width)
-    back = np.zeros_like(mask)
-    back[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
-    np.testing.assert_array_equal(back, mask)
-    if mask.any():
-        ys, xs = np.nonzero(mask)
-        assert (x, y) == (xs.min(), ys.min())
-        assert crop.shape == (ys.max() + 1 - y, xs.max() + 1 - x)
-        again = row_runs.of_crop(crop, (x, y), width)
-        np.testing.assert_array_equal(again, (starts, lengths))
+def pairs(rows):
+    return [list(zip(starts.tolist(), lengths.tolist(), strict=True)) for starts, lengths in rows]
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (0, 4), (4, 0)])
-def test_a_crop_without_pixels_has_no_runs(shape):
-    starts, lengths = row_runs.of_crop(np.zeros(shape, np.uint8), (3, 3), 10)
-    assert len(starts) == len(lengths) == 0
-    assert row_runs.to_crop(starts, lengths, 10, 10)[0].shape == (0, 0)
+def check(masks):
+    runs = runs_of(masks)
+    rows = row_runs.of_runs(runs)
+    assert pairs(rows) == [brute(mask) for mask in masks]
+    back = row_runs.to_runs(rows, *masks.shape[1:])
+    np.testing.assert_array_equal(back.spans, runs.spans)
+    np.testing.assert_array_equal(back.offsets, runs.offsets)
+
+
+@settings(deadline=None, max_examples=200)
+@given(MASKS)
+def test_rows_of_masks_are_their_transitions_and_lead_back(masks):
+    check(masks)
+
+
+@pytest.mark.parametrize("density", [0, 0.02, 0.5, 0.98, 1])
+def test_many_masks_at_once(density):
+    check((np.random.default_rng(0).random((300, 23, 31)) < density).astype(np.uint8))
+
+
+def test_runs_over_the_right_border_are_one():
+    mask = np.zeros((1, 6, 8), np.uint8)
+    mask[0, 1, 5:] = mask[0, 2, :3] = 1
+    assert pairs(row_runs.of_runs(runs_of(mask))) == [[(13, 6)]]
+
+
+def test_a_whole_huge_image_is_one_run():
+    runs = Runs(30_000, 40_000, np.array([[0, 1_200_000_000]]), np.array([0, 1]))
+    assert pairs(row_runs.of_runs(runs)) == [[(0, 1_200_000_000)]]
+
+
+def test_no_masks_and_empty_masks():
+    assert row_runs.of_runs(Runs.empty(5, 6)) == []
+    assert len(row_runs.to_runs([], 5, 6)) == 0
+    assert pairs(row_runs.of_runs(Runs.empty(5, 6, count=2))) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -72,4 +86,4 @@ def test_a_crop_without_pixels_has_no_runs(shape):
 def test_runs_that_are_no_mask_are_refused(runs, message):
     starts, lengths = np.array(runs, dtype=np.int64).T
     with pytest.raises(InputError, match=message):
-        row_runs.to_crop(starts, lengths, 5, 10)
+        row_runs.to_runs([(starts, lengths)], 5, 10)

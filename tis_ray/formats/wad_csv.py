@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,11 @@ from tis_ray.instances import Categories, Instances
 from tis_ray.ops import rle as rle_ops
 from tis_ray.ops import row_runs
 from tis_ray.ops.rle import Rle
+from tis_ray.ops.run_disjoint import disjoint
+from tis_ray.ops.runs import Runs
 
 HEADER = "ImageId,LabelId,PixelCount,Confidence,EncodedPixels"
 _LABEL_IDS = dict(zip(EVALUATED.names, EVALUATED.ids, strict=True)) | {"motorcycle": 34}  # COCO's word for it
-
-Crop = NDArray[np.uint8]  # (h, w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ class WadWriter:
         image_id = image_id_of(image)
         kept = instances[label_ids[instances.labels] >= 0]
         self.num_dropped += len(instances) - len(kept)
-        crops = _crops(kept, size_hw)
+        runs = Runs.empty(*size_hw) if kept.masks is None else kept.masks.to_runs(*size_hw)
         if self.disjoint:
-            crops = _disjoint(crops, kept.scores, size_hw)
-        for label, score, (crop, offset) in zip(kept.labels, kept.scores.tolist(), crops, strict=True):
-            starts, lengths = row_runs.of_crop(crop, offset, size_hw[1])
+            runs = disjoint(runs, np.argsort(-kept.scores, kind="stable"))
+        rows = row_runs.of_runs(runs)
+        for label, score, (starts, lengths) in zip(kept.labels, kept.scores.tolist(), rows, strict=True):
             if not len(starts):
                 self.num_dropped += 1
                 continue
@@ -140,25 +140,6 @@ def image_id_of(image: str) -> str:
     return name
 
 
-def _crops(instances: Instances, size_hw: tuple[int, int]) -> list[tuple[Crop, tuple[int, int]]]:
-    rles = [] if instances.masks is None else instances.masks.to_rle(*size_hw)
-    return [rle_ops.decode_crop(rle) if rle else (np.zeros((0, 0), np.uint8), (0, 0)) for rle in rles]
-
-
-def _disjoint(
-    crops: list[tuple[Crop, tuple[int, int]]], scores: NDArray[np.float32], size_hw: tuple[int, int]
-) -> list[tuple[Crop, tuple[int, int]]]:
-    """Each pixel stays with the first of the highest score that has it."""
-    taken = np.zeros(size_hw, dtype=np.bool_)
-    left = list(crops)
-    for i in np.argsort(-scores, kind="stable").tolist():
-        crop, (x, y) = crops[i]
-        here = taken[y : y + crop.shape[0], x : x + crop.shape[1]]
-        left[i] = ((crop != 0) & ~here).astype(np.uint8), (x, y)
-        here |= crop != 0
-    return left
-
-
 def _read_row(where: str, line: str, size_hw: tuple[int, int]) -> tuple[str, WadRow]:
     def refuse(field: str, expected: str, got: str) -> NoReturn:
         raise DataError(f"{where}: {field}: expected {expected}; got {_short(got)}")
@@ -176,7 +157,7 @@ def _read_row(where: str, line: str, size_hw: tuple[int, int]) -> tuple[str, Wad
         refuse("Confidence", "a number in 0..1", confidence)
     try:
         starts, lengths = _runs(pixels)
-        rle = rle_ops.encode_crops(*_as_batch(row_runs.to_crop(starts, lengths, *size_hw)), *size_hw)[0]
+        (rle,) = rle_ops.from_runs(row_runs.to_runs([(starts, lengths)], *size_hw))
     except InputError as error:
         raise DataError(f"{where}: EncodedPixels: {error}") from None
     if count != str(lengths.sum()):
@@ -195,11 +176,6 @@ def _runs(text: str) -> tuple[row_runs.Starts, row_runs.Lengths]:
     except (OverflowError, ValueError):
         raise InputError("expected starts and lengths within the image; got numbers beyond 64 bits") from None
     return runs[:, 0], runs[:, 1]
-
-
-def _as_batch(decoded: tuple[Crop, tuple[int, int]]) -> tuple[list[Crop], Any]:
-    crop, offset = decoded
-    return [crop], np.array([offset], dtype=np.int32)
 
 
 def _number(text: str) -> float:

@@ -137,14 +137,14 @@ def _axis(low, high, extent, size, truncated, cells, shares):  # type: ignore[no
             cells[i] = min(int(source), size - 2)
             shares[i] = min(source - np.float32(cells[i]), one)
         return start, stop
-    first, length = np.float32(low), np.float32(high) - np.float32(low)
-    if length <= 0:
+    origin, side = np.float32(low), np.float32(high) - np.float32(low)
+    if side <= 0:
         return 0, 0
     inner = np.float32(size - 2)
-    start, stop = max(int(np.floor(low - length)), 0), min(int(np.ceil(high + length)), extent)
+    start, stop = max(int(np.floor(low - side)), 0), min(int(np.ceil(high + side)), extent)
     begin = start
     for i in range(start, stop):
-        normal = (np.float32(i) + half - first) / length * two - one
+        normal = (np.float32(i) + half - origin) / side * two - one
         source = np.float32(np.float64(normal + one) * np.float64(inner / two) - 0.5)  # PyTorch rounds once here
         if source <= -one:
             begin = i + 1

@@ -1,44 +1,46 @@
 """Masks as runs of set pixels in row-major order, as the WAD 2018 submissions count them.
 
-A run is a 0-based start, y * width + x in the whole image, and a length; runs that touch are one. The cost follows
-the area of a mask's crop, not of its image.
+A run is a 0-based start, y * width + x in the whole image, and a length; runs that touch are one. Both ways the cost
+follows the outlines of the masks, neither their area nor the image's.
 """
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
+from tis_ray.ops.runs import Runs
 
 Starts = NDArray[np.int64]  # (K,) rising
 Lengths = NDArray[np.int64]  # (K,) at least 1
 
 
-def of_crop(crop: NDArray[np.uint8], offset_xy: tuple[int, int], width: int) -> tuple[Starts, Lengths]:
-    """The runs of a mask (h, w), non-zero where set, whose top-left pixel lies at `offset_xy` of an image `width` wide.
+def of_runs(runs: Runs) -> list[tuple[Starts, Lengths]]:
+    """The starts and lengths of each of the N masks."""
+    spans, offsets = _turned(np.ascontiguousarray(runs.spans), runs.offsets, runs.height, runs.width)
+    starts, lengths, ends = spans[:, 0], spans[:, 1] - spans[:, 0], offsets.tolist()
+    return [(starts[i:j], lengths[i:j]) for i, j in pairwise(ends)]
 
-    The crop has to lie within the image's columns.
+
+def to_runs(rows: Sequence[tuple[Starts, Lengths]], height: int, width: int) -> Runs:
+    """The N masks whose starts and lengths these are, in an image of this size.
+
+    Raises `InputError` where runs are empty, overlap, do not rise, or leave the image.
     """
-    h, w = crop.shape
-    bordered = np.zeros((h, w + 2), dtype=np.int8)
-    bordered[:, 1:-1] = crop != 0
-    change = np.diff(bordered, axis=1).ravel()  # w + 1 changes a row, each row closed in itself
-    first, last = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
-    origin = offset_xy[1] * width + offset_xy[0]
-    starts = origin + (first // (w + 1)) * width + first % (w + 1)
-    stops = origin + (last // (w + 1)) * width + last % (w + 1)
-    joined = np.flatnonzero(starts[1:] == stops[:-1])  # over the image's right border to the next row
-    starts, stops = np.delete(starts, joined + 1), np.delete(stops, joined)
-    return starts, stops - starts
+    for starts, lengths in rows:
+        _check(starts, lengths, height, width)
+    parts = [np.stack([starts, starts + lengths], axis=1) for starts, lengths in rows]
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    spans = np.concatenate([np.empty((0, 2), np.int64), *parts])
+    return Runs(height, width, *_turned(spans, ends, width, height))
 
 
-def to_crop(starts: Starts, lengths: Lengths, height: int, width: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The smallest crop (h, w) of 0/1 that holds the runs, and its x, y; (0, 0) in size where there is none.
-
-    Raises `InputError` where runs are empty, overlap, do not rise, or leave the image of `height` x `width`.
-    """
+def _check(starts: Starts, lengths: Lengths, height: int, width: int) -> None:
     if len(starts) == 0:
-        return np.zeros((0, 0), dtype=np.uint8), (0, 0)
+        return
     pixels = height * width
     if (lengths < 1).any() or (lengths > pixels).any():
         raise InputError(f"expected run lengths of 1 to {pixels}; got {lengths.min()} to {lengths.max()}")
@@ -46,26 +48,100 @@ def to_crop(starts: Starts, lengths: Lengths, height: int, width: int) -> tuple[
         raise InputError(f"expected runs within the {pixels} pixels of {width}x{height}; got others")
     if (starts[1:] < starts[:-1] + lengths[:-1]).any():
         raise InputError("expected runs that rise and do not overlap; got others")
-    x1, y1, x2, y2 = _bounds(starts, lengths, width)
-    return _fill(starts, lengths, width, x1, y1, x2, y2), (int(x1), int(y1))
 
 
 @njit(cache=True)
-def _bounds(starts, lengths, width):  # type: ignore[no-untyped-def]
-    x1, x2 = width, 0
-    for i in range(len(starts)):
-        first, final = starts[i], starts[i] + lengths[i] - 1
-        if first // width == final // width:
-            x1, x2 = min(x1, first % width), max(x2, final % width + 1)
+def _turned(spans, offsets, height, width):  # type: ignore[no-untyped-def]
+    """Spans and offsets in the other order: from x * height + y to y * width + x, or back with the sides exchanged.
+
+    A row's runs begin where a pixel is set and the one left of it is not, and end likewise. Both are found column by
+    column, from what the spans of two neighbours do not share, and dealt out to their rows: counted, then placed.
+    """
+    turned = np.empty((max(len(spans), 16), 2), dtype=np.int64)
+    begins = np.zeros(len(offsets), dtype=np.int64)
+    places, ends = np.zeros(height + 1, dtype=np.int64), np.empty(height + 1, dtype=np.int64)
+    count = np.int64(0)
+    for mask in range(len(offsets) - 1):
+        first, last = offsets[mask], offsets[mask + 1]
+        begins[mask] = count
+        if first == last:
+            continue
+        columns, bounds = _columns(spans, first, last, height)
+        places[:] = 0
+        _deal(columns, bounds, -1, places, turned, -1, width)
+        place = count
+        for y in range(height):
+            places[y], place = place, place + places[y]
+        if place > len(turned):
+            longer = np.empty((2 * place, 2), dtype=np.int64)
+            longer[:count] = turned[:count]
+            turned = longer
+        ends[:] = places
+        _deal(columns, bounds, -1, places, turned, 0, width)
+        _deal(columns, bounds, 1, ends, turned, 1, width)
+        count = _joined(turned, count, place)
+    begins[-1] = count
+    return turned[:count].copy(), begins
+
+
+@njit(cache=True)
+def _columns(spans, first, last, height):  # type: ignore[no-untyped-def]
+    """Spans first..last cut into columns, rows (x, top, bottom), and where each column begins among them."""
+    count = np.int64(0)
+    for i in range(first, last):
+        count += (spans[i, 1] - 1) // height - spans[i, 0] // height + 1
+    columns = np.empty((count, 3), dtype=np.int64)
+    bounds = np.empty(count + 1, dtype=np.int64)
+    n, groups = np.int64(0), np.int64(0)
+    for i in range(first, last):
+        position = spans[i, 0]
+        while position < spans[i, 1]:
+            x = position // height
+            stop = min(spans[i, 1], (x + 1) * height)
+            columns[n, 0], columns[n, 1], columns[n, 2] = x, position - x * height, stop - x * height
+            if n == 0 or columns[n - 1, 0] != x:
+                bounds[groups] = n
+                groups += 1
+            n, position = n + 1, stop
+    bounds[groups] = n
+    return columns, bounds[: groups + 1]
+
+
+@njit(cache=True)
+def _deal(columns, bounds, step, places, turned, side, width):  # type: ignore[no-untyped-def]
+    """For each set pixel without a set neighbour `step` columns on: write its edge at its row's place, or count it.
+
+    `side` is 0 to write starts and 1 to write stops; -1 to count.
+    """
+    for group in range(len(bounds) - 1):
+        x = columns[bounds[group], 0]
+        j, last = np.int64(0), np.int64(0)  # the neighbour's spans, none where the next column is farther
+        if 0 <= group + step < len(bounds) - 1 and columns[bounds[group + step], 0] == x + step:
+            j, last = bounds[group + step], bounds[group + step + 1]
+        for i in range(bounds[group], bounds[group + 1]):
+            y, bottom = columns[i, 1], columns[i, 2]
+            while y < bottom:
+                while j < last and columns[j, 2] <= y:
+                    j += 1
+                if j < last and columns[j, 1] <= y:
+                    y = columns[j, 2]
+                    continue
+                free = min(bottom, columns[j, 1]) if j < last else bottom
+                for row in range(y, free):
+                    if side >= 0:
+                        turned[places[row], side] = row * width + x + side
+                    places[row] += 1
+                y = free
+
+
+@njit(cache=True)
+def _joined(spans, first, last):  # type: ignore[no-untyped-def]
+    """Join those of the spans first..last that touch, over the image's border; where they end thereafter."""
+    n = first
+    for i in range(first, last):
+        if n > first and spans[n - 1, 1] == spans[i, 0]:
+            spans[n - 1, 1] = spans[i, 1]
         else:
-            x1, x2 = 0, width
-    return x1, starts[0] // width, x2, (starts[-1] + lengths[-1] - 1) // width + 1
-
-
-@njit(cache=True)
-def _fill(starts, lengths, width, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
-    crop = np.zeros((y2 - y1, x2 - x1), dtype=np.uint8)
-    for i in range(len(starts)):
-        for pixel in range(starts[i], starts[i] + lengths[i]):
-            crop[pixel // width - y1, pixel % width - x1] = 1
-    return crop
+            spans[n, 0], spans[n, 1] = spans[i, 0], spans[i, 1]
+            n += 1
+    return n
