@@ -28,6 +28,7 @@ class Menu:
 MENUS = [
     Menu("tis_ray.fusion.rules", "merge", ("instances", "pool")),
     Menu("tis_ray.fusion.mask_select", "select", ("instances", "pool")),
+    Menu("tis_ray.fusion.calibrations", "calibrate", ("scores",)),
     Menu("tis_ray.models.backbones", "build", ()),
     Menu("tis_ray.models.necks", "build", ("in_channels",)),
     Menu("tis_ray.models.anchors", "build", ()),

@@ -1,4 +1,4 @@
-"""Many views of one image in, one answer out: weights, rare-class boost, valid ranges, merge rules, `top_k`, masks.
+"""Many views of one image in, one answer out: scores made comparable, valid ranges, merge rules, `top_k`, masks.
 
 The answer depends on what each view found and on nothing else: not on the order in which views arrive, since views are
 numbered by `sources`, nor on the order within a view, whose instances are sorted; every tie is broken by both.
@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from tis_ray import menu
-from tis_ray.config import Choice, FusionSection
+from tis_ray.config import Choice, Ensemble, FusionSection
 from tis_ray.config.fusion import FusionMember
 from tis_ray.errors import ConfigError, InputError
+from tis_ray.formats.training_sizes import TrainingSizes
+from tis_ray.fusion.auto_ranges import check_sizes, ranges_of
+from tis_ray.fusion.calibration import Calibrations
 from tis_ray.fusion.mask_select import Select
 from tis_ray.fusion.pool import Pool, in_order
-from tis_ray.fusion.ranges import range_of, within
+from tis_ray.fusion.ranges import within
 from tis_ray.fusion.rare_boost import boost_factors, boosted
 from tis_ray.fusion.rules import Merge
 from tis_ray.instances import Categories, Instances
@@ -33,29 +36,45 @@ def fuse(
     image_hw: SizeHW,
     sources: Sequence[View] | None = None,
     categories: Categories | None = None,
+    sizes: Mapping[str, TrainingSizes] | None = None,
 ) -> Instances:
     """Fuse once; see `Fuser`, which is built once for many images."""
-    return Fuser(section, categories).fuse(views, image_hw=image_hw, sources=sources)
+    return Fuser(section, categories, sizes=sizes).fuse(views, image_hw=image_hw, sources=sources)
 
 
 class Fuser:
     """The fusion a section describes, its rules and mask policy looked up and their options checked.
 
-    `categories` is the class table of the labels; a rare-class boost needs it. Raises `ConfigError`, with the choices,
-    for a rule, mask policy or option that does not exist, and for a boost that the table cannot serve.
+    `categories` is the class table of the labels; a rare-class boost needs it. `sizes` are the members' training sizes
+    by name, which automatic ranges need. Raises `ConfigError`, with the choices, for a rule, mask policy or option that
+    does not exist, for a boost that the table cannot serve, and where no sizes are given that are needed.
     """
 
-    def __init__(self, section: FusionSection, categories: Categories | None = None) -> None:
+    def __init__(
+        self,
+        section: FusionSection,
+        categories: Categories | None = None,
+        *,
+        sizes: Mapping[str, TrainingSizes] | None = None,
+    ) -> None:
         self._section = section
-        if section.auto_ranges is not None:
+        self._sizes = sizes or {}
+        if section.auto_ranges is not None and sizes is None:
             raise ConfigError("fusion.auto_ranges: expected the members' training sizes; got none")
         self._num_classes = np.iinfo(np.int32).max if categories is None else len(categories)
         self._factors = None if section.rare_boost is None else boost_factors(section.rare_boost, categories)
+        self._calibrations = Calibrations(section.members, None if categories is None else categories.names)
         self._rules: tuple[Merge, ...] = tuple(
             _assemble("tis_ray.fusion.rules", "merge", rule, key=f"fusion.rules.{i}")
             for i, rule in enumerate(section.rules)
         )
         self._select: Select = _assemble("tis_ray.fusion.mask_select", "select", section.masks, key="fusion.masks")
+
+    @staticmethod
+    def of(ensemble: Ensemble, categories: Categories | None, *, sizes: Mapping[str, TrainingSizes]) -> "Fuser":
+        """The fusion of an ensemble. Raises `ConfigError` also for a member that lacks training sizes, if needed."""
+        check_sizes(ensemble, sizes)
+        return Fuser(ensemble.fusion, categories, sizes=sizes)
 
     def fuse(
         self,
@@ -92,7 +111,7 @@ class Fuser:
         members = [self._section.members.get(view.member, FusionMember()) for view in sources]
         weights = np.array([member.weight for member in members])
         weights /= weights.max(initial=0) or 1
-        intervals = [range_of(view, self._section.ranges) for view in sources]
+        intervals = ranges_of(sources, self._section, sizes=self._sizes, image_hw=image_hw)
         boxes, masks = [], []
         for number, (view, member) in enumerate(zip(sources, members, strict=True)):
             if view not in views:
@@ -114,11 +133,12 @@ class Fuser:
         )
 
     def _prepared(self, found: Instances, view: View, weight: float, image_hw: SizeHW) -> Instances:
-        """One view's instances, checked, in an order that does not depend on how they came, boosted and weighted."""
+        """One view's instances, checked, in an order that does not depend on how they came, scores comparable."""
         _check(found, view, self._num_classes)
         found = _clip(in_order(found), image_hw)
         if isinstance(found.masks, BoxMasks):
             found = replace(found, masks=replace(found.masks, pasting=self._section.pasting))
+        found = self._calibrations.apply(found, view.member)
         if self._factors is not None:
             found = boosted(found, self._factors)
         return found if weight == 1 else found.with_scores(found.scores * np.float32(weight))
