@@ -42,6 +42,28 @@ class Runs:
         positions = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
         return Runs(self.height, self.width, self.spans[positions], offsets)
 
+    def kept(self, where: NDArray[np.bool_]) -> "Runs":
+        """As many masks, without pixels but `where` (N,) says so."""
+        lengths = np.where(where, np.diff(self.offsets), 0)
+        spans = self.spans[np.repeat(where, np.diff(self.offsets))]
+        return Runs(self.height, self.width, spans, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def check_values(self) -> None:
+        """Raise `InputError` for spans that do not rise, that touch, or that leave the image."""
+        if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
+            raise InputError(f"offsets: expected numbers that rise from 0; got {self.offsets}")
+        floor = np.concatenate([[-1], self.spans[:-1, 1]])[: len(self.spans)]
+        floor[self.offsets[:-1][np.diff(self.offsets) > 0]] = -1  # a mask's first span may start anywhere
+        wrong = (self.spans[:, 0] <= floor) | (self.spans[:, 1] <= self.spans[:, 0])
+        wrong |= self.spans[:, 1] > self.height * self.width
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            position = int(np.searchsorted(self.offsets, k, side="right")) - 1
+            raise InputError(
+                f"spans: expected [start, stop) that rise, do not touch and lie within 0..{self.height * self.width}; "
+                f"got {self.spans[k].tolist()} at position {position}"
+            )
+
     @staticmethod
     def empty(height: int, width: int, *, count: int = 0) -> "Runs":
         """`count` masks without pixels."""
@@ -56,14 +78,3 @@ class Runs:
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Runs(parts[0].height, parts[0].width, np.concatenate([part.spans for part in parts]), offsets)
-
-
-def runs_of(counts: Sequence[NDArray[np.int64] | None], height: int, width: int) -> Runs:
-    """Masks from COCO run lengths, zeros first; None for a mask without pixels."""
-    spans, offsets = [np.zeros((0, 2), np.int64)], [0]
-    for one in counts:
-        ends = np.cumsum(np.zeros(1, np.int64) if one is None else one)
-        pairs = np.stack([ends[: len(ends) // 2 * 2 : 2], ends[1::2]], axis=1)
-        spans.append(pairs[pairs[:, 1] > pairs[:, 0]])
-        offsets.append(offsets[-1] + len(spans[-1]))
-    return Runs(height, width, np.concatenate(spans), np.array(offsets, dtype=np.int64))
