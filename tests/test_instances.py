@@ -232,7 +232,7 @@ def test_a_class_that_is_missing_names_both_tables():
 def test_masks_that_are_no_numbers_are_refused():
     box = np.array([[0, 0, 4, 4]], np.float32)
     patches = np.full((1, 2, 2), np.nan, np.float16)
-    with pytest.raises(InputError, match=r"masks\.probabilities: expected 0\.\.1; got NaN"):
+    with pytest.raises(InputError, match=r"masks\.probabilities: expected 0\.\.1; got nan at position 0"):
         Instances.of(box, [0.5], [0], BoxMasks(box, patches)).check_values(num_classes=1)
     with pytest.raises(InputError, match=r"masks\.boxes: expected finite numbers; got .*nan.* at position 0"):
         Instances.of(box, [0.5], [0], BoxMasks(box * np.nan, patches)).check_values(num_classes=1)

@@ -318,7 +318,7 @@ def test_inputs_are_left_untouched():
         ),
         pytest.param(
             {"masks": "bets"},
-            r"^fusion\.masks: expected one of average, best, scale_ratio; got 'bets'",
+            r"^fusion\.masks: expected one of average, best, scale_ratio, vote; got 'bets'",
             id="misspelt policy",
         ),
         pytest.param(

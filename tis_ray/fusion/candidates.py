@@ -1,7 +1,7 @@
 """Which detections of the views show the object of a fused instance, and the mean of their masks.
 
 A view's candidate is its detection of the same class that overlaps the fused box most, if it does so enough: each view
-has one say, and a view that missed the object has none.
+has one say, and a view that missed the object has none. Only detections whose masks may speak are looked at.
 """
 
 from dataclasses import replace
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
+from tis_ray.masks import BoxMasks, Masks
+from tis_ray.ops.patches import Of
 from tis_ray.ops.voting import best_of_each_source
 
 Weights = Literal["equal", "score"]
@@ -30,20 +32,59 @@ def find(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArray[n
     )
 
 
-def average_masks(instances: Instances, pool: Pool, picks: NDArray[np.int64], *, weights: Weights) -> Instances:
+def nearest(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArray[np.int64]:
+    """Position in `pool.masked` of the candidate among those of all views that overlaps most, (N,); -1 for none.
+
+    Of equal ones that of the first view.
+    """
+    return best_of_each_source(
+        instances.boxes,
+        instances.labels,
+        pool.masked.boxes,
+        pool.masked.labels,
+        np.zeros_like(pool.masked.source),
+        num_sources=1,
+        iou_threshold=iou_threshold,
+    )[:, 0]
+
+
+def strongest(pool: Pool, picks: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """`picks` (N, S) without those that are not among the row's `k` highest scores; of equal ones the first stay."""
+    if k >= picks.shape[1]:
+        return picks
+    scores = np.where(picks >= 0, pool.masked.scores[picks], -1)
+    kept = np.zeros(picks.shape, dtype=np.bool_)
+    np.put_along_axis(kept, np.argsort(-scores, axis=1, kind="stable")[:, :k], True, axis=1)
+    return np.where(kept, picks, -1)
+
+
+def average_masks(
+    instances: Instances, pool: Pool, picks: NDArray[np.int64], *, weights: Weights, of: Of = "probability"
+) -> Instances:
     """The instances with the mean of the masks of `picks` (N, S; positions in `pool.masked` or -1) over their boxes.
 
-    Masks count alike, or by the `score` of their detections. An instance without picks keeps its own mask, if it has
-    one. Returned as they are where there are no masks.
+    Masks count alike, or by the `score` of their detections. Of masks that are pixels already the mean is their
+    majority, and so it is of their logits. An instance without picks keeps its own mask, if it has one. Returned as
+    they are where there are no masks to pick from.
     """
-    if pool.masked.masks is None or len(pool.masked) == 0:
+    masks = pool.masked.masks
+    if masks is None or len(masks) == 0:
         return instances
     picked = picks >= 0
     shares = pool.masked.scores[picks].astype(np.float64) if weights == "score" else np.ones(picks.shape)
     silent = np.where(picked, shares, 0).sum(axis=1, keepdims=True) == 0
     shares = np.where(silent, 1, shares)  # where all score 0 they count alike
-    means = pool.masked.masks.averaged(instances.boxes, picks, shares)
+    boxes = instances.boxes
+    means: Masks
+    if isinstance(masks, BoxMasks):
+        means = masks.averaged(boxes, picks, shares, of=of)
+    else:
+        means = masks.averaged(boxes, picks, shares)
+    return with_own(instances, means, np.asarray(~picked.any(axis=1)))
+
+
+def with_own(instances: Instances, masks: Masks, where: NDArray[np.bool_]) -> Instances:
+    """The instances with `masks`, as many, but their own `where` (N,) says so: there they may have one or none."""
     if instances.masks is not None:
-        lacking = np.asarray(~picked.any(axis=1))
-        means = means.replaced(lacking, instances.masks)  # type: ignore[arg-type]  # a pool has masks of one kind
-    return replace(instances, masks=means)
+        masks = masks.replaced(where, instances.masks)  # type: ignore[arg-type]  # a pool has masks of one kind
+    return replace(instances, masks=masks)

@@ -5,10 +5,11 @@
 `CropMasks` are ground truth: exact pixels, each a crop of its own size at a whole-pixel place.
 """
 
-from tis_ray.masks.box_masks import BoxMasks, Pasting
+from tis_ray.masks.box_masks import BoxMasks
 from tis_ray.masks.crop_masks import CropMasks
 from tis_ray.masks.index import Index
 from tis_ray.masks.run_masks import RunMasks
+from tis_ray.ops.patch_runs import Pasting
 
 Masks = BoxMasks | RunMasks  # what predicted instances may carry; both answer alike
 

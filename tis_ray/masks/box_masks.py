@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
 from tis_ray.masks.index import Index
-from tis_ray.ops import patches, rle
+from tis_ray.ops import patch_runs, patches, rle
 from tis_ray.ops.boxes import Boxes
+from tis_ray.ops.patch_runs import Pasting
 from tis_ray.ops.rle import Rle
-from tis_ray.ops.runs import Runs, runs_of
+from tis_ray.ops.runs import Runs
 
-Pasting = Literal["torchvision", "detectron2"]  # how patches become pixels; the two differ along every outline
+# float16 from 0 to 1 are, by their bits, the numbers from 0 to this; all others are above, -0 among them.
+_ONE, _MINUS_ZERO = 0x3C00, 0x8000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,34 +105,55 @@ class BoxMasks:
         return replace(self, probabilities=patches.astype(np.float16))
 
     def check_values(self) -> None:
-        """Raise `InputError` for boxes that are not finite and for probabilities that are not in 0..1."""
-        broken = ~np.isfinite(self.boxes).all(axis=1)
+        """Raise `InputError` for masks whose boxes are not finite or whose probabilities are not in 0..1."""
+        broken = ~np.isfinite(self.boxes).all(axis=1) & self.present
         if broken.any():
             i = int(np.argmax(broken))
             raise InputError(f"masks.boxes: expected finite numbers; got {self.boxes[i].tolist()} at position {i}")
-        if np.isnan(self.probabilities).any():
-            raise InputError("masks.probabilities: expected 0..1; got NaN")
+        bits = self.probabilities.view(np.uint16)
+        strange = (bits > _ONE) & (bits != _MINUS_ZERO) & self.present[:, None, None]
+        if strange.any():
+            i = int(np.argmax(strange.any(axis=(1, 2))))
+            value = float(self.probabilities[i][strange[i]][0])
+            raise InputError(f"masks.probabilities: expected 0..1; got {value} at position {i}")
 
     def to_rle(self, height: int, width: int, *, threshold: float = 0.5) -> list[Rle | None]:
-        """COCO RLEs in an image of this size, set where above `threshold`; None for an instance without a mask."""
-        rles: list[Rle | None] = [None] * len(self)
-        patches, boxes = self.probabilities[self.present], self.boxes[self.present]
-        found = rle.encode_patches(patches, boxes, height, width, threshold=threshold)
-        for position, one in zip(np.flatnonzero(self.present).tolist(), found, strict=True):
-            rles[position] = one
-        return rles
+        """COCO RLEs in an image of this size, set as `to_runs` sets them; None for an instance without a mask."""
+        rles = rle.from_runs(self.to_runs(height, width, threshold=threshold))
+        return [one if present else None for one, present in zip(rles, self.present.tolist(), strict=True)]
+
+    def to_runs(self, height: int, width: int, *, threshold: float = 0.5) -> Runs:
+        """The masks as pixels in an image of this size; an instance without a mask has none.
+
+        Set where above `threshold` (torchvision), or there too (detectron2); see `patch_runs.paste` and its errors.
+        """
+        runs = patch_runs.paste(
+            self.probabilities[self.present],
+            self.boxes[self.present],
+            height,
+            width,
+            threshold=threshold,
+            pasting=self.pasting,
+        )
+        lengths = np.zeros(len(self) + 1, dtype=np.int64)
+        lengths[1:][self.present] = np.diff(runs.offsets)
+        return replace(runs, offsets=np.cumsum(lengths))
 
     def filled(self, boxes: Boxes) -> NDArray[np.float64]:  # noqa: ARG002
-        """The share of its frame that each mask fills, (N,) in 0..1."""
-        return np.asarray((self.probabilities >= 0.5).mean(axis=(1, 2)))
+        """The share of its frame that each mask fills, (N,) in 0..1; 0 for an instance without a mask."""
+        return np.where(self.present, (self.probabilities >= 0.5).mean(axis=(1, 2)), 0)
 
-    def averaged(self, boxes: Boxes, picks: NDArray[np.int64], shares: NDArray[np.float64]) -> "BoxMasks":
+    def averaged(
+        self, boxes: Boxes, picks: NDArray[np.int64], shares: NDArray[np.float64], *, of: patches.Of = "probability"
+    ) -> "BoxMasks":
         """Over each of `boxes` (N, 4) the mean of the masks that were picked for it; see `patches.average_onto`.
 
-        picks, shares: (N, S) positions here, or -1 for none, and how much each counts. A box without picks is absent.
+        picks, shares: (N, S) positions here, or -1 for none, and how much each counts. A box is without a mask where
+        no pick counts.
         """
-        means = patches.average_onto(boxes, self.probabilities, self.boxes, picks, shares)
-        return BoxMasks(boxes, means, np.asarray((picks >= 0).any(axis=1)), self.pasting)
+        shares = np.where(picks >= 0, shares, 0)
+        means = patches.average_onto(boxes, self.probabilities, self.boxes, picks, shares, of=of)
+        return BoxMasks(boxes, means, np.asarray(shares.sum(axis=1) > 0), self.pasting)
 
     def replaced(self, where: NDArray[np.bool_], others: "BoxMasks") -> "BoxMasks":
         """These masks, but those of `others`, as many, where `where` (N,) says so."""
@@ -145,10 +167,7 @@ class BoxMasks:
         return BoxMasks(boxes, probabilities, present, self.pasting)
 
     def key(self, i: int) -> bytes:
-        """What tells mask `i` from another of the same instance: bytes to sort by."""
-        return bytes(self.boxes[i].tobytes() + self.probabilities[i].tobytes())
-
-    def to_runs(self, height: int, width: int) -> Runs:
-        """The masks as pixels in an image of this size; an instance without a mask has none."""
-        rles = self.to_rle(height, width)
-        return runs_of([rle.counts_of(one) if one else None for one in rles], height, width)
+        """What tells mask `i` from another of the same instance: bytes to sort by, absent ones last."""
+        if not self.present[i]:
+            return b"\x01"
+        return b"\x00" + bytes(self.boxes[i].tobytes() + self.probabilities[i].tobytes())

@@ -1,6 +1,6 @@
-"""What a pool of boxes says about a few chosen ones: their weighted mean, and the best match from each source.
+"""What a pool of boxes says about a few chosen ones: who overlaps them, their mean, the best match from each source.
 
-Both ask for the pool's boxes of the same group (a class) that overlap a chosen box by at least an IoU. The pool is
+All ask for the pool's boxes of the same group (a class) that overlap a chosen box by at least an IoU. The pool is
 sorted by group and left edge, so that only boxes that can reach the IoU are looked at, and no matrix is formed.
 """
 
@@ -36,6 +36,28 @@ def vote(
         float(iou_threshold),
     )
     return moved.astype(np.float32), means.astype(np.float32)
+
+
+def voters(
+    boxes: Boxes, groups: Groups, pool_boxes: Boxes, pool_groups: Groups, *, iou_threshold: float
+) -> NDArray[np.int64]:
+    """(N, V) positions in the pool of all boxes that overlap each of `boxes` enough, ascending, then -1 to fill up.
+
+    Only boxes of the same group whose IoU is `iou_threshold` (above 0) or more; V is the most that any of them has.
+    """
+    order, starts, ends = _by_left_edge(pool_boxes, pool_groups, groups)
+    rows, found = _voters(corners(boxes), corners(pool_boxes[order]), order, starts, ends, float(iou_threshold))
+    return listed(rows, found, count=len(boxes))
+
+
+def listed(rows: NDArray[np.int64], positions: NDArray[np.int64], *, count: int) -> NDArray[np.int64]:
+    """(count, V) the `positions` (K,) of each row, ascending, then -1; V is the most that any row has."""
+    order = np.lexsort((positions, rows))
+    rows = rows[order]
+    lengths = np.bincount(rows, minlength=count)
+    result = np.full((count, lengths.max(initial=0)), -1, dtype=np.int64)
+    result[rows, np.arange(len(rows)) - (np.cumsum(lengths) - lengths)[rows]] = positions[order]
+    return result
 
 
 def best_of_each_source(
@@ -115,6 +137,24 @@ def _vote(boxes, pool, scores, starts, ends, threshold):  # type: ignore[no-unty
         else:
             moved[i] = a1, b1, a2, b2
     return moved, means
+
+
+@njit(cache=True)
+def _voters(boxes, pool, order, starts, ends, threshold):  # type: ignore[no-untyped-def]
+    """(K,) and (K,): which of `boxes` (4, N), and the position in the pool of a box that overlaps it enough."""
+    x1, y1, x2, y2 = pool[0], pool[1], pool[2], pool[3]
+    pairs = np.empty((2, len(order)), dtype=np.int64)
+    count = 0
+    for i in range(boxes.shape[1]):
+        a1, b1, a2, b2 = boxes[0, i], boxes[1, i], boxes[2, i], boxes[3, i]
+        first, last = _window(x1, starts[i], ends[i], a1, a2, threshold)
+        if count + last - first > pairs.shape[1]:
+            pairs = np.concatenate((pairs, np.empty((2, pairs.shape[1] + last - first), dtype=np.int64)), axis=1)
+        for j in range(first, last):
+            if iou_of(a1, b1, a2, b2, x1[j], y1[j], x2[j], y2[j]) >= threshold:
+                pairs[0, count], pairs[1, count] = i, order[j]
+                count += 1
+    return pairs[0, :count], pairs[1, :count]
 
 
 @njit(cache=True)

@@ -63,8 +63,5 @@ def _resize_factors(sources: Sequence[View], present: NDArray[np.int32], image_h
     """Network pixels per image pixel of each view, (S,); 1 for those that brought nothing, whose crop may not fit."""
     factors = np.ones(len(sources))
     for number in present:
-        view = sources[number].tiles(image_hw)[0]
-        x1, y1, x2, y2 = view.region(image_hw)
-        height, width = view.network_hw(image_hw)
-        factors[number] = np.sqrt(height * width / ((y2 - y1) * (x2 - x1)))
+        factors[number] = sources[number].resize_factor(image_hw) or 1
     return factors
