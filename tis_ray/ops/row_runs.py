@@ -59,7 +59,7 @@ def _turned(spans, offsets, height, width):  # type: ignore[no-untyped-def]
     """
     turned = np.empty((max(len(spans), 16), 2), dtype=np.int64)
     begins = np.zeros(len(offsets), dtype=np.int64)
-    places, ends = np.zeros(height + 1, dtype=np.int64), np.empty(height + 1, dtype=np.int64)
+    places, ends = np.empty(height, dtype=np.int64), np.empty(height, dtype=np.int64)
     count = np.int64(0)
     for mask in range(len(offsets) - 1):
         first, last = offsets[mask], offsets[mask + 1]
@@ -67,16 +67,17 @@ def _turned(spans, offsets, height, width):  # type: ignore[no-untyped-def]
         if first == last:
             continue
         columns, bounds = _columns(spans, first, last, height)
-        places[:] = 0
+        top, bottom = columns[:, 1].min(), columns[:, 2].max()
+        places[top:bottom] = 0
         _deal(columns, bounds, -1, places, turned, -1, width)
         place = count
-        for y in range(height):
+        for y in range(top, bottom):
             places[y], place = place, place + places[y]
         if place > len(turned):
             longer = np.empty((2 * place, 2), dtype=np.int64)
             longer[:count] = turned[:count]
             turned = longer
-        ends[:] = places
+        ends[top:bottom] = places[top:bottom]
         _deal(columns, bounds, -1, places, turned, 0, width)
         _deal(columns, bounds, 1, ends, turned, 1, width)
         count = _joined(turned, count, place)
