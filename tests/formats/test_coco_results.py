@@ -122,25 +122,30 @@ def test_other_spellings_of_a_mask_become_compressed_runs(tmp_path, dataset):
 
 
 BAD = {
-    "an object": ({"annotations": []}, "expected a list of results; got dict"),
+    "an object": ({"annotations": []}, "expected a list of results; got an object"),
     "no object": ([7], "result 0: expected an object; got int"),
     "unknown image": ({"image_id": 4}, "result 1: image_id: expected one of the data set's; got 4"),
     "image a string": ({"image_id": "3"}, "result 1: image_id: .* got '3'"),
-    "no category": ({"category_id": ...}, "result 1: category_id: .* got no such key"),
-    "unknown category": ({"category_id": 1}, "result 1: category_id: .* got 1"),
-    "no score": ({"score": ...}, "result 1: score: expected a number in 0..1; got no such key"),
-    "score above one": ({"score": 1.5}, "result 1: score: .* got 1.5"),
-    "score nan": ({"score": float("nan")}, "result 1: score: .* got nan"),
-    "score null": ({"score": None}, "result 1: score: .* got None"),
-    "box nan": ({"bbox": [1, 2, float("nan"), 4]}, r"result 1: bbox: .* got \[1, 2, nan, 4\]"),
-    "box infinite": ({"bbox": [1, 2, float("inf"), 4]}, "result 1: bbox: expected finite"),
-    "box negative": ({"bbox": [1, 2, -3, 4]}, "result 1: bbox: .* width and height >= 0"),
-    "box missing": ({"bbox": ...}, "result 1: bbox: .* got no such key"),
+    "no category": ({"category_id": ...}, "result 1 of image 3: category_id: .* got no such key"),
+    "unknown category": ({"category_id": 1}, "result 1 of image 3: category_id: .* got 1"),
+    "no score": ({"score": ...}, "result 1 of image 3: score: expected a number in 0..1; got no such key"),
+    "score above one": ({"score": 1.5}, "result 1 of image 3: score: .* got 1.5"),
+    "score nan": ({"score": float("nan")}, "result 1 of image 3: score: .* got nan"),
+    "score null": ({"score": None}, "result 1 of image 3: score: .* got None"),
+    "box nan": ({"bbox": [1, 2, float("nan"), 4]}, r"result 1 of image 3: bbox: .* got \[1, 2, nan, 4\]"),
+    "box infinite": ({"bbox": [1, 2, float("inf"), 4]}, "result 1 of image 3: bbox: expected finite"),
+    "box negative": ({"bbox": [1, 2, -3, 4]}, "result 1 of image 3: bbox: .* width and height >= 0"),
+    "box beyond float32": ({"bbox": [1, 2, 3, 1e300]}, "result 1 of image 3: bbox: expected finite"),
+    "box of more digits than a float has": ({"bbox": [1, 2, 3, 10**400]}, "result 1 of image 3: bbox: expected finite"),
+    "box missing": ({"bbox": ...}, "result 1 of image 3: bbox: .* got no such key"),
     "mask of another size": (
         {"segmentation": {**RLE, "size": [WIDTH, HEIGHT]}},
-        r"result 1: segmentation: expected an RLE of size \[30, 40\], its image's; got \[40, 30\]",
+        r"result 1 of image 3: segmentation: expected an RLE of size \[30, 40\], its image's; got \[40, 30\]",
     ),
-    "mask cut short": ({"segmentation": {**RLE, "counts": "d3"}}, "result 1: segmentation: .* add up"),
+    "mask an empty object": ({"segmentation": {}}, "result 1 of image 3: segmentation: expected an RLE with size"),
+    "mask of fractions": ({"segmentation": {**RLE, "counts": [100.5, 1099.5]}}, "segmentation: expected RLE counts"),
+    "mask of five numbers": ({"segmentation": [[1, 2, 3, 4, 5]]}, "segmentation: .* at least 6 numbers .* got 5"),
+    "mask cut short": ({"segmentation": {**RLE, "counts": "d3"}}, "result 1 of image 3: segmentation: .* add up"),
 }
 
 

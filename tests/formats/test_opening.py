@@ -77,7 +77,7 @@ def test_found_riders_count_neither_way_where_they_are_background(wad: Path):
     with_riders = open_dataset(WadFolder(labels=wad / "labels", images=wad / "images", rider=True))
     assert [one["category_id"] for one in read_results(path, with_riders)] == [37, 33]
     path.write_text(json.dumps([result(37), result(41)]))
-    with pytest.raises(DataError, match="result 1: category_id: expected one of the data set's; got 41"):
+    with pytest.raises(DataError, match="result 1 of image 1: category_id: expected one of the data set's; got 41"):
         read_results(path, truth)
 
 

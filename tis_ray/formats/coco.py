@@ -14,6 +14,7 @@ from tis_ray.formats import segmentation
 from tis_ray.formats.coco_checks import check_annotations, check_categories, check_images, shown
 from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.json_file import load_json
+from tis_ray.formats.json_stream import JsonStream
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
 from tis_ray.ops import boxes as box_ops
@@ -29,6 +30,7 @@ class CocoDataset:
 
     __slots__ = ("_entries", "_labels", "_records", "categories", "images", "path")
     unscored: tuple[int, ...] = ()
+    in_memory = True
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
             raise DataError(f"{path}: {key}: expected a list; got {shown(content, key)}")
     entries = content.get("annotations", [])
     check_images(path, content["images"])
-    check_categories(path, content["categories"])
+    categories = _categories(path, content["categories"])
     folder = (
         _image_folder(path, [entry["file_name"] for entry in content["images"]]) if images is None else Path(images)
     )
@@ -109,12 +111,44 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
         ImageRecord(entry["id"], entry["file_name"], folder / entry["file_name"], entry["height"], entry["width"])
         for entry in content["images"]
     ]
-    try:
-        categories = Categories.from_json(content["categories"])
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
     check_annotations(path, entries, {record.id: (record.height, record.width) for record in records}, categories.ids)
     return CocoDataset(path, records, categories, entries)
+
+
+def read_frames(path: Path | str) -> CocoDataset:
+    """The images' ids and sizes and the categories of a COCO JSON file, without annotations, which are passed over.
+
+    That is what results are fused in: images need no `file_name`, and memory does not follow the annotations.
+    """
+    path = Path(path)
+    found: dict[str, Any] = {}
+    with JsonStream(path) as stream:
+        if stream.peek() != "{":
+            got = "a list" if stream.peek() == "[" else type(stream.value()).__name__
+            raise DataError(f"{path}: expected an object with images, categories; got {got}")
+        for key in stream.members():
+            if key in ("images", "categories"):
+                found[key] = stream.value()
+            else:
+                stream.skip()
+        stream.end()
+    for key in ("images", "categories"):
+        if not isinstance(found.get(key), list):
+            raise DataError(f"{path}: {key}: expected a list; got {shown(found, key)}")
+    check_images(path, found["images"], named=False)
+    records = [
+        ImageRecord(entry["id"], name, path.parent / name, entry["height"], entry["width"])
+        for entry, name in ((entry, str(entry.get("file_name") or entry["id"])) for entry in found["images"])
+    ]
+    return CocoDataset(path, records, _categories(path, found["categories"]), ())
+
+
+def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> Categories:
+    check_categories(path, entries)
+    try:
+        return Categories.from_json(entries)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _image_folder(path: Path, names: Sequence[str]) -> Path:

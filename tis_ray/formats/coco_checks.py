@@ -14,13 +14,13 @@ BORDER_TOLERANCE_PX = 1.0
 Entries = Sequence[Mapping[str, Any]]
 
 
-def check_images(path: Path, entries: Entries) -> None:
-    """Ids given once, file names, positive whole sizes."""
+def check_images(path: Path, entries: Entries, *, named: bool = True) -> None:
+    """Ids given once, positive whole sizes, and file names where they are `named`."""
     _check_entries(path, "images", entries)
     for entry in entries:
         where = f"{path}: image {entry['id']}"
         name = entry.get("file_name")
-        if not isinstance(name, str) or not name:
+        if named and (not isinstance(name, str) or not name):
             raise DataError(f"{where}: file_name: expected a name; got {shown(entry, 'file_name')}")
         for key in ("height", "width"):
             if not _is_int(entry.get(key)) or entry[key] < 1:

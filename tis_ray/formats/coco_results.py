@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,9 +17,11 @@ from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
 from tis_ray.formats.coco_checks import is_box, shown
 from tis_ray.formats.dataset import GroundTruth
-from tis_ray.formats.json_file import load_json
+from tis_ray.formats.json_stream import JsonStream
 from tis_ray.instances import Categories, Instances
 from tis_ray.ops import boxes as box_ops
+
+_FARTHEST_PX = 1e9  # float32 knows no pixels beyond it
 
 
 def to_results(
@@ -89,41 +91,51 @@ class ResultsWriter:
 
 
 def read_results(path: Path | str, dataset: GroundTruth) -> list[dict[str, Any]]:
-    """Read and check any framework's results for the images of `dataset`.
+    """All of `stream_results` at once."""
+    return list(stream_results(path, dataset))
+
+
+def stream_results(path: Path | str, dataset: GroundTruth) -> Iterator[dict[str, Any]]:
+    """Read and check any framework's results for the images of `dataset`, one at a time, in the order of the file.
 
     Masks of any spelling become compressed RLEs; a result with a mask alone gets the mask's box. Results of classes
-    that the data set leaves unscored are left out. Raises `DataError` naming file, position and field: an unknown image
-    or category, NaN, a score outside 0..1, a mask of another image size.
+    that the data set leaves unscored are left out. Raises `DataError` naming file, position, image and field: an
+    unknown image or category, NaN, a score outside 0..1, a mask of another image size.
     """
-    path = Path(path)
-    results = load_json(path)
-    if not isinstance(results, list):
-        raise DataError(f"{path}: expected a list of results; got {type(results).__name__}")
     known = set(dataset.categories.ids)
     sizes_hw = {record.id: (record.height, record.width) for record in dataset.images}
-    scored = [(i, one) for i, one in enumerate(results) if not _is_of(one, dataset.unscored)]
-    return [_checked(f"{path}: result {i}", result, sizes_hw, known) for i, result in scored]
+    with JsonStream(path) as stream:
+        if stream.peek() != "[":
+            found = "an object" if stream.peek() == "{" else type(stream.value()).__name__
+            raise DataError(f"{path}: expected a list of results; got {found}")
+        for i, result in enumerate(stream.items()):
+            if not _is_of(result, dataset.unscored):
+                yield _checked(f"{path}: result {i}", result, sizes_hw, known)
+        stream.end()
 
 
 def _checked(
-    where: str, result: Any, sizes_hw: Mapping[int, tuple[int, int]], category_ids: set[int]
+    where: str, result: Any, sizes_hw: Mapping[int, tuple[int, int]], category_ids: Collection[int]
 ) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise DataError(f"{where}: expected an object; got {type(result).__name__}")
-    for field, known in (("image_id", sizes_hw), ("category_id", category_ids)):
-        if type(result.get(field)) is not int or result[field] not in known:
-            raise DataError(f"{where}: {field}: expected one of the data set's; got {shown(result, field)}")
-    if not _is_score(result.get("score")):
-        raise DataError(f"{where}: score: expected a number in 0..1; got {shown(result, 'score')}")
-    size_hw, mask, bbox = sizes_hw[result["image_id"]], result.get("segmentation"), result.get("bbox")
-    problem = segmentation.problem_of(mask, *size_hw)
-    if problem:
+    image_id, category_id, bbox, mask = (result.get(key) for key in ("image_id", "category_id", "bbox", "segmentation"))
+    if type(image_id) is not int or image_id not in sizes_hw:
+        raise DataError(f"{where}: image_id: expected one of the data set's; got {shown(result, 'image_id')}")
+    where = f"{where} of image {image_id}"
+    masked = mask is not None and mask != []
+    for field, holds, expected in (
+        ("category_id", type(category_id) is int and category_id in category_ids, "one of the data set's"),
+        ("score", _is_score(result.get("score")), "a number in 0..1"),
+        ("bbox", _is_box_in_px(bbox) or (bbox is None and masked), "finite x, y and a width and height >= 0"),
+    ):
+        if not holds:
+            raise DataError(f"{where}: {field}: expected {expected}; got {shown(result, field)}")
+    if problem := segmentation.problem_of(mask, *sizes_hw[image_id]):
         raise DataError(f"{where}: segmentation: {problem}")
-    if not (_is_finite_box(bbox) or (bbox is None and mask)):
-        raise DataError(f"{where}: bbox: expected finite x, y and a width and height >= 0; got {shown(result, 'bbox')}")
-    if not mask:
+    if not masked:
         return {key: value for key, value in result.items() if key != "segmentation"}
-    rle = segmentation.to_rle(mask, bbox or [], *size_hw)
+    rle = segmentation.to_rle(mask, bbox or [], *sizes_hw[image_id])
     return {**result, "bbox": bbox or coco_mask.toBbox(rle).tolist(), "segmentation": rle}
 
 
@@ -135,5 +147,5 @@ def _is_score(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= 1
 
 
-def _is_finite_box(value: Any) -> bool:
-    return is_box(value) and bool(np.isfinite(value).all()) and min(value[2:]) >= 0
+def _is_box_in_px(value: Any) -> bool:
+    return is_box(value) and all(-_FARTHEST_PX < number < _FARTHEST_PX for number in value) and min(value[2:]) >= 0

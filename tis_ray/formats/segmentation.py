@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from tis_ray.errors import InputError
@@ -55,12 +56,18 @@ def _rle_problem(rle: Mapping[str, Any], height: int, width: int) -> str | None:
         return f"expected an RLE of size [{height}, {width}], its image's; got {rle['size']}"
     counts = rle["counts"]
     try:
-        runs = np.asarray(counts, dtype=np.int64) if isinstance(counts, list) else rle_ops.counts_of(rle)  # type: ignore[arg-type]
+        runs = _whole(counts) if isinstance(counts, list) else rle_ops.counts_of(rle)  # type: ignore[arg-type]
     except (AttributeError, InputError, OverflowError, TypeError, UnicodeEncodeError, ValueError):
         return "expected RLE counts: a list of run lengths or COCO's string; got something else"
     if runs.ndim != 1 or (runs < 0).any() or (runs > height * width).any() or int(runs.sum()) != height * width:
         return f"expected RLE counts that add up to {height} x {width} pixels; got a sum of {int(runs.sum())}"
     return None
+
+
+def _whole(counts: list[Any]) -> NDArray[np.int64]:
+    if not all(type(length) is int for length in counts):
+        raise TypeError  # NumPy would cut fractions off and read texts
+    return np.asarray(counts, dtype=np.int64)
 
 
 def _outside(polygon: list[float], height: int, width: int) -> str | None:
