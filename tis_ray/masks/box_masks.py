@@ -140,8 +140,8 @@ class BoxMasks:
         return replace(runs, offsets=np.cumsum(lengths))
 
     def filled(self, boxes: Boxes) -> NDArray[np.float64]:  # noqa: ARG002
-        """The share of its frame that each mask fills, (N,) in 0..1; 0 for an instance without a mask."""
-        return np.where(self.present, (self.probabilities >= 0.5).mean(axis=(1, 2)), 0)
+        """The share of its frame that each mask fills, (N,) in 0..1."""
+        return np.asarray((self.probabilities >= 0.5).mean(axis=(1, 2)))
 
     def averaged(
         self, boxes: Boxes, picks: NDArray[np.int64], shares: NDArray[np.float64], *, of: patches.Of = "probability"

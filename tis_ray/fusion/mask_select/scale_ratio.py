@@ -32,19 +32,25 @@ def select(
 
     Found means by a detection of the same class with an IoU of `iou_threshold` or more. A scale is all views of one
     resize factor: a mirror image, or another member at the same factor, has its say beside them. Of scales that suit
-    equally, the smaller goes first.
+    equally, the smaller goes first. The share of the box that the object fills is read from the mask that the instance
+    comes with; one that comes without is taken for compact.
     """
-    if instances.masks is None:
-        return instances
     picks = candidates.find(instances, pool, iou_threshold=iou_threshold)
     present = np.unique(pool.masked.source)
     factors, scale_of = np.unique(_resize_factors(pool.views, present, pool.image_hw), return_inverse=True)
-    suits = distances(box_sizes(instances.boxes), instances.masks.filled(instances.boxes), factors)
+    suits = distances(box_sizes(instances.boxes), _filled(instances), factors)
     seen = (picks >= 0).astype(np.float64) @ (scale_of[:, None] == np.arange(len(factors))) > 0
     suits[~seen] = np.inf
     chosen = np.zeros(suits.shape, dtype=np.bool_)
     np.put_along_axis(chosen, np.argsort(suits, axis=1, kind="stable")[:, :k], True, axis=1)
     return candidates.average_masks(instances, pool, np.where(chosen[:, scale_of], picks, -1), weights=weights)
+
+
+def _filled(instances: Instances) -> NDArray[np.float64]:
+    """Share of the box that the own mask fills, (N,); 0 where there is none."""
+    if instances.masks is None:
+        return np.zeros(len(instances))
+    return np.where(instances.masks.present, instances.masks.filled(instances.boxes), 0)
 
 
 def distances(

@@ -12,7 +12,7 @@ from pydantic import Field
 from tis_ray.fusion import candidates
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.ops import run_algebra, voting
+from tis_ray.ops import neighbours, run_algebra
 
 
 def select(
@@ -29,7 +29,9 @@ def select(
     with one that has no pixel, goes by its box.
     """
     masked = pool.masked
-    voters = voting.voters(instances.boxes, instances.labels, masked.boxes, masked.labels, iou_threshold=iou_threshold)
+    voters = neighbours.overlapping(
+        instances.boxes, instances.labels, masked.boxes, masked.labels, iou_threshold=iou_threshold
+    )
     if iou == "mask" and instances.masks is not None and len(masked):
         voters = _by_mask(instances, pool, voters, iou_threshold)
     return candidates.average_masks(instances, pool, voters, weights="score")
@@ -46,7 +48,7 @@ def _by_mask(instances: Instances, pool: Pool, by_box: NDArray[np.int64], iou_th
     shown = run_algebra.areas(own) > 0
     rows, columns = np.nonzero(alike & shown[:, None])
     box_rows, box_columns = np.nonzero((by_box >= 0) & ~shown[:, None])
-    return voting.listed(
+    return neighbours.listed(
         np.concatenate([rows, box_rows]),
         np.concatenate([rivals[columns], by_box[box_rows, box_columns]]),
         count=len(instances),
