@@ -112,13 +112,30 @@ def test_equals_brute_force_on_whole_pixels_with_many_ties(gather):
 
 
 def test_a_mean_that_travels_is_found_where_it_has_come_to():
-    # Each step overlaps the mean so far, but no longer the first box; the others make the grid worth its while.
-    steps = np.array([[x, 0, x + 64, 64] for x in np.cumsum(np.full(120, 1.5))], np.float32)
-    others = np.array([[x, 500, x + 3, 503] for x in range(0, 1000, 10)], np.float32)
-    boxes = np.concatenate([others, steps])
-    scores = np.concatenate([np.full(len(others), 0.99), 0.9 * np.cumprod(np.full(120, 0.999))]).astype(np.float32)
-    found = compare(around_means, boxes, scores, np.zeros(len(boxes), np.int32), 0.5)
-    assert 0 < found.members[-1] - 100 < 19  # fewer clusters than steps, and not all in the first
+    # More and more boxes pull the mean from x 94 over 128, the border of cells of this size, to more than 140.
+    lefts = np.repeat([94, 108, 123, 136, 150], [3, 12, 48, 192, 1])
+    travelling = np.c_[lefts, 0 * lefts, lefts + 64, 0 * lefts + 64].astype(np.float32)
+    others = np.array([[x, 500, x + 3, 503] for x in range(0, 1000, 10)], np.float32)  # they make the grid worthwhile
+    scores = np.concatenate([np.full(len(others), 0.99), np.linspace(0.9, 0.8, len(lefts))]).astype(np.float32)
+    zeros = np.zeros(len(scores), np.int32)
+    for shift in range(0, 128, 8):
+        boxes = np.concatenate([others, travelling + np.float32([shift, 0, shift, 0])])
+        assert len(compare(around_means, boxes, scores, zeros, 0.55)) == len(others) + 1
+
+
+@WAYS
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_box_is_found_as_far_off_as_its_iou_allows(gather, axis):
+    # Sides just below 16 are the largest of their cells, which may end between two boxes with an IoU of 0.55.
+    side, lefts = 15.99, np.arange(0, 16000, 40.03)
+    objects = np.zeros((len(lefts), 4))
+    objects[:, axis] = lefts
+    objects[:, 2:] = objects[:, :2] + side
+    again = objects.copy()
+    again[:, [axis, axis + 2]] += np.where(np.arange(len(lefts)) % 2, 1, -1)[:, None] * (side * 0.45 / 1.55 - 0.01)
+    boxes = np.concatenate([objects, again]).astype(np.float32)
+    scores = np.linspace(0.9, 0.1, len(boxes)).astype(np.float32)
+    assert len(gather(boxes, scores, np.zeros(len(boxes), np.int32), iou_threshold=0.55)) == len(objects)
 
 
 @WAYS

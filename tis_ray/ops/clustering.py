@@ -171,12 +171,10 @@ def _search(x1, y1, x2, y2, places, first, count, grid, following, mask, low, hi
 def _reach(side, limit, threshold):  # type: ignore[no-untyped-def]
     """How far apart the centres of a box of this side and one of at most `limit` can lie and reach the IoU.
 
-    The shared side is at least the threshold times the longer one.
+    An IoU is at most that of the boxes' sides on either axis.
     """
     other = min(limit, side / threshold) if threshold > 0 else limit
-    if threshold >= 0.5:
-        other = min(other, side)
-    return (side + other) / 2 - threshold * max(side, other) + _SLACK * side
+    return (side + other) / 2 * (1 - threshold) / (1 + threshold) + _SLACK * side
 
 
 @njit(cache=True)
