@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from tis_ray.errors import InputError
 from tis_ray.ops import rle as rle_ops
+from tis_ray.ops.runs import Runs
 
 MASK = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1))
 
@@ -94,6 +95,72 @@ def test_areas_equal_pycocotools():
 def test_counts_that_do_not_fill_the_image_are_refused(counts, reason):
     with pytest.raises(InputError, match=rf"counts: expected runs >= 0 that add up to 3 x 4 = 12; {reason}"):
         rle_ops.from_counts(counts, 3, 4)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 1)))
+def test_masks_go_to_runs_and_back_together(masks):
+    runs = rle_ops.to_runs([coco_rle(mask) for mask in masks], *masks.shape[1:])
+    assert (runs.height, runs.width, len(runs)) == masks.shape[1:] + masks.shape[:1]
+    for i, mask in enumerate(masks):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.T.ravel(), [0]]).astype(int)))
+        np.testing.assert_array_equal(runs.spans[runs.offsets[i] : runs.offsets[i + 1]], edges.reshape(-1, 2))
+    assert rle_ops.from_runs(runs) == [coco_rle(mask) for mask in masks]
+
+
+def test_three_thousand_masks_equal_pycocotools():
+    rng = np.random.default_rng(0)
+    masks = rng.random((3000, 17, 23)) < rng.choice([0, 0.02, 0.5, 0.98, 1], (3000, 1, 1))
+    packed_by_coco = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))
+    expected = [{"size": [17, 23], "counts": one["counts"].decode()} for one in packed_by_coco]
+    runs = rle_ops.to_runs(expected, 17, 23)
+    assert rle_ops.from_runs(runs) == expected
+    assert rle_ops.areas(expected).tolist() == masks.sum(axis=(1, 2)).tolist()
+
+
+def test_masks_of_no_pixels_and_no_masks():
+    assert rle_ops.from_runs(Runs.empty(4, 5)) == []
+    assert rle_ops.from_runs(Runs.empty(4, 5, count=2)) == [coco_rle(np.zeros((4, 5)))] * 2
+    assert len(rle_ops.to_runs([], 4, 5)) == 0
+    assert len(rle_ops.to_runs(rle_ops.from_runs(Runs.empty(4, 5, count=2)), 4, 5)) == 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "spans"),
+    [
+        pytest.param([3, 4, 0, 2, 11], [[3, 9]], id="touching"),
+        pytest.param([3, 0, 6, 2, 9], [[9, 11]], id="empty run"),
+        pytest.param([0, 0, 0, 0, 20], [], id="nothing"),
+        pytest.param([0, 0, 5, 15, 0, 0], [[5, 20]], id="empty runs at the end"),
+    ],
+)
+def test_empty_runs_of_other_encoders_vanish(counts, spans):
+    runs = rle_ops.to_runs([{"size": [4, 5], "counts": packed(counts)}], 4, 5)
+    assert runs.spans.tolist() == spans
+    assert rle_ops.from_counts(counts, 4, 5) == rle_ops.from_runs(runs)[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": [5, 4], "counts": "d0"}, r"size: expected \[4, 5\]; got \[5, 4\] at position 2"),
+        ({"size": [4, 5], "counts": "d~"}, r"counts: expected COCO's characters '0' to 'o'; got b'd~' at position 2"),
+        ({"size": [4, 5], "counts": "\ud800"}, r"counts: expected COCO's characters '0' to 'o'; got b.* at position 2"),
+        ({"size": [4, 5], "counts": [20]}, r"counts: expected COCO's string; got list at position 2"),
+        ({"size": [4, 5], "counts": packed([19])}, r"add up to 4 x 5 = 20; got sum 19 at position 2"),
+        ({"size": [4, 5], "counts": packed([30, -10])}, r"add up to 4 x 5 = 20; got sum 20 at position 2"),
+        ({"size": [4, 5], "counts": ""}, r"add up to 4 x 5 = 20; got sum 0 at position 2"),
+    ],
+)
+def test_the_mask_that_is_wrong_is_named(wrong, message):
+    good = coco_rle(speckle(4, 5, density=0.5))
+    with pytest.raises(InputError, match=message):
+        rle_ops.to_runs([good, good, wrong, good], 4, 5)
+
+
+def test_endless_numbers_are_refused():
+    with pytest.raises(InputError, match="counts: expected runs"):
+        rle_ops.to_runs([{"size": [4, 5], "counts": "o" * 1000}], 4, 5)
 
 
 def test_nested_counts_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tis_ray.ops.run_algebra import bounds
 from tis_ray.ops.runs import Runs
 
 Crop = NDArray[np.uint8]  # (h, w)
@@ -29,7 +30,8 @@ def to_crops(runs: Runs) -> tuple[list[Crop], NDArray[np.int32]]:
 
     A mask without pixels is a crop (0, 0) at 0, 0. The crops of a call share their memory.
     """
-    boxes, starts = _frames(runs.spans, runs.offsets, runs.height)
+    boxes = bounds(runs)
+    starts = np.concatenate([[0], np.cumsum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))])
     pixels = _fill(runs.spans, runs.offsets, runs.height, boxes, starts)
     crops = [
         pixels[start:stop].reshape(y2 - y1, x2 - x1)
@@ -67,27 +69,8 @@ def _of_crop(crop, x0, y0, height, width):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _frames(spans, offsets, height):  # type: ignore[no-untyped-def]
-    """Tight xyxy (N, 4) in whole pixels, zeros for a mask without any, and where each crop's pixels begin (N + 1,)."""
-    boxes = np.zeros((len(offsets) - 1, 4), dtype=np.int64)
-    starts = np.zeros(len(offsets), dtype=np.int64)
-    for mask in range(len(boxes)):
-        if offsets[mask] < offsets[mask + 1]:
-            x1 = spans[offsets[mask], 0] // height
-            x2 = (spans[offsets[mask + 1] - 1, 1] - 1) // height + 1
-            y1, y2 = height, np.int64(0)
-            for i in range(offsets[mask], offsets[mask + 1]):
-                top, bottom = spans[i, 0] % height, (spans[i, 1] - 1) % height + 1
-                if spans[i, 0] // height != (spans[i, 1] - 1) // height:
-                    top, bottom = np.int64(0), height  # it goes on in the next column
-                y1, y2 = min(y1, top), max(y2, bottom)
-            boxes[mask, 0], boxes[mask, 1], boxes[mask, 2], boxes[mask, 3] = x1, y1, x2, y2
-        starts[mask + 1] = starts[mask] + (boxes[mask, 2] - boxes[mask, 0]) * (boxes[mask, 3] - boxes[mask, 1])
-    return boxes, starts
-
-
-@njit(cache=True)
 def _fill(spans, offsets, height, boxes, starts):  # type: ignore[no-untyped-def]
+    """The pixels of all crops, row by row, those of one after those of another."""
     pixels = np.zeros(starts[-1], dtype=np.uint8)
     for mask in range(len(boxes)):
         x1, y1, columns = boxes[mask, 0], boxes[mask, 1], boxes[mask, 2] - boxes[mask, 0]

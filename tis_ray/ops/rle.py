@@ -101,7 +101,7 @@ def areas(rles: Sequence[Rle]) -> NDArray[np.int64]:
 
 def _counts(rles: Sequence[Rle]) -> tuple[Counts, NDArray[np.int64]]:
     """Run lengths of all masks, one mask after the other, and where each begins (N + 1,)."""
-    texts = [_bytes(rle["counts"]) for rle in rles]
+    texts = [_bytes(rle["counts"], i) for i, rle in enumerate(rles)]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     counts, offsets, wrong = _unpack(np.frombuffer(b"".join(texts), dtype=np.uint8), ends)
     if wrong >= 0:
@@ -111,8 +111,12 @@ def _counts(rles: Sequence[Rle]) -> tuple[Counts, NDArray[np.int64]]:
     return counts, offsets
 
 
-def _bytes(text: str | bytes) -> bytes:
-    return text.encode("utf-8") if isinstance(text, str) else text
+def _bytes(text: str | bytes, position: int) -> bytes:
+    if isinstance(text, str):
+        return text.encode("utf-8", "surrogatepass")
+    if isinstance(text, bytes):
+        return text
+    raise InputError(f"counts: expected COCO's string; got {type(text).__name__} at position {position}")
 
 
 def _runs_of(counts: Counts, offsets: NDArray[np.int64], height: int, width: int) -> Runs:
