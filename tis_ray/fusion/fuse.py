@@ -20,7 +20,7 @@ from tis_ray.fusion.auto_ranges import check_sizes, ranges_of
 from tis_ray.fusion.calibration import Calibrations
 from tis_ray.fusion.mask_select import Select
 from tis_ray.fusion.pool import Pool, in_order
-from tis_ray.fusion.ranges import within
+from tis_ray.fusion.ranges import Range, within
 from tis_ray.fusion.rare_boost import boost_factors, boosted
 from tis_ray.fusion.rules import Merge
 from tis_ray.instances import Categories, Instances
@@ -102,6 +102,10 @@ class Fuser:
         ranked = np.lexsort((fused.source, -fused.scores))[: self._section.top_k]
         return self._select(fused[ranked], pool)
 
+    def intervals(self, sources: Sequence[View], *, image_hw: SizeHW) -> list[Range]:
+        """The sizes that each of the views may speak for in an image of this height and width."""
+        return ranges_of(sources, self._section, sizes=self._sizes, image_hw=image_hw)
+
     def _pool(self, views: Mapping[View, Instances], sources: Sequence[View], image_hw: SizeHW) -> Pool:
         """What all views found, by view number, then in an order of its own: weighted, within ranges and image."""
         strangers = sorted(view.name for view in views if view not in sources)
@@ -111,7 +115,7 @@ class Fuser:
         members = [self._section.members.get(view.member, FusionMember()) for view in sources]
         weights = np.array([member.weight for member in members])
         weights /= weights.max(initial=0) or 1
-        intervals = ranges_of(sources, self._section, sizes=self._sizes, image_hw=image_hw)
+        intervals = self.intervals(sources, image_hw=image_hw)
         boxes, masks = [], []
         for number, (view, member) in enumerate(zip(sources, members, strict=True)):
             if view not in views:
