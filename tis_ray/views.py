@@ -119,6 +119,18 @@ class View:
         height, width = resized_hw(full_hw, self.scale, self.max_long_edge)
         return max(1, round((y2 - y1) * height / full_hw[0])), max(1, round((x2 - x1) * width / full_hw[1]))
 
+    def resize_factor(self, image_hw: SizeHW) -> float | None:
+        """Network pixels per image pixel, the geometric mean of both axes after rounding; a grid's is its tiles'.
+
+        None where the view looks at nothing, because its crop misses the image.
+        """
+        tiles = self.tiles(image_hw)
+        if not tiles:
+            return None
+        x1, y1, x2, y2 = tiles[0].region(image_hw)
+        height, width = tiles[0].network_hw(image_hw)
+        return float(np.sqrt(height * width / ((y2 - y1) * (x2 - x1))))
+
     def boxes_to_network(self, boxes: Boxes, image_hw: SizeHW) -> Boxes:
         """Boxes (N, 4) from the image frame to the network frame."""
         offset, factor, width = self._frame(image_hw)

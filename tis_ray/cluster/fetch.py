@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tis_ray.cluster.head import Head
-from tis_ray.cluster.job import FILES, MANIFEST, describe, shelf
+from tis_ray.cluster.job import FILES, MANIFEST, OPTIONAL_FILES, describe, shelf
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.models.checkpoint import RECIPE
 
@@ -62,7 +62,8 @@ def _listed(content: bytes, name: str) -> dict[str, dict[str, Any]]:
     """Size and sum of each file of a checkpoint, and of nothing else."""
     try:
         listed = orjson.loads(content)
-        found = {file: {"bytes": int(listed[file]["bytes"]), "sha256": str(listed[file]["sha256"])} for file in FILES}
+        files = [*FILES, *(file for file in OPTIONAL_FILES if file in listed)]
+        found = {file: {"bytes": int(listed[file]["bytes"]), "sha256": str(listed[file]["sha256"])} for file in files}
     except (ValueError, KeyError, TypeError):
         raise ServiceError(f"{name}: expected sizes and sums of {', '.join(FILES)}; got others") from None
     return found

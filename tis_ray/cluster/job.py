@@ -14,12 +14,14 @@ from rich.console import Console
 
 from tis_ray.config import Recipe, load_recipe
 from tis_ray.errors import TisRayError
+from tis_ray.formats.training_sizes import TRAINING_SIZES
 from tis_ray.models.checkpoint import CATEGORIES, METRICS, RECIPE, WEIGHTS
 from tis_ray.training.failures import TrainingError
 from tis_ray.training.trainer import train
 
 MANIFEST = "manifest.json"
 FILES = (WEIGHTS, RECIPE, CATEGORIES, METRICS)
+OPTIONAL_FILES = (TRAINING_SIZES,)  # a training set without any object leaves none
 RETRIES, PAUSE_S = 3, 10.0
 
 
@@ -71,7 +73,8 @@ def lay_out(checkpoint: Path, place: Path) -> None:
     """Link the files of a checkpoint into `place`, with a list of their sizes and SHA-256 sums."""
     place.mkdir(parents=True, exist_ok=True)
     listed = {}
-    for file in (checkpoint / name for name in FILES):
+    there = [name for name in OPTIONAL_FILES if (checkpoint / name).is_file()]
+    for file in (checkpoint / name for name in (*FILES, *there)):
         link = place / file.name
         link.unlink(missing_ok=True)
         link.symlink_to(file.resolve())

@@ -119,8 +119,9 @@ class FusionSection(Section):
 
     `members` says what each of them counts, `rare_boost` comes next. `ranges` maps `member@scale`, or `@scale` for all
     members, to the sqrt(box area) interval in image pixels [low, high) that this scale may speak for; the others speak
-    for every size, or for those that `auto_ranges` finds, of which `ranges: auto` is the short form. `rules` run in the order given. `pasting` is the convention by which
-    patches become pixels. `preset` fills what is not written beside it; the name alone stands for the preset as it is.
+    for every size, or for those that `auto_ranges` finds, of which `ranges: auto` is the short form. `rules` run in the
+    order given. `pasting` is the convention by which patches become pixels. `preset` fills what is not written beside
+    it; the name alone stands for the preset as it is.
     """
 
     preset: Literal["tis", "lvis", "megdet"] | None = None
@@ -146,6 +147,8 @@ class FusionSection(Section):
                 content = {"preset": name, **{key: value for key, value in content.items() if key != name}}
         if content.get("ranges") == "auto":
             content = {"auto_ranges": {}, **content, "ranges": {}}
+        if content.get("auto_ranges") is not None:
+            content = {"ranges": {}, **content}  # written beside a preset, they win over its ranges
         name = content.get("preset")
         return {**PRESETS[name], **content} if isinstance(name, str) and name in PRESETS else content
 

@@ -23,7 +23,7 @@ from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.formats.images import open_image
-from tis_ray.formats.members import ensemble_categories
+from tis_ray.formats.members import ensemble_categories, ensemble_sizes
 from tis_ray.submission.members import score_members
 from tis_ray.submission.progress import watched
 
@@ -194,7 +194,8 @@ def _serve_and_score(
         console.print(f"  {len(summary.failed)} images failed, listed in {summary.failures_file}")
     if len(summary.failed) == len(results):
         raise ServiceError(f"no image of {val_json} could be segmented; first: {summary.failed[0].error}")
-    return score_members(ensemble, results, dataset, categories=categories, bootstrap=BOOTSTRAP)
+    sizes = ensemble_sizes(ensemble)
+    return score_members(ensemble, results, dataset, categories=categories, sizes=sizes, bootstrap=BOOTSTRAP)
 
 
 def _query(url: str, dataset: CocoDataset, folders: Folders, console: Console) -> None:

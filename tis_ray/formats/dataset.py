@@ -26,6 +26,7 @@ class GroundTruth(Protocol):
     images:     ImageRecords sorted by id
     categories: the classes in the order of their ids
     unscored:   ids of further classes that results may name and that do not count either way
+    in_memory:  whether `entries` are at hand; else a file is opened for each image
     """
 
     @property
@@ -39,6 +40,9 @@ class GroundTruth(Protocol):
 
     @property
     def unscored(self) -> Collection[int]: ...
+
+    @property
+    def in_memory(self) -> bool: ...
 
     def __len__(self) -> int: ...
 

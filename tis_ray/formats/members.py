@@ -3,6 +3,7 @@
 from tis_ray.config import Ensemble, Recipe, parse, read_yaml
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.formats.categories import join_categories, read_categories
+from tis_ray.formats.training_sizes import TrainingSizes, read_training_sizes
 from tis_ray.instances import Categories
 
 
@@ -29,3 +30,12 @@ def ensemble_categories(ensemble: Ensemble) -> Categories:
             "got one whose recipe has no mask branch"
         )
     return categories
+
+
+def ensemble_sizes(ensemble: Ensemble) -> dict[str, TrainingSizes]:
+    """The training sizes of the members whose checkpoints have them, by name.
+
+    Raises `CheckpointError` for a file of another content.
+    """
+    found = {name: read_training_sizes(member.checkpoint) for name, member in ensemble.members.items()}
+    return {name: sizes for name, sizes in found.items() if sizes is not None}

@@ -37,6 +37,7 @@ class WadDataset:
     """
 
     __slots__ = ("_places", "categories", "images", "path")
+    in_memory = False
 
     def __init__(self, path: Path, images: Sequence[ImageRecord], label_files: Sequence[Path], *, rider: bool) -> None:
         self.path = path

@@ -13,13 +13,13 @@ Range = tuple[float, float]  # [low, high) of sqrt(box area) in image pixels
 EVERY_SIZE: Range = (0.0, float("inf"))
 
 
-def range_of(view: View, ranges: Mapping[str, Range]) -> Range:
-    """The sizes that a view may speak for.
+def range_of(view: View, ranges: Mapping[str, Range]) -> Range | None:
+    """The sizes that a view may speak for as `ranges` has it, or None.
 
     `ranges` is keyed by `View.key`, or by that without the member (`@scale`) for the members without an entry of
-    their own; a view without either speaks for every size.
+    their own.
     """
-    return ranges.get(view.key, ranges.get(view.key[view.key.index("@") :], EVERY_SIZE))
+    return ranges.get(view.key, ranges.get(view.key[view.key.index("@") :]))
 
 
 def within(instances: Instances, interval: Range) -> Instances:

@@ -24,14 +24,17 @@ def boost_factors(boost: RareBoost, categories: Categories | None) -> NDArray[np
             f"{_KEY}.frequency: expected classes marked r, c or f, as in LVIS; the table of {len(categories)} classes "
             f"has no frequency: name the rare ones in {_KEY}.classes"
         )
+    if boost.max_count is not None and not categories.counts:
+        raise ConfigError(
+            f"{_KEY}.max_count: expected classes with the number of their training instances, instance_count; the "
+            f"table of {len(categories)} classes has none: name the rare ones in {_KEY}.classes"
+        )
     for name in boost.classes:
         if name not in categories.names:
             raise ConfigError(f"{_KEY}.classes: expected {_choices(categories)}; got '{name}'{_hint(name, categories)}")
-    frequencies = categories.frequency or [""] * len(categories)
-    chosen = [
-        frequency in boost.frequency or name in boost.classes
-        for name, frequency in zip(categories.names, frequencies, strict=True)
-    ]
+    chosen = np.isin(categories.names, boost.classes) | np.isin(categories.frequency or "", boost.frequency)
+    if boost.max_count is not None:
+        chosen |= np.array(categories.counts) <= boost.max_count
     return np.where(chosen, 1 + boost.delta, 1.0)
 
 

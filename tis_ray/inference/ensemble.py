@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tis_ray.config import Ensemble, load_ensemble
 from tis_ray.formats.images import open_image
-from tis_ray.formats.members import ensemble_categories
+from tis_ray.formats.members import ensemble_categories, ensemble_sizes
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.inference.predictor import Predictor, check_image
 from tis_ray.instances import Categories, Instances
@@ -53,7 +53,7 @@ def load(ensemble: Ensemble | Path | str, *, device: str | None = None) -> Ensem
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)
     categories = ensemble_categories(ensemble)
-    fuser = Fuser(ensemble.fusion, categories)
+    fuser = Fuser.of(ensemble, categories, sizes=ensemble_sizes(ensemble))
     predictors = {
         name: Predictor.from_checkpoint(member.checkpoint, device=device, categories=categories)
         for name, member in ensemble.members.items()

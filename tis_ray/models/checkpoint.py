@@ -1,7 +1,8 @@
 """Checkpoint directories: a trained detector with all that is needed to rebuild it. Nothing is ever unpickled.
 
-`model.safetensors` weights, `recipe.yaml` the resolved recipe, `categories.json` the classes in COCO's form,
-`metrics.json` what validation measured.
+`model.safetensors` weights, `recipe.yaml` the resolved recipe, `categories.json` the classes in COCO's form with their
+training instances, `metrics.json` what validation measured; where it was trained here, `training_sizes.json`, how large
+its objects were.
 """
 
 from pathlib import Path
@@ -16,20 +17,31 @@ from safetensors.torch import load_file, save_file
 from tis_ray.config import Choice, Recipe, dump, parse, read_yaml
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.formats.categories import read_categories
+from tis_ray.formats.training_sizes import TRAINING_SIZES, TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.models.detector import Detector, build_detector
 
 WEIGHTS, RECIPE, CATEGORIES, METRICS = "model.safetensors", "recipe.yaml", "categories.json", "metrics.json"
 
 
-def save(folder: Path, *, detector: Detector, recipe: Recipe, categories: Categories, metrics: dict[str, Any]) -> None:
-    """Write the four files into `folder`, which is made if need be."""
+def save(
+    folder: Path,
+    *,
+    detector: Detector,
+    recipe: Recipe,
+    categories: Categories,
+    metrics: dict[str, Any],
+    sizes: TrainingSizes | None = None,
+) -> None:
+    """Write the four files, and the training `sizes` where they are known, into `folder`, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     (folder / RECIPE).write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
     (folder / CATEGORIES).write_bytes(orjson.dumps(categories.to_json(), option=orjson.OPT_INDENT_2))
     (folder / METRICS).write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
+    if sizes is not None:
+        (folder / TRAINING_SIZES).write_bytes(orjson.dumps(sizes.to_json(), option=orjson.OPT_INDENT_2))
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> tuple[Detector, Recipe, Categories]:

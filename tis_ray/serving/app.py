@@ -24,7 +24,8 @@ from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, FusionSection, Replica, dump
 from tis_ray.errors import ConfigError
-from tis_ray.formats.members import ensemble_categories
+from tis_ray.formats.members import ensemble_categories, ensemble_sizes
+from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving.auth import current_tokens, read_tokens
@@ -92,8 +93,15 @@ class GatewayReplica:
 class FusionReplica:
     """The fusion over Serve handles; a `user_config` is its fusion section."""
 
-    def __init__(self, ensemble: Ensemble, categories: Categories, servers: dict[str, DeploymentHandle[Any]]) -> None:
-        self._fusion = Fusion(ensemble, {name: view_call(handle) for name, handle in servers.items()}, categories)
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        categories: Categories,
+        sizes: dict[str, TrainingSizes],
+        servers: dict[str, DeploymentHandle[Any]],
+    ) -> None:
+        calls = {name: view_call(handle) for name, handle in servers.items()}
+        self._fusion = Fusion(ensemble, calls, categories, sizes)
         self._started = False
         self._refused: str | None = None
 
@@ -128,7 +136,7 @@ def check(ensemble: Ensemble) -> Categories:
     """
     read_tokens(ensemble)
     categories = ensemble_categories(ensemble)
-    Fuser(ensemble.fusion, categories)
+    Fuser.of(ensemble, categories, sizes=ensemble_sizes(ensemble))
     return categories
 
 
@@ -153,7 +161,7 @@ def build(args: Ensemble) -> Application:
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         **_options(ensemble, ensemble.replicas.get("gateway", Replica()), 0.0),
     )
-    return gateway.bind(ensemble, categories, fusion.bind(ensemble, categories, servers))
+    return gateway.bind(ensemble, categories, fusion.bind(ensemble, categories, ensemble_sizes(ensemble), servers))
 
 
 def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:

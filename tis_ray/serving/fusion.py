@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from tis_ray.config import Ensemble, dump, parse
+from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving.calls import ViewCall
@@ -37,20 +38,25 @@ class Fusion:
     """Fans an image out to `servers`, by deployment name, and fuses what comes back."""
 
     def __init__(
-        self, ensemble: Ensemble, servers: Mapping[str, ViewCall], categories: Categories | None = None
+        self,
+        ensemble: Ensemble,
+        servers: Mapping[str, ViewCall],
+        categories: Categories | None = None,
+        sizes: Mapping[str, TrainingSizes] | None = None,
     ) -> None:
         self._ensemble = ensemble
         self._servers = dict(servers)
         self._sources = ensemble.views
         self._views = ensemble.deployments
         self._categories = categories
-        self._fuser = Fuser(ensemble.fusion, categories)
+        self._sizes = sizes or {}
+        self._fuser = Fuser.of(ensemble, categories, sizes=self._sizes)
 
     def reconfigure(self, section: dict[str, Any]) -> None:
         """Take another fusion section while running. Raises `ConfigError` and keeps the old one if it is wrong."""
         content = dump(self._ensemble) | {"fusion": section}
         ensemble = parse(Ensemble, content, source="user_config")
-        self._fuser = Fuser(ensemble.fusion, self._categories)
+        self._fuser = Fuser.of(ensemble, self._categories, sizes=self._sizes)
         self._ensemble = ensemble
 
     @property

@@ -9,10 +9,14 @@ from tis_ray.config import Ensemble
 from tis_ray.evaluation.coco import CocoReport, evaluate
 from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_results import to_results
+from tis_ray.formats.training_sizes import TrainingSizes
+from tis_ray.fusion.auto_ranges import check_sizes
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories, Instances
 from tis_ray.submission.pipeline import ImageResult, class_map
 from tis_ray.views import View
+
+_EVERY_SIZE = {"ranges": {}, "auto_ranges": None}
 
 
 def score_members(
@@ -21,19 +25,23 @@ def score_members(
     dataset: CocoDataset,
     *,
     categories: Categories,
+    sizes: Mapping[str, TrainingSizes] | None = None,
     bootstrap: int = 0,
 ) -> list[tuple[str, CocoReport]]:
     """Rows of a table: each member at each scale and crop alone, each member with all its views, and the ensemble.
 
     `results` must hold each view's instances, labelled by `categories`, the ensemble's table; classes are joined with
     the data set's by name. A single view is scored as it is, without valid ranges, which only make sense beside other
-    scales; what a crop cuts at its edges it has left to those. Raises `ConfigError` where the two share no class.
+    scales; what a crop cuts at its edges it has left to those. `sizes` are the members' training sizes by name, for
+    automatic ranges. Raises `ConfigError` where the two share no class, and for sizes that are needed and missing.
     """
+    sizes = sizes or {}
+    check_sizes(ensemble, sizes)
     index_map = class_map(categories, dataset.categories)
     rows = []
     for name, views in view_sets(ensemble):
-        section = ensemble.fusion if len(views) > 1 else ensemble.fusion.model_copy(update={"ranges": {}})
-        fuser = Fuser(section, categories)
+        section = ensemble.fusion if len(views) > 1 else ensemble.fusion.model_copy(update=_EVERY_SIZE)
+        fuser = Fuser(section, categories, sizes=sizes)
         found = [
             line
             for result in results

@@ -20,9 +20,12 @@ from tis_ray.data.dataset import TrainingSet, check_files
 from tis_ray.data.loading import Batches
 from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.data.sampling import ShuffledShare
+from tis_ray.data.survey import survey
 from tis_ray.errors import CheckpointError, DataError
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.opening import open_dataset
+from tis_ray.formats.training_sizes import TrainingSizes
+from tis_ray.instances import Categories
 from tis_ray.models import checkpoint
 from tis_ray.models.activation_checkpointing import checkpoint_activations
 from tis_ray.models.detector import Detector, build_detector
@@ -48,7 +51,10 @@ class Worker:
 
 @dataclass(slots=True)
 class Job:
-    """What a worker keeps in its hands during a run. `detector` is the bare one, `model` what the loop calls."""
+    """What a worker keeps in its hands during a run. `detector` is the bare one, `model` what the loop calls.
+
+    `categories`, with counts, and `sizes` are what checkpoints say of the training set; rank 0 writes them.
+    """
 
     recipe: Recipe
     worker: Worker
@@ -59,6 +65,8 @@ class Job:
     learning_rate: WarmupSteps
     truth: GroundTruth
     validation: Validation | None
+    categories: Categories
+    sizes: TrainingSizes | None
     epoch: int = 0
 
 
@@ -103,6 +111,9 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
     """Read the data, build the parts and load the newest checkpoint of the run folder where there is one."""
     data, schedule = recipe.data, recipe.schedule
     truth = _read_data(recipe, check_images=worker.rank == 0)
+    categories, sizes = truth.categories, None
+    if worker.rank == 0:
+        categories, sizes = survey(truth, scales=data.scales, max_long_edge=data.max_long_edge)
     seed_step(recipe.seed, 0, 0)  # every worker builds the same first weights
     detector = build_detector(recipe.detector, len(truth.categories))
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
@@ -142,6 +153,8 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
         ),
         truth=truth,
         validation=_build_validation(recipe, truth) if worker.rank == 0 else None,
+        categories=categories,
+        sizes=sizes,
     )
     _restore(job)
     if worker.world_size > 1:
@@ -197,7 +210,14 @@ def _restore(job: Job) -> None:
 
 def _save(job: Job, metrics: dict[str, Any]) -> Path:
     folder = run_folder.partial(job.recipe.run_dir, job.epoch)
-    checkpoint.save(folder, detector=job.detector, recipe=job.recipe, categories=job.truth.categories, metrics=metrics)
+    checkpoint.save(
+        folder,
+        detector=job.detector,
+        recipe=job.recipe,
+        categories=job.categories,
+        metrics=metrics,
+        sizes=job.sizes,
+    )
     state = {"optimizer": job.optimizer.state_dict(), "epoch": job.epoch, "step": metrics["step"]}
     torch.save(state, folder / run_folder.STATE)
     return run_folder.commit(folder)

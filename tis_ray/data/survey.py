@@ -1,0 +1,57 @@
+"""What a detector is trained on, in numbers: how large its objects are, and how many there are of each class.
+
+Nothing but annotations is read. Objects are measured in whole pictures: that some samples are cut to a region, and
+shown larger for it, does not count.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.training_sizes import TrainingSizes
+from tis_ray.instances import Categories
+from tis_ray.views import SizeHW, resized_hw
+
+MOST_FILES = 128  # where each image's ground truth is a file of its own, that many stand for all
+MOST_SIZES = 4_000_000
+
+
+def survey(
+    truth: GroundTruth, *, scales: Sequence[int], max_long_edge: int | None
+) -> tuple[Categories, TrainingSizes | None]:
+    """The class table with its training instances, and the sizes of all objects at all `scales`, each counting alike.
+
+    The table keeps counts that it has, and gets none where a part of the images stands for all. Regions to ignore and
+    boxes without area do not count; sizes are None where there is no object at all.
+    """
+    step = 1 if truth.in_memory else -(-len(truth) // MOST_FILES)
+    counts: Counter[int] = Counter()
+    sides: list[float] = []
+    factors: list[tuple[float, ...]] = []
+    factors_of = lru_cache(maxsize=None)(lambda size_hw: _factors(size_hw, scales, max_long_edge))
+    for record in truth.images[::step]:
+        at_scales = factors_of((record.height, record.width))
+        for entry in truth.entries(record.id):
+            _, _, width, height = entry["bbox"]
+            if width > 0 and height > 0 and not entry.get("iscrowd"):
+                counts[entry["category_id"]] += 1
+                sides.append(width * height)
+                factors.append(at_scales)
+    categories = truth.categories
+    if not categories.counts and step == 1:
+        categories = replace(categories, counts=tuple(counts[id_] for id_ in categories.ids))
+    if not sides:
+        return categories, None
+    thin = slice(None, None, -(-len(sides) * len(scales) // MOST_SIZES))
+    sizes = np.sqrt(np.array(sides[thin], dtype=np.float64))[:, None] * np.array(factors[thin])
+    return categories, TrainingSizes.of(sizes.ravel())
+
+
+def _factors(size_hw: SizeHW, scales: Sequence[int], max_long_edge: int | None) -> tuple[float, ...]:
+    """Network pixels per pixel of an image of this size at each scale, after rounding."""
+    resized = [resized_hw(size_hw, scale, max_long_edge) for scale in scales]
+    return tuple((height * width / (size_hw[0] * size_hw[1])) ** 0.5 for height, width in resized)
