@@ -50,7 +50,7 @@ def nearest(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArra
 
 def strongest(pool: Pool, picks: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """`picks` (N, S) without those that are not among the row's `k` highest scores; of equal ones the first stay."""
-    if k >= picks.shape[1]:
+    if k >= picks.shape[1] or len(pool.masked) == 0:
         return picks
     scores = np.where(picks >= 0, pool.masked.scores[picks], -1)
     kept = np.zeros(picks.shape, dtype=np.bool_)
@@ -70,7 +70,8 @@ def average_masks(
     masks = pool.masked.masks
     if masks is None or len(masks) == 0:
         return instances
-    picked = picks >= 0
+    picked = (picks >= 0) & masks.present[picks]
+    picks = np.where(picked, picks, -1)
     shares = pool.masked.scores[picks].astype(np.float64) if weights == "score" else np.ones(picks.shape)
     silent = np.where(picked, shares, 0).sum(axis=1, keepdims=True) == 0
     shares = np.where(silent, 1, shares)  # where all score 0 they count alike

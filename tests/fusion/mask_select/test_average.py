@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.dense_masks import dense_of, runs_of
 from tis_ray.fusion.mask_select import average
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.masks import BoxMasks
+from tis_ray.masks import BoxMasks, RunMasks
 from tis_ray.ops.rle import decode_crop
 from tis_ray.views import View
 
@@ -34,14 +35,23 @@ def select(instances, pool, **options):
 
 
 @pytest.mark.parametrize(
-    ("weights", "expected"),
-    [pytest.param("equal", [0.6, 0.466667], id="equal"), pytest.param("score", [0.7, 0.366667], id="by score")],
+    ("options", "expected"),
+    [
+        pytest.param({}, [0.6, 0.466667], id="equal"),
+        pytest.param({"weights": "score"}, [0.7, 0.366667], id="by score"),
+        pytest.param({"of": "logit"}, [0.6422, 0.4663], id="of logits"),
+        pytest.param({"k": 2}, [0.75, 0.3], id="the two best"),
+        pytest.param({"k": 1}, [0.9, 0.2], id="the best"),
+        pytest.param({"k": 3}, [0.6, 0.466667], id="as many as there are"),
+        pytest.param({"k": 9}, [0.6, 0.466667], id="more than there are"),
+        pytest.param({"k": 2, "weights": "score"}, [0.78, 0.28], id="the two best by score"),
+    ],
 )
-def test_known_answers(weights, expected):
+def test_known_answers(options, expected):
     patches = np.array([[[0.9, 0.2]] * 2, [[0.6, 0.4]] * 2, [[0.3, 0.8]] * 2], np.float16)
     boxes = np.array([BOX] * 3, np.float32)
     pool = Instances.of(boxes, [0.9, 0.6, 0.3], [0] * 3, BoxMasks(boxes, patches), source=[0, 1, 2])
-    mean = select(pool[[0]], pool, weights=weights).masks.probabilities
+    mean = select(pool[[0]], pool, **options).masks.probabilities
     np.testing.assert_allclose(mean, [[expected] * 2], atol=1e-3)
 
 
@@ -66,6 +76,28 @@ def test_the_iou_that_counts_as_the_same_object_may_be_set():
     pool = pool_of([(BOX, 0.9, 0, 0, 1.0), ([10, 20, 30, 35], 0.9, 0, 1, 0.0)])  # IoU 3/4
     assert centre(select(pool[[0]], pool, iou_threshold=0.75)) == [0.5]
     assert centre(select(pool[[0]], pool, iou_threshold=0.76)) == [1.0]
+
+
+def test_of_views_that_score_alike_the_first_are_the_best():
+    pool = pool_of([(BOX, 0.5, 0, 3, 0.0), (BOX, 0.5, 0, 1, 0.5), (BOX, 0.5, 0, 0, 1.0)])
+    assert centre(select(pool[[0]], pool, k=2)) == [0.75]
+
+
+def test_a_view_without_the_object_is_none_of_the_best():
+    pool = pool_of([(BOX, 0.0, 0, 3, 0.25), ([60, 60, 90, 90], 0.9, 0, 0, 1.0)])
+    assert centre(select(pool[[0]], pool, k=1)) == [0.25]
+
+
+@pytest.mark.parametrize("of", ["probability", "logit"])
+def test_masks_that_are_pixels_go_by_their_majority(of):
+    dense = np.zeros((4, *HW), bool)
+    dense[:, 20:40, 10:20] = True
+    dense[:2, 20:30, 20:30] = True  # in two of four: half is enough
+    dense[2, 30:40, 20:30] = True  # in one
+    pool = Instances.of([BOX] * 4, [0.9, 0.8, 0.7, 0.6], [0] * 4, RunMasks(runs_of(dense)), source=range(4))
+    masks = select(pool[[3]], pool, of=of).masks
+    (mask,) = dense_of(masks.to_runs(*HW))
+    np.testing.assert_array_equal(mask, dense[0])
 
 
 def test_masks_are_moved_to_the_fused_box():
