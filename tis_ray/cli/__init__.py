@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tis_ray.cli.batch import evaluate, predict
 from tis_ray.cli.cluster import jobs, stop
+from tis_ray.cli.fusing import fuse
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
 from tis_ray.cli.training import import_weights, scenes, train
@@ -51,6 +52,7 @@ for _name, _command in (
     ("serve", serve),
     ("segment", segment),
     ("predict", predict),
+    ("fuse", fuse),
     ("evaluate", evaluate),
     ("jobs", jobs),
     ("stop", stop),

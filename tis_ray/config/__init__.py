@@ -11,6 +11,7 @@ from tis_ray.config.fusion import FusionSection
 from tis_ray.config.member import Crop, Member, Tiles
 from tis_ray.config.reading import dump, load_ensemble, load_recipe, parse, read_yaml
 from tis_ray.config.recipe import Recipe, ScheduleSection, TrainResources
+from tis_ray.config.results import ResultsFile, ResultsFiles
 from tis_ray.config.section import Choice, Part, Section
 from tis_ray.config.service import Auth, Autoscaling, Limits, Quorum, Replica
 
@@ -35,6 +36,8 @@ __all__ = [
     "Recipe",
     "RegionsSection",
     "Replica",
+    "ResultsFile",
+    "ResultsFiles",
     "RpnSection",
     "ScheduleSection",
     "Section",

@@ -1,0 +1,57 @@
+"""Records put aside on disk by key and taken back together: grouping what comes in any order, in little memory."""
+
+from collections import defaultdict
+from collections.abc import Hashable
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Self
+
+_HELD_BYTES = 32 << 20
+
+
+class Spool:
+    """Lists of records by key. They wait in a file without a name, which goes with the process, even a killed one.
+
+    What comes for a key in one stretch lies in one piece, so that files sorted by key cost a piece for each key, and
+    files in any order a piece for each key and 32 MB. Memory holds that much, and where the pieces lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[Hashable, list[bytes]] = defaultdict(list)
+        self._held_bytes = 0
+        self._pieces: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)  # where each begins and ends
+
+    def __enter__(self) -> Self:
+        self._file = TemporaryFile(dir=self._folder, prefix=".tis-ray-")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, key: Hashable, record: bytes) -> None:
+        """Append a record, of one line, to the list of `key`."""
+        self._held[key].append(record)
+        self._held_bytes += len(record)
+        if self._held_bytes >= _HELD_BYTES:
+            self._write()
+
+    def take(self, key: Hashable) -> list[bytes]:
+        """The records of `key` in the order in which they were added."""
+        found: list[bytes] = []
+        for begin, end in self._pieces.pop(key, []):
+            self._file.seek(begin)
+            found += self._file.read(end - begin).split(b"\n")
+        return found + self._held.pop(key, [])
+
+    def _write(self) -> None:
+        begin = self._file.seek(0, 2)
+        for key, records in self._held.items():
+            end = begin + self._file.write(b"\n".join(records))
+            self._pieces[key].append((begin, end))
+            begin = end
+        self._held.clear()
+        self._held_bytes = 0
