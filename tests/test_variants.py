@@ -4,7 +4,7 @@ A new menu is one row of `MENUS`; a new module in a folder is tested here withou
 """
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from tis_ray import menu
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.masks import BoxMasks
+from tis_ray.masks import BoxMasks, RunMasks
 from tis_ray.views import View
 
 
@@ -120,9 +120,14 @@ def merge(request):
 
 @pytest.fixture(params=POLICIES)
 def select(request):
-    """Every mask policy of the menu with its default options."""
+    """Every mask policy of the menu with its default options; `masked` are the instances whose masks may speak."""
     policy = menu.pick("tis_ray.fusion.mask_select", "select", request.param, key="test")
-    return lambda instances, pool, views: policy(instances, pool_of(pool, views))
+
+    def run(instances, pool, views=SOURCES, *, masked=None):
+        found = pool_of(pool, views)
+        return policy(instances, found if masked is None else replace(found, masked=masked))
+
+    return run
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 40])
@@ -209,6 +214,57 @@ def test_policy_does_without_the_views_that_failed(select):
 def test_policy_works_without_masks(select):
     bare = some(10).without_masks()
     assert select(bare, bare, SOURCES).masks is None
+
+
+def as_pixels(instances):
+    """The same instances with masks that are pixels."""
+    return replace(instances, masks=RunMasks(instances.masks.to_runs(30, 40), instances.masks.present))
+
+
+@pytest.mark.parametrize("kind", ["patches", "pixels"])
+def test_policy_gives_boxes_without_masks_those_of_the_others(select, kind):
+    masked = some(40) if kind == "patches" else as_pixels(some(40))
+    masks = select(masked[:20].without_masks(), masked.without_masks(), masked=masked).masks
+    assert type(masks) is type(masked.masks)
+    assert masks.present.all()
+
+
+@pytest.mark.parametrize("kind", ["patches", "pixels"])
+@pytest.mark.parametrize("comes_with", ["None", "absent"])
+def test_policy_says_of_a_box_that_nobody_has_a_mask_for_that_it_has_none(select, kind, comes_with):
+    near, far = some(20), replace(some(20), boxes=some(20).boxes + np.float32(1000))
+    fused = Instances.concatenate([near[:3], far[:3]])
+    fused = replace(fused, masks=replace(fused.masks, present=np.zeros(6, np.bool_)))
+    masked = near
+    if kind == "pixels":
+        fused, masked = replace(fused, masks=RunMasks.absent(30, 40, count=6)), as_pixels(near)
+    fused = fused.without_masks() if comes_with == "None" else fused
+    masks = select(fused, near.without_masks(), masked=masked).masks
+    assert masks.present.tolist() == [True] * 3 + [False] * 3
+    assert [one is None for one in masks.to_rle(30, 40)] == [False] * 3 + [True] * 3
+
+
+def test_policy_invents_no_mask_where_the_pool_has_none(select):
+    boxes = some(10).without_masks()
+    absent = replace(some(10), masks=BoxMasks.absent(boxes.boxes, 5))
+    for nobody in (boxes[:0], some(10)[:0], absent):
+        assert not select(absent, boxes, masked=nobody).masks.present.any()
+        bare = select(boxes, boxes, masked=nobody).masks
+        assert bare is None or not bare.present.any()
+
+
+def test_policy_takes_masks_whose_detections_score_0(select):
+    masked = some(40).with_scores(np.zeros(40))
+    assert select(masked[:20].without_masks(), masked, masked=masked).masks.present.all()
+
+
+def test_policy_works_on_masks_that_are_pixels(select):
+    pool = as_pixels(some(40))
+    masks = select(pool[:20], pool).masks
+    assert isinstance(masks, RunMasks)
+    assert masks.present.all()
+    masks.check_values()
+    assert len(masks.to_runs(30, 40)) == 20
 
 
 def test_policy_leaves_inputs_untouched_even_if_read_only(select):

@@ -13,7 +13,9 @@ from tis_ray.errors import ConfigError
 from tis_ray.fusion.fuse import Fuser, fuse
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
+from tis_ray.ops.rle import areas
 
+PRESETS = ["tis", "lvis", "megdet"]
 HW = (2710, 3384)  # a frame of WAD 2018
 INFINITE = float("inf")
 
@@ -48,9 +50,23 @@ def test_lvis_stands_for_the_papers_steps():
     assert written["ranges"]["@1400"] == [0, 128]
 
 
-@pytest.mark.parametrize("preset", ["tis", "lvis"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_part_of_a_preset_exists(preset):
     Fuser(section(preset), Categories((1,), ("a",), frequency=("r",)))
+
+
+def test_megdet_stands_for_soft_nms_and_the_mean_of_masks():
+    written = dump(section("megdet"))
+    assert written["rules"] == [{"soft_nms": {"method": "linear", "iou_threshold": 0.5, "min_score": 1e-4}}]
+    assert written["masks"] == {"average": {"iou_threshold": 0.5}}
+    assert (written["members"], written["ranges"], written["rare_boost"]) == ({}, {}, None)
+
+
+def test_the_scales_of_megdet_are_five_and_their_mirror_images():
+    views = sorted(Member(checkpoint="x", preset="megdet").views("x"))
+    assert [(view.scale, view.flip) for view in views] == [
+        (scale, flip) for scale in (600, 800, 1000, 1200, 1400) for flip in (False, True)
+    ]
 
 
 @pytest.mark.parametrize("fusion", ["tis", {"preset": "tis"}, {"tis": {}}])
@@ -71,7 +87,7 @@ def test_overrides_reach_into_a_preset(fusion):
     assert (found.preset, found.top_k, found.masks.name) == ("tis", 200, "average")
 
 
-@pytest.mark.parametrize("fusion", ["tis", "lvis", {"preset": "lvis", "top_k": 7, "ranges": {}}])
+@pytest.mark.parametrize("fusion", [*PRESETS, {"preset": "lvis", "top_k": 7, "ranges": {}}])
 @pytest.mark.parametrize("scales", [(400, 600, 800, 1000, 1200, 1400), (800, 1200), (1000, 1400), (500,)])
 def test_a_preset_is_the_same_after_writing_and_reading(fusion, scales):
     once = ensemble(fusion, *scales)
@@ -119,7 +135,7 @@ def test_ranges_that_are_written_are_not_widened():
 def test_the_examples_of_the_documentation_are_valid():
     page = (Path(__file__).parents[2] / "docs" / "fusion.md").read_text()
     examples = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
-    assert len(examples) == 2
+    assert len(examples) >= 3
     for example in examples:
         members = {"members": {"a": {"checkpoint": "a", "scales": [400, 1400]}}}
         found = parse(Ensemble, members | example, source="fusion.md")
@@ -244,6 +260,68 @@ def slow_soft_nms(boxes, scores, labels, threshold, min_score):
     return sorted(taken, key=lambda pair: -pair[1])
 
 
+MEGDET = {  # detectors for the boxes, one of which has masks too; a segmenter for the masks
+    "preset": "megdet",
+    "members": {"detector": {"role": "boxes"}, "segmenter": {"role": "masks"}},
+}
+
+
+def slow_megdet(found, views, top_k):
+    """Soft-NMS of what all but the segmenter found, then the mean mask of all but the detector: rows."""
+    boxes, scores, labels, frames, patches, sources = union_of(found, views)
+    members = np.array([views[source].member for source in sources])
+    speak, show = np.flatnonzero(members != "segmenter"), np.flatnonzero(members != "detector")
+    rows = []
+    for position, score in slow_soft_nms(boxes[speak], scores[speak], labels[speak], 0.5, 1e-4)[:top_k]:
+        i = speak[position]
+        ious = np.where(labels[show] == labels[i], iou_with(boxes[i], boxes[show]), 0)
+        shown = []
+        for number in range(len(views)):
+            own = np.where(sources[show] == number, ious, 0)
+            if own.max() >= 0.5:
+                nearest = show[own.argmax()]
+                shown.append(shown_over(boxes[i], frames[nearest], patches[nearest]))
+        rows.append((boxes[i], score, labels[i], sources[i], np.mean(shown, axis=0) if shown else None))
+    return rows
+
+
+def test_megdet_equals_a_brute_force_of_its_steps_with_members_for_boxes_and_for_masks():
+    scales = {"detector": (600, 1000), "segmenter": (800,), "whole": (1400,)}
+    views = sorted(view for name in scales for view in Member(checkpoint="x", scales=scales[name]).views(name))
+    found = found_by(views, objects=50, mask_size=14, spread=0.04)
+    fused = fuse(found, section(MEGDET), image_hw=HW, sources=views)
+    rows = slow_megdet(found, views, 100)
+    assert len(fused) == len(rows) == 100
+    np.testing.assert_array_equal(fused.boxes, np.array([row[0] for row in rows], np.float32))
+    np.testing.assert_allclose(fused.scores, [row[1] for row in rows], rtol=1e-6)
+    np.testing.assert_array_equal(fused.labels, [row[2] for row in rows])
+    np.testing.assert_array_equal(fused.source, [row[3] for row in rows])
+    present = np.array([row[4] is not None for row in rows])
+    assert 0 < present.sum() < len(present)  # what the detector alone has found has no mask
+    np.testing.assert_array_equal(fused.masks.present, present)
+    expected = [row[4] for row in rows if row[4] is not None]
+    np.testing.assert_allclose(fused.masks.probabilities[present], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("masks", ["best", "average", "scale_ratio", "vote", {"vote": {"iou": "mask"}}])
+def test_every_policy_gives_the_boxes_of_one_member_the_masks_of_another(masks):
+    box, beside = [100, 100, 300, 300], [100, 100, 300, 290]
+    detector, segmenter = (
+        next(Member(checkpoint="x", scales=(800,)).views(name)) for name in ("detector", "segmenter")
+    )
+    frame = np.array([beside], np.float32)
+    found = {
+        detector: Instances.of([box, [900, 900, 990, 990]], [0.8, 0.7], [0, 0]),
+        segmenter: Instances.of(frame, [0.9], [0], BoxMasks(frame, np.ones((1, 14, 14), np.float16))),
+    }
+    fused = fuse(found, section({**MEGDET, "masks": masks}), image_hw=HW, sources=[detector, segmenter])
+    assert fused.scores.tolist() == pytest.approx([0.8, 0.7])  # the segmenter's box is none of them
+    assert fused.masks.present.tolist() == [True, False]
+    shown, nothing = fused.masks.to_rle(*HW)
+    assert nothing is None
+    assert 0.9 < areas([shown])[0] / (200 * 190) < 1.1
+
+
 def test_the_order_of_lvis_is_nms_then_soft_nms_then_the_best_300():
     views = sorted(Member(checkpoint="x", scales=(400, 800, 1400)).views("x"))
     found = found_by(views, objects=110, classes=3, mask_size=2, spread=0.1)
@@ -271,7 +349,7 @@ def test_an_iou_of_exactly_the_threshold_passes_both_steps_of_lvis():
     assert fused.scores.tolist() == pytest.approx([0.9, 0.6, 0.5, 0.8 * 0.3])
 
 
-@pytest.mark.parametrize("preset", ["tis", "lvis"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_the_order_in_which_views_arrive_does_not_matter(preset):
     views = sorted(Member(checkpoint="x", scales=(400, 800, 1400)).views("x"))
     found = found_by(views, objects=30, mask_size=6)
@@ -287,7 +365,7 @@ def test_the_order_in_which_views_arrive_does_not_matter(preset):
     np.testing.assert_array_equal(first.masks.probabilities, second.masks.probabilities)
 
 
-@pytest.mark.parametrize("preset", ["tis", "lvis"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_views_that_found_nothing_or_are_missing_are_fused(preset):
     views = sorted(Member(checkpoint="x", scales=(400, 800)).views("x"))
     table = Categories((1,), ("a",), frequency=("r",))

@@ -264,6 +264,13 @@ def test_masks_are_replaced_with_boxes_and_presence(own, others):
     assert mine.probabilities.max() == 0.25
 
 
+def test_replacing_by_absent_masks_leaves_the_size_of_the_others():
+    mixed = four().replaced(np.array([True, False, False, False]), BoxMasks.absent(four().boxes, 28))
+    assert mixed.size == 4
+    assert mixed.present.tolist() == [False, False, True, False]
+    assert not four().replaced(np.ones(4, bool), BoxMasks.absent(four().boxes, 28)).present.any()
+
+
 def test_keys_tell_masks_apart_but_not_what_means_nothing():
     masks = four()
     assert len({masks.key(0), masks.key(1), masks.key(2)}) == 3

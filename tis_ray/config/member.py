@@ -14,6 +14,7 @@ NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 # Test-time scales of published systems: shorter edges in network pixels, each also mirrored.
 PRESETS: dict[str, dict[str, Any]] = {
     "tis": {"scales": tuple(range(1810, 4511, 300)), "max_long_edge": 8000, "flip": True},  # WAD 2018
+    "megdet": {"scales": tuple(range(600, 1401, 200)), "flip": True},  # MegDetV2, COCO 2019
 }
 
 
@@ -81,7 +82,7 @@ class Member(Section):
     """
 
     checkpoint: Path
-    preset: Literal["tis"] | None = None
+    preset: Literal["tis", "megdet"] | None = None
     scales: Scales = ()
     max_long_edge: PositiveInt | None = 8000
     flip: bool = True

@@ -157,14 +157,16 @@ class BoxMasks:
 
     def replaced(self, where: NDArray[np.bool_], others: "BoxMasks") -> "BoxMasks":
         """These masks, but those of `others`, as many, where `where` (N,) says so."""
-        sized, others = self, others
-        if sized.size != others.size:
-            size = max(sized.size, others.size)
-            sized, others = sized.resized(size), others.resized(size)
-        boxes, probabilities, present = sized.boxes.copy(), sized.probabilities.copy(), sized.present.copy()
-        boxes[where], probabilities[where] = others.boxes[where], others.probabilities[where]
-        present[where] = others.present[where]
-        return BoxMasks(boxes, probabilities, present, self.pasting)
+        taken = where & others.present
+        sized = self.resized(max(self.size, others.size)) if taken.any() else self
+        probabilities = sized.probabilities.copy()
+        probabilities[taken] = others[taken].resized(sized.size).probabilities
+        return BoxMasks(
+            np.where(where[:, None], others.boxes, self.boxes),
+            probabilities,
+            np.where(where, others.present, self.present),
+            self.pasting,
+        )
 
     def key(self, i: int) -> bytes:
         """What tells mask `i` from another of the same instance: bytes to sort by, absent ones last."""
