@@ -1,12 +1,13 @@
-"""The best match from each source, against a brute force. Voting itself is tested by its rule."""
+"""Votes and the best match from each source, against plain loops over every pair; votes to the last bit."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.benchmarks.generate import all_overlapping, growing, views_of_boxes
 from tis_ray.ops.overlaps import pairwise_iou
-from tis_ray.ops.voting import best_of_each_source
+from tis_ray.ops.voting import best_of_each_source, vote
 
 ROWS = st.lists(
     st.tuples(*[st.integers(0, 5)] * 2, *[st.integers(0, 6)] * 2, st.integers(0, 1), st.integers(0, 2)), max_size=24
@@ -21,6 +22,35 @@ def slow_best(boxes, groups, pool_boxes, pool_groups, pool_sources, num_sources,
             if able.any():
                 best[i, source] = np.flatnonzero(able & (row == row[able].max()))[0]
     return best
+
+
+def slow_vote(boxes, groups, pool_boxes, pool_scores, pool_groups, threshold):
+    """The mean of each box's voters, added up one by one from the left, and of their scores."""
+    moved, means = boxes.copy(), np.full(len(boxes), np.nan, np.float32)
+    pool, scores = pool_boxes.astype(np.float64), pool_scores.astype(np.float64)
+    from_left = np.argsort(pool_boxes[:, 0], kind="stable")
+    for i, box in enumerate(boxes.astype(np.float64)):
+        width = np.minimum(box[2], pool[:, 2]) - np.maximum(box[0], pool[:, 0])
+        height = np.minimum(box[3], pool[:, 3]) - np.maximum(box[1], pool[:, 1])
+        shared = np.where((width > 0) & (height > 0), width * height, 0)
+        area, areas = ((b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]) for b in (box, pool))
+        able = (shared > 0) & (pool_groups == groups[i])
+        able[able] = shared[able] / (area + areas - shared)[able] >= threshold
+        voters = from_left[able[from_left]]
+        total, mean = 0.0, np.zeros(4)
+        for j in voters:
+            total, mean = total + scores[j], mean + scores[j] * pool[j]
+        if total > 0:
+            moved[i], means[i] = mean / total, total / len(voters)
+    return moved, means
+
+
+def compare_votes(boxes, groups, pool_boxes, pool_scores, pool_groups, threshold):
+    moved, means = vote(boxes, groups, pool_boxes, pool_scores, pool_groups, iou_threshold=threshold)
+    assert moved.dtype == means.dtype == np.float32
+    expected_moved, expected_means = slow_vote(boxes, groups, pool_boxes, pool_scores, pool_groups, threshold)
+    np.testing.assert_array_equal(moved, expected_moved)
+    np.testing.assert_array_equal(means, expected_means)
 
 
 def compare(pool_boxes, groups, sources, queries, threshold):
@@ -67,3 +97,37 @@ def test_no_boxes_and_an_empty_pool():
     options = {"num_sources": 2, "iou_threshold": 0.5}
     assert best_of_each_source(box[:0], zero[:0], box, zero, zero, **options).shape == (0, 2)
     assert best_of_each_source(box, zero, box[:0], zero[:0], zero[:0], **options).tolist() == [[-1, -1]]
+
+
+@settings(deadline=None, max_examples=100)
+@given(ROWS, st.sampled_from([0.01, 0.25, 0.5, 0.75, 1.0]))
+def test_votes_equal_a_plain_loop_with_ties_duplicates_and_flat_boxes(rows, threshold):
+    table = np.array(rows, dtype=np.int32).reshape(-1, 6)
+    boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:4]], axis=1).astype(np.float32)
+    scores = (np.arange(len(boxes)) % 5 / 7).astype(np.float32)
+    compare_votes(boxes[::2], table[::2, 4], boxes, scores, table[:, 4], threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "detections",
+    [
+        pytest.param(views_of_boxes(20, 800, 1), id="one class"),
+        pytest.param(views_of_boxes(20, 800, 1203), id="1203 classes"),
+        pytest.param(growing(800, num_classes=7), id="any density"),
+        pytest.param(all_overlapping(200), id="all overlap"),
+    ],
+)
+def test_votes_equal_a_plain_loop_to_the_last_bit(detections, threshold):
+    boxes, scores, labels, _ = detections
+    compare_votes(boxes[::3], labels[::3], boxes, scores, labels, threshold)
+
+
+def test_votes_do_not_depend_on_the_order_of_the_pool():
+    boxes, scores, labels, _ = views_of_boxes(20, 800, 3)
+    assert len(np.unique(boxes[:, 0])) == 800  # voters are added up from the left
+    shuffled = np.random.default_rng(0).permutation(800)
+    expected = vote(boxes[:99], labels[:99], boxes, scores, labels, iou_threshold=0.5)
+    found = vote(boxes[:99], labels[:99], boxes[shuffled], scores[shuffled], labels[shuffled], iou_threshold=0.5)
+    for array, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array, other)

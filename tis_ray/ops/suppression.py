@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tis_ray.ops import box_tree
 from tis_ray.ops.box_tree import near
 from tis_ray.ops.boxes import Boxes
+from tis_ray.ops.ordering import falling
 from tis_ray.ops.overlaps import Groups, iou_of
 
 
@@ -21,7 +22,7 @@ def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_t
     A box is dropped where its IoU with a kept box that precedes it (higher score, or the same and further
     to the front) is greater than `iou_threshold` (0 or more).
     """
-    ranked = best_first(scores)
+    ranked = falling(scores)
     keep: NDArray[np.bool_] = _nms(box_tree.build(boxes, groups), ranked, float(iou_threshold))
     return ranked[keep]
 
@@ -40,15 +41,6 @@ def soft_nms_gaussian(
     return _soft(boxes, scores, groups, 0.0, float(sigma), min_score)
 
 
-def best_first(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Positions (N,) by descending score, equal scores as they come."""
-    bits = (np.float32(0) - scores.astype(np.float32, copy=False)).view(np.int32).astype(np.int64)
-    bits ^= (bits >> 31) & 0x7FFFFFFF  # whole numbers in the order of the floats
-    keys = bits << 32 | np.arange(len(scores))
-    keys.sort()  # distinct whole numbers: ten times as fast as a stable sort of floats
-    return keys & 0xFFFFFFFF
-
-
 def _soft(
     boxes: Boxes,
     scores: NDArray[np.float32],
@@ -57,16 +49,13 @@ def _soft(
     sigma: float,
     min_score: float,
 ) -> NDArray[np.float32]:
-    return np.asarray(
-        _soft_nms(
-            box_tree.build(boxes, groups),
-            best_first(scores),
-            scores.astype(np.float64),
-            iou_threshold,
-            sigma,
-            float(np.float32(min_score)),  # a score that equals it in float32 stays
-        )
-    )
+    tree = box_tree.build(boxes, groups)
+    decayed = scores.astype(np.float64)[tree.order]
+    lowest = float(np.float32(min_score))  # a score that equals it in float32 stays
+    _soft_nms(tree, falling(scores), decayed, iou_threshold, sigma, lowest)
+    result = np.empty(len(boxes), dtype=np.float32)
+    result[tree.order] = np.where(decayed >= lowest, decayed, -1)
+    return result
 
 
 @njit(cache=True)
@@ -92,7 +81,7 @@ def _places(tree):  # type: ignore[no-untyped-def]
 def _nms(tree, ranked, threshold):  # type: ignore[no-untyped-def]
     """Whether each rank is kept, (N,)."""
     places, starts, ends = _places(tree)
-    x1, y1, x2, y2 = tree.corners[0], tree.corners[1], tree.corners[2], tree.corners[3]
+    boxes = tree.boxes
     keep, dropped = np.zeros(len(ranked), dtype=np.bool_), np.zeros(len(ranked), dtype=np.bool_)
     found = np.empty(len(ranked), dtype=np.int64)
     for rank in range(len(ranked)):
@@ -100,79 +89,80 @@ def _nms(tree, ranked, threshold):  # type: ignore[no-untyped-def]
         if dropped[best]:
             continue
         keep[rank] = True
-        a1, b1, a2, b2 = x1[best], y1[best], x2[best], y2[best]
+        a1, b1, a2, b2 = boxes[best, 0], boxes[best, 1], boxes[best, 2], boxes[best, 3]
         for k in range(near(tree, starts[best], ends[best], a1, b1, a2, b2, threshold, found)):
             i = found[k]
-            if not dropped[i] and iou_of(a1, b1, a2, b2, x1[i], y1[i], x2[i], y2[i]) > threshold:
+            if (
+                not dropped[i]
+                and iou_of(a1, b1, a2, b2, boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]) > threshold
+            ):
                 dropped[i] = True
     return keep
 
 
 @njit(cache=True)
-def _soft_nms(tree, ranked, scores, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
-    """Decayed scores (N,); -1 where one fell below `min_score`.
+def _soft_nms(tree, ranked, decayed, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
+    """Decays the scores (N,) by place in the tree, in place; a box that falls below `min_score` is out.
 
-    The box of the highest decayed score (the first of equals) takes its score and decays the rest of its
+    The box of the highest decayed score (the first of equals) keeps its score and decays the rest of its
     group, and so on until none is left. Linear where `sigma` is 0, else gaussian.
 
-    The heap holds each box with a score it had: as scores only fall, one that is on top and up to date is the highest.
+    Each group has a heap of its boxes with a score they once had. Scores only fall, so a box on top whose score still
+    is that one has the highest; any other goes back with the score it has by now.
     """
     places, starts, ends = _places(tree)
-    order, decayed, result = tree.order, scores[tree.order], np.full(len(ranked), -1.0, dtype=np.float32)
-    x1, y1, x2, y2 = tree.corners[0], tree.corners[1], tree.corners[2], tree.corners[3]
-    found = np.empty(len(ranked), dtype=np.int64)
-    left = decayed >= min_score
-    keys, heaps, sizes = np.empty(len(ranked)), np.empty_like(ranked), np.zeros(len(ranked), dtype=np.int64)
-    for rank in range(len(ranked)):
+    boxes = tree.boxes
+    left, found = np.zeros(len(ranked), dtype=np.bool_), np.empty_like(ranked)
+    heaps, scores, sizes = np.empty_like(ranked), np.empty_like(decayed), np.zeros_like(ranked)
+    for rank in range(len(ranked)):  # from the best down, which makes a heap
         place = places[ranked[rank]]
-        if left[place]:
+        if decayed[place] >= min_score:
             start = starts[place]
-            heaps[start + sizes[start]] = place
-            keys[start + sizes[start]] = decayed[place]
+            at = start + sizes[start]
+            heaps[at], scores[at], left[place] = place, decayed[place], True
             sizes[start] += 1
     start = 0
     while start < len(ranked):
         end = ends[start]
-        heap, key, size = heaps[start:end], keys[start:end], sizes[start]
+        heap, score, size = heaps[start:end], scores[start:end], sizes[start]
         while size > 0:
             best = heap[0]
-            if decayed[best] < key[0] and left[best]:
-                _sink(key, heap, order, size, decayed[best], best)
+            if left[best] and decayed[best] < score[0]:
+                _sink(heap, score, size, best, decayed[best], tree.order)
                 continue
             size -= 1
-            _sink(key, heap, order, size, key[size], heap[size])
+            _sink(heap, score, size, heap[size], score[size], tree.order)
             if not left[best]:
                 continue
             left[best] = False
-            result[order[best]] = decayed[best]
-            a1, b1, a2, b2 = x1[best], y1[best], x2[best], y2[best]
+            a1, b1, a2, b2 = boxes[best, 0], boxes[best, 1], boxes[best, 2], boxes[best, 3]
             for k in range(near(tree, start, end, a1, b1, a2, b2, threshold, found)):
                 i = found[k]
                 if not left[i]:
                     continue
-                iou = iou_of(a1, b1, a2, b2, x1[i], y1[i], x2[i], y2[i])
+                iou = iou_of(a1, b1, a2, b2, boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3])
                 if iou > threshold:
                     decayed[i] *= np.exp(-iou * iou / sigma) if sigma > 0 else 1 - iou
                     left[i] = decayed[i] >= min_score
         start = end
-    return result
 
 
 @njit(cache=True)
-def _sink(keys, heap, order, size, key, place):  # type: ignore[no-untyped-def]
-    """Puts a box in place of the one on top of the heap; the lower position is above of equal keys."""
+def _sink(heap, scores, size, place, score, order):  # type: ignore[no-untyped-def]
+    """Puts a box in place of the one on top of a heap; of equal scores the one first in `order` is above."""
     at = 0
     while True:
         child = 2 * at + 1
+        other = child + 1
         if child >= size:
             break
-        if child + 1 < size and (
-            keys[child + 1] > keys[child]
-            or (keys[child + 1] == keys[child] and order[heap[child + 1]] < order[heap[child]])
+        if other < size and (
+            scores[other] > scores[child]
+            or (scores[other] == scores[child] and order[heap[other]] < order[heap[child]])
         ):
-            child += 1
-        if keys[child] < key or (keys[child] == key and order[heap[child]] > order[place]):
+            child = other
+        if scores[child] < score or (scores[child] == score and order[heap[child]] > order[place]):
             break
-        keys[at], heap[at] = keys[child], heap[child]
+        heap[at], scores[at] = heap[child], scores[child]
         at = child
-    keys[at], heap[at] = key, place
+    heap[at], scores[at] = place, score
