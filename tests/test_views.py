@@ -54,6 +54,29 @@ def test_a_crop_is_resized_by_the_same_factors_however_much_of_it_there_is(size_
     assert View("m", 1440, crop=(0, 1560, 3384, 2280)).network_hw(size_hw) == expected
 
 
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(View("m", 400), 0.5, id="whole"),
+        pytest.param(View("m", 400, flip=True, max_long_edge=300), 0.3, id="capped"),
+        pytest.param(View("m", 3), 3 / 800, id="few pixels"),
+        pytest.param(View("m", 400, crop=(100, 100, 300, 200)), 4, id="crop"),
+        pytest.param(View("m", 400, crop=(900, 100, 1100, 200)), 4, id="crop that ends outside"),
+        pytest.param(View("m", 400, crop=(1000, 100, 1100, 200)), None, id="crop that misses the image"),
+        pytest.param(View("m", 400, tile=(200, 200, 50)), 2, id="grid"),
+        pytest.param(View("m", 400, tile=(1600, 1600, 50)), 0.5, id="one tile, as large as the image"),
+    ],
+)
+def test_resize_factor_is_that_of_the_rounded_sizes(view, expected):
+    factor = view.resize_factor((800, 1000))
+    assert factor == (None if expected is None else pytest.approx(expected, rel=0.07 if view.scale == 3 else 1e-3))
+    if factor is not None:
+        moved = view.tiles((800, 1000))[0]
+        x1, y1, *_ = moved.region((800, 1000))
+        box = moved.boxes_to_network(np.array([[x1, y1, x1 + 10, y1 + 10]], np.float32), (800, 1000))[0]
+        assert factor == pytest.approx(np.sqrt((box[2] - box[0]) * (box[3] - box[1])) / 10, rel=1e-5)
+
+
 def test_a_flip_mirrors_a_box_about_the_width():
     view = View("m", 50, flip=True)
     box = np.array([[10, 5, 30, 20]], np.float32)

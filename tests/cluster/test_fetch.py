@@ -11,6 +11,7 @@ import pytest
 from tis_ray.cluster.fetch import fetch_checkpoint
 from tis_ray.cluster.job import FILES, MANIFEST, lay_out, shelf
 from tis_ray.errors import ConfigError, ServiceError
+from tis_ray.formats.training_sizes import TRAINING_SIZES
 
 
 class Head:
@@ -91,6 +92,15 @@ def test_a_damaged_transfer_leaves_what_was_there(head: Head, checkpoint: Path, 
         fetch(head, target)
     assert contents(target) == {"recipe.yaml": b"another"}
     assert not list(tmp_path.glob(".partial*"))
+
+
+def test_the_training_sizes_come_along_where_there_are_any(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / TRAINING_SIZES).write_bytes(b'{"quantiles": [1, 2]}')
+    lay_out(checkpoint, tmp_path / "logs" / shelf("job") / "r50")
+    head, target = Head(tmp_path / "logs"), tmp_path / "here" / "checkpoint"
+    fetch(head, target)
+    assert head.asked == [MANIFEST, *FILES, TRAINING_SIZES]
+    assert contents(target) == contents(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", ".bashrc", "training_state.pt"])

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from tis_ray.config import FusionSection, dump, parse
+from tis_ray.config.fusion import RareBoost
 from tis_ray.errors import ConfigError, InputError
 from tis_ray.fusion.fuse import Fuser, fuse
+from tis_ray.fusion.rare_boost import boost_factors
 from tis_ray.instances import Categories, Instances
 from tis_ray.views import View
 
 LVIS = Categories((1, 2, 3), ("aerosol", "bench", "cornet"), frequency=("c", "f", "r"))
+COUNTED = Categories((1, 2, 3), ("aerosol", "bench", "cornet"), frequency=("c", "f", "r"), counts=(11, 5000, 10))
+PLAIN = Categories((1, 2, 3), ("car", "person", "tricycle"), counts=(5000, 11, 10))
 WAD = Categories((33, 36, 40), ("car", "person", "tricycle"))
 VIEW = View("a", 800)
 
@@ -35,6 +39,13 @@ def fused_scores(scores, labels, boost, categories):
         pytest.param({"delta": 0.2, "frequency": ["r", "c"]}, LVIS, [0.6, 0.5, 0.6, 1.0], id="rare and common"),
         pytest.param({"delta": 0.1, "classes": ["tricycle"]}, WAD, [0.5, 0.5, 0.55, 1.0], id="by name"),
         pytest.param({"frequency": ["r"], "classes": ["bench"]}, LVIS, [0.5, 0.55, 0.55, 1.0], id="either way"),
+        pytest.param({"max_count": 10}, PLAIN, [0.5, 0.5, 0.55, 1.0], id="by training instances"),
+        pytest.param({"max_count": 10}, COUNTED, [0.5, 0.5, 0.55, 1.0], id="by them alone where frequencies are known"),
+        pytest.param({"max_count": 11}, PLAIN, [0.5, 0.55, 0.55, 1.0], id="as many is still rare"),
+        pytest.param({"max_count": 0}, PLAIN, [0.5, 0.5, 0.5, 0.95], id="never trained on, of which there is none"),
+        pytest.param(
+            {"max_count": 10, "frequency": ["c"], "classes": ["bench"]}, COUNTED, [0.55, 0.55, 0.55, 1.0], id="any way"
+        ),
         pytest.param({"delta": 0}, LVIS, [0.5, 0.5, 0.5, 0.95], id="by nothing"),
     ],
 )
@@ -67,6 +78,12 @@ def test_inputs_are_left_untouched():
             WAD,
             r"^fusion\.rare_boost\.frequency: expected classes marked r, c or f.* 3 classes has no frequency.*classes$",
             id="no frequency",
+        ),
+        pytest.param(
+            {"max_count": 10},
+            LVIS,
+            r"^fusion\.rare_boost\.max_count: expected .* instance_count; the table of 3 classes has none: .*\.classes$",
+            id="no counts",
         ),
         pytest.param(
             {"classes": ["car", "tricicle"]},
@@ -103,10 +120,24 @@ def test_a_wrong_boost_is_refused_as_it_is_read(boost, message):
         parse(FusionSection, {"rare_boost": boost}, source="fusion.yaml")
 
 
-@pytest.mark.parametrize("boost", [{}, {"classes": ["car"]}, {"delta": 0.3, "frequency": ["r", "c"]}])
+@pytest.mark.parametrize(
+    "boost", [{}, {"classes": ["car"]}, {"delta": 0.3, "frequency": ["r", "c"]}, {"max_count": 10}, {"max_count": 0}]
+)
 def test_a_boost_is_the_same_after_writing_and_reading(boost):
     once = section(rare_boost=boost)
     assert parse(FusionSection, dump(once), source="written") == once
+
+
+def test_of_1203_classes_those_with_few_instances_are_raised():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 40, 1203)
+    frequency = np.where(counts <= 10, "r", "f")
+    table = Categories(
+        tuple(range(1, 1204)), tuple(map(str, range(1203))), (), tuple(frequency.tolist()), tuple(counts.tolist())
+    )
+    by_count = boost_factors(RareBoost(max_count=10), table)
+    np.testing.assert_array_equal(by_count, boost_factors(RareBoost(frequency=("r",)), table))
+    np.testing.assert_array_equal(by_count == 1.1, counts <= 10)
 
 
 def test_with_a_class_table_labels_beyond_it_are_refused():

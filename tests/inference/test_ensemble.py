@@ -1,5 +1,7 @@
 """A whole ensemble in one process."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 import tis_ray
 from tests.tiny import TINY_DETECTOR, save_tiny_checkpoint
 from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.formats.categories import join_categories, read_categories
+from tis_ray.formats.training_sizes import TRAINING_SIZES
 from tis_ray.instances import Categories
 
 
@@ -90,6 +94,35 @@ def test_the_fusion_knows_the_class_table(folder: Path, picture: np.ndarray) -> 
     misspelt = {"rare_boost": {"classes": ["persom"]}}
     with pytest.raises(ConfigError, match="got 'persom'; did you mean 'person'"):
         tis_ray.load(write_ensemble(folder, fusion=misspelt))
+
+
+def test_automatic_ranges_go_by_the_checkpoints(folder: Path, picture: np.ndarray, tmp_path: Path) -> None:
+    members = {name: {"checkpoint": str(tmp_path / name), "scales": [64, 96], "flip": False} for name in ("one", "two")}
+    for name in members:
+        shutil.copytree(folder / name, tmp_path / name)
+        (tmp_path / name / TRAINING_SIZES).write_text('{"quantiles": [1, 2]}')
+    every = {"rules": [], "top_k": 1000}
+    written = every | {"ranges": {"@64": [1.5, None], "@96": [0, 1.5]}}  # no gap lies between 1.2 and 2.0
+    heard = [
+        set(tis_ray.load(write_ensemble(tmp_path, members=members, fusion=fusion)).predict(picture).source.tolist())
+        for fusion in (every, written, every | {"ranges": "auto"})
+    ]
+    assert heard == [{0, 1, 2, 3}, {0, 2}, {0, 2}]
+    (tmp_path / "two" / TRAINING_SIZES).unlink()
+    path = write_ensemble(tmp_path, members=members, fusion=every | {"ranges": "auto"})
+    with pytest.raises(ConfigError, match=rf"expected training_sizes\.json in {tmp_path}/two, .* of members\.two"):
+        tis_ray.load(path)
+
+
+def test_training_counts_are_those_of_the_first_member_that_has_some(folder: Path, tmp_path: Path) -> None:
+    shuffled = Categories((1, 2, 3), ("bus", "car", "person"), counts=(7, 8, 9))
+    (tmp_path / "categories.json").write_text(json.dumps(shuffled.to_json()))
+    counted = ("counted", read_categories(tmp_path))
+    bare = ("bare", read_categories(folder / "one"))
+    assert join_categories([bare, bare]).counts == ()
+    assert join_categories([counted, bare]) == shuffled
+    joined = join_categories([bare, counted])
+    assert (joined.names, joined.counts) == (("car", "person", "bus"), (8, 9, 7))
 
 
 def test_missing_checkpoint_is_named(folder: Path) -> None:

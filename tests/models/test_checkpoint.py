@@ -1,6 +1,7 @@
 """Checkpoint directories: there and back, and what is said of those that do not fit."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import CATEGORIES, save_tiny_checkpoint, tiny_recipe
 from tis_ray.errors import CheckpointError
+from tis_ray.formats.training_sizes import TrainingSizes, read_training_sizes
 from tis_ray.models import checkpoint
 
 
@@ -26,6 +28,16 @@ def test_round_trip(folder: Path) -> None:
     assert not detector.training
     saved = load_file(folder / "model.safetensors")
     assert all(torch.equal(value, saved[key]) for key, value in detector.state_dict().items())
+
+
+def test_training_sizes_are_kept_where_they_are_known(folder: Path) -> None:
+    detector, recipe, categories = checkpoint.load(folder)
+    assert read_training_sizes(folder) is None
+    counted = replace(categories, counts=(5, 0, 7))
+    sizes = TrainingSizes((1.5, 20.0, 300.0))
+    checkpoint.save(folder, detector=detector, recipe=recipe, categories=counted, metrics={}, sizes=sizes)
+    assert read_training_sizes(folder) == sizes
+    assert checkpoint.load(folder)[2] == counted
 
 
 def test_backbone_weight_file_is_not_needed_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.torchvision_twins import random_image, torchvision_model
 from tis_ray.cli import app
 from tis_ray.config import load_ensemble
 from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.formats.training_sizes import read_training_sizes
 from tis_ray.models import checkpoint
 from tis_ray.models.torchvision_import import DETECTORS, coco_categories, import_weights
 from tis_ray.ops.rle import decode_crop
@@ -94,6 +95,7 @@ def test_settings_are_torchvisions(imported: tuple[str, MaskRCNN, Path]) -> None
     assert orjson.loads((folder / "metrics.json").read_bytes()) == {
         "imported": {"network": name, "file": "weights.pth"}
     }
+    assert read_training_sizes(folder) is None
 
 
 def test_training_on_it_needs_data(imported: tuple[str, MaskRCNN, Path]) -> None:

@@ -134,9 +134,9 @@ def test_a_wrong_fusion_section_keeps_a_replica_from_starting_and_leaves_a_runni
     ensemble = Ensemble.model_validate({"members": {"a": {"checkpoint": "a", "scales": [64]}}})
     replica = app.FusionReplica(ensemble, CATEGORIES, {}, {})
     with pytest.raises(ConfigError, match="did you mean 'nms'"):
-        replica.reconfigure({"rules": ["nsm"], "top_k": 3})
+        replica.reconfigure({"rules": ["nmss"], "top_k": 3})
     replica.reconfigure({"top_k": 4})
-    replica.reconfigure({"rules": ["nsm"], "top_k": 5})
+    replica.reconfigure({"rules": ["nmss"], "top_k": 5})
     section, refused = asyncio.run(replica.section())
     assert section.top_k == 4
     assert refused is not None

@@ -102,7 +102,7 @@ def test_a_wrong_fusion_section_is_named_and_the_old_one_stays_in_force(service,
     top_k = service.ensemble.fusion.top_k
     deploy(service, tmp_path, top_k=3)
     before = replica_processes()
-    deploy(service, tmp_path, top_k=4, rules=["nsm"])
+    deploy(service, tmp_path, top_k=4, rules=["nmss"])
     described = wait_for_refusal(service)
     assert "did you mean 'nms'" in described["fusion_refused"]
     assert described["fusion"]["top_k"] == 3

@@ -8,6 +8,7 @@ import pytest
 
 from tis_ray.config import Ensemble, Quorum
 from tis_ray.errors import ConfigError
+from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.fusion.fuse import fuse
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving.fusion import Fusion
@@ -23,6 +24,7 @@ ENSEMBLE = Ensemble.model_validate(
     }
 )
 HW = (60, 80)
+CATEGORIES = Categories((1, 2, 3), ("car", "person", "bus"))
 
 
 def answering(found: Instances, *views: int):
@@ -189,13 +191,26 @@ def test_another_fusion_section_takes_effect_while_running(found):
 
 
 def test_a_section_that_goes_by_class_names_has_the_class_table(found):
-    fusion = Fusion(ENSEMBLE, servers(found), Categories((1, 2, 3), ("car", "person", "bus")))
+    fusion = Fusion(ENSEMBLE, servers(found), CATEGORIES)
     before = segment(fusion).instances
     fusion.reconfigure({"rare_boost": {"delta": 1, "classes": ["car", "person", "bus"]}, "top_k": 50})
     after = segment(fusion).instances
     np.testing.assert_allclose(after.scores.max(), min(2 * before.scores.max(), 1))
     with pytest.raises(ConfigError, match="did you mean 'bus'"):
         fusion.reconfigure({"rare_boost": {"classes": ["buss"]}})
+
+
+def test_automatic_ranges_go_by_the_sizes_that_it_was_started_with(found):
+    sizes = {"a": TrainingSizes((1.0, 2.0)), "b": TrainingSizes((3.0, 5.0))}
+    fusion = Fusion(ENSEMBLE, servers(found), CATEGORIES, sizes)
+    fusion.reconfigure({"ranges": "auto", "top_k": 50})
+    views = {view: moved(found, number) for number, view in enumerate(ENSEMBLE.views)}
+    expected = fuse(views, fusion.ensemble.fusion, image_hw=HW, sources=ENSEMBLE.views, sizes=sizes)
+    np.testing.assert_array_equal(segment(fusion).instances.source, expected.source)
+    assert set(expected.source.tolist()) < set(fuse(views, ENSEMBLE.fusion, image_hw=HW).source.tolist())
+    unknown = Fusion(ENSEMBLE, servers(found), CATEGORIES, {"a": sizes["a"]})
+    with pytest.raises(ConfigError, match=r"training_sizes\.json in b, the checkpoint of members\.b"):
+        unknown.reconfigure({"ranges": "auto"})
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class Willing(BaseHTTPRequestHandler):
 
 def test_a_misspelt_rule_is_refused_before_ray_starts(tiny_checkpoint):
     members = {"one": {"checkpoint": tiny_checkpoint, "scales": [64]}}
-    ensemble = Ensemble.model_validate({"members": members, "fusion": {"rules": ["nsm"]}})
+    ensemble = Ensemble.model_validate({"members": members, "fusion": {"rules": ["nmss"]}})
     with pytest.raises(ConfigError, match=r"fusion\.rules\.0: .*did you mean 'nms'"):
         local.serve_locally(ensemble)
 

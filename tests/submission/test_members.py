@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tis_ray.config import Ensemble
+from tis_ray.config import Ensemble, FusionSection
 from tis_ray.errors import ConfigError
 from tis_ray.formats import coco
 from tis_ray.formats.image_list import ListedImage
+from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories, Instances
 from tis_ray.submission.members import score_members, view_sets
 from tis_ray.submission.pipeline import ImageResult, Segmented
@@ -88,6 +89,15 @@ def test_each_row_scores_its_own_views_with_classes_joined_by_name(dataset: coco
     assert {name: report["bbox"].AP for name, report in rows} == pytest.approx(
         {"a at 64 px": 0, "a at 96 px": 0, "a, 2 views": 0, "b at 64 px": 1, "b, 2 views": 1, "ensemble, 4 views": 1}
     )
+
+
+def test_automatic_ranges_hold_among_views_and_not_for_one_alone(dataset: coco.CocoDataset) -> None:
+    ensemble = ENSEMBLE.model_copy(update={"fusion": FusionSection.model_validate({"ranges": "auto"})})
+    sizes = {name: TrainingSizes((20.0, 40.0)) for name in ("a", "b")}  # at 64 px nothing below 32 px is heard
+    rows = score_members(ensemble, [result_with("a@64")], dataset, categories=TRAINED, sizes=sizes)
+    assert [name for name, report in rows if report["bbox"].AP > 0] == ["a at 64 px"]
+    with pytest.raises(ConfigError, match=r"training_sizes\.json in b"):
+        score_members(ensemble, [result_with("a@64")], dataset, categories=TRAINED, sizes={"a": sizes["a"]})
 
 
 def test_failed_images_count_as_images_without_findings(dataset: coco.CocoDataset) -> None:

@@ -11,6 +11,8 @@ from torch import nn
 
 from tis_ray.data.loading import Batch
 from tis_ray.errors import CheckpointError, ConfigError, DataError
+from tis_ray.formats.categories import read_categories
+from tis_ray.formats.training_sizes import read_training_sizes
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
 from tis_ray.training import run_folder
@@ -118,10 +120,17 @@ def metrics(recipe, epochs):
     return json.loads((recipe.run_dir / f"checkpoint_{epochs:06d}" / "metrics.json").read_bytes())
 
 
-def test_the_loss_falls(make_recipe):
+def test_the_loss_falls(make_recipe, rectangles):
     recipe = make_recipe("toy", "schedule.epochs=8", "schedule.lr=0.02")
     told = []
     run(recipe, tell=told.append)
+    folder = recipe.run_dir / "checkpoint_000008"
+    entries = json.loads(rectangles.read_bytes())["annotations"]
+    reds = sum(entry["category_id"] == 1 for entry in entries)
+    assert read_categories(folder).counts == (reds, len(entries) - reds)
+    sides = [entry["bbox"][2] for entry in entries]
+    assert read_training_sizes(folder).at(0) == pytest.approx(48 / 64 * min(sides))
+    assert read_training_sizes(folder).at(1) == pytest.approx(max(sides))
     assert metrics(recipe, 8)["loss"] < 0.6 * metrics(recipe, 1)["loss"]
     assert [progress.step for progress in told if progress.loss is not None][-1] == 32
     assert told[-1].state == "finished"

@@ -16,7 +16,7 @@ from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.views import SizeHW, resized_hw
 
-MOST_FILES = 128  # where each image's ground truth is a file of its own, that many stand for all
+MOST_FILES = 64  # where each image's ground truth is a file of its own, that many stand for all
 MOST_SIZES = 4_000_000
 
 

@@ -1,6 +1,7 @@
 """The class table of a checkpoint directory, readable without PyTorch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -23,6 +24,7 @@ def read_categories(folder: Path) -> Categories:
 def join_categories(tables: Sequence[tuple[str, Categories]]) -> Categories:
     """The one table of several members, `(name, table)` each: the first one, if all hold the same class names.
 
+    Where it has no training counts, they are those of the first table that has some.
     Raises `ConfigError` naming both tables where they differ.
     """
     (first_name, first), *others = tables
@@ -32,4 +34,7 @@ def join_categories(tables: Sequence[tuple[str, Categories]]) -> Categories:
                 f"members.{name}: expected the classes of members.{first_name} ({', '.join(first.names)}); "
                 f"got {', '.join(table.names)}"
             )
-    return first
+    counted = next((table for _, table in tables if table.counts), first)
+    if first.counts or not counted.counts:
+        return first
+    return replace(first, counts=tuple(counted.counts[counted.names.index(name)] for name in first.names))

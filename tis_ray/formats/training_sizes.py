@@ -57,8 +57,13 @@ def read_training_sizes(folder: Path) -> TrainingSizes | None:
         return TrainingSizes(tuple(float(value) for value in content[_KEY]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DataError as error:
         raise CheckpointError(f"checkpoint {folder}: {TRAINING_SIZES}: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint {folder}: {TRAINING_SIZES}: expected JSON with a list of numbers under {_KEY}; "
+            f"got others ({error})"
+        ) from None
 
 
 def _shown(values: NDArray[np.float64]) -> str:

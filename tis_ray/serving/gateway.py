@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tis_ray.config import Ensemble, Limits
 from tis_ray.errors import InputError
 from tis_ray.formats.images import PixelLimitError, decode_image
+from tis_ray.formats.training_sizes import TRAINING_SIZES
 from tis_ray.instances import Categories
 from tis_ray.serving import answer
 from tis_ray.serving.calls import FusionCall
@@ -180,7 +181,8 @@ def model_version(checkpoints: dict[str, Path]) -> str:
     """Twelve hexadecimal digits that change with any member's name, weights or recipe."""
     digest = hashlib.sha256()
     for name, folder in sorted(checkpoints.items()):
-        for file in ("model.safetensors", "recipe.yaml", "categories.json"):
+        sizes = [TRAINING_SIZES] if (folder / TRAINING_SIZES).exists() else []
+        for file in ("model.safetensors", "recipe.yaml", "categories.json", *sizes):
             with (folder / file).open("rb") as stream:
                 digest.update(f"{name}/{file}".encode() + hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:12]
