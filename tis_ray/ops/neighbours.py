@@ -18,7 +18,8 @@ def overlapping(
     Only those of the same group whose IoU is `iou_threshold` (above 0) or more.
     """
     tree = box_tree.build(boxes, groups)
-    pairs = _pairs(tree, corners(pool_boxes), *box_tree.ranges(tree, pool_groups), float(iou_threshold))
+    starts, ends = box_tree.ranges(tree, pool_groups)
+    pairs = _pairs(tree, corners(boxes), corners(pool_boxes), starts, ends, float(iou_threshold))
     return listed(pairs[0], pairs[1], count=len(boxes))
 
 
@@ -33,9 +34,9 @@ def listed(rows: NDArray[np.int64], positions: NDArray[np.int64], *, count: int)
 
 
 @njit(cache=True)
-def _pairs(tree, pool, starts, ends, threshold):  # type: ignore[no-untyped-def]
-    """(2, K) which of the tree's boxes, as they were before they were sorted, and which of the pool (4, M)."""
-    x1, y1, x2, y2 = tree.corners[0], tree.corners[1], tree.corners[2], tree.corners[3]
+def _pairs(tree, boxes, pool, starts, ends, threshold):  # type: ignore[no-untyped-def]
+    """(2, K) which of `boxes` (4, N) and which of the pool (4, M) overlap enough."""
+    x1, y1, x2, y2 = boxes[0], boxes[1], boxes[2], boxes[3]
     pairs = np.empty((2, pool.shape[1]), dtype=np.int64)
     found = np.empty(len(x1), dtype=np.int64)
     count = 0
@@ -45,8 +46,8 @@ def _pairs(tree, pool, starts, ends, threshold):  # type: ignore[no-untyped-def]
         if count + reached > pairs.shape[1]:
             pairs = np.concatenate((pairs, np.empty((2, pairs.shape[1] + reached), dtype=np.int64)), axis=1)
         for k in range(reached):
-            i = found[k]
+            i = tree.order[found[k]]
             if iou_of(a1, b1, a2, b2, x1[i], y1[i], x2[i], y2[i]) >= threshold:
-                pairs[0, count], pairs[1, count] = tree.order[i], j
+                pairs[0, count], pairs[1, count] = i, j
                 count += 1
     return pairs[:, :count]
