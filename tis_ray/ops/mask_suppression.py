@@ -11,10 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tis_ray.ops.run_columns import Columns, columns_of, shared_pixels
+from tis_ray.ops.run_columns import Columns, columns_of, shared_of_extras, shared_of_firsts
 from tis_ray.ops.runs import Runs
 
 Groups = NDArray[np.int32]  # (N,)
+
+_HARD, _LINEAR, _GAUSSIAN = 0, 1, 2  # ways to suppress
 
 
 def mask_nms_keep(
@@ -25,36 +27,43 @@ def mask_nms_keep(
     A mask is dropped where its IoU with a kept one that precedes it (higher score, or the same and further to the
     front) is greater than `iou_threshold`, and where it has no pixel.
     """
-    scene = _arrange(runs, groups)
-    rank = np.lexsort((scene.order, -scores[scene.order]))
-    kept = np.sort(scene.order[_nms(scene, rank, float(iou_threshold))])
+    kept = np.flatnonzero(_decayed(runs, scores, groups, _HARD, iou_threshold=iou_threshold) >= 0)
     return kept[np.argsort(-scores[kept], kind="stable")]
 
 
 def mask_soft_nms_linear(
     runs: Runs, scores: NDArray[np.float32], groups: Groups, *, iou_threshold: float, min_score: float
 ) -> NDArray[np.float32]:
-    """Scores (N,) decayed by `1 - IoU` where the IoU is greater than `iou_threshold`; see `_soft_nms`."""
-    return _soft(runs, scores, groups, float(iou_threshold), 0.0, min_score)
+    """Scores (N,) decayed by `1 - IoU` where the IoU is greater than `iou_threshold`; see `_suppress`."""
+    return _decayed(runs, scores, groups, _LINEAR, iou_threshold=iou_threshold, min_score=min_score)
 
 
 def mask_soft_nms_gaussian(
     runs: Runs, scores: NDArray[np.float32], groups: Groups, *, sigma: float, min_score: float
 ) -> NDArray[np.float32]:
-    """Scores (N,) decayed by `exp(-IoU^2 / sigma)` for every overlap; see `_soft_nms`."""
-    return _soft(runs, scores, groups, 0.0, float(sigma), min_score)
+    """Scores (N,) decayed by `exp(-IoU^2 / sigma)` for every overlap; see `_suppress`."""
+    return _decayed(runs, scores, groups, _GAUSSIAN, sigma=sigma, min_score=min_score)
 
 
-def _soft(
-    runs: Runs, scores: NDArray[np.float32], groups: Groups, iou_threshold: float, sigma: float, min_score: float
+def _decayed(
+    runs: Runs,
+    scores: NDArray[np.float32],
+    groups: Groups,
+    decay: int,
+    *,
+    iou_threshold: float = 0.0,
+    sigma: float = 1.0,
+    min_score: float = 0.0,
 ) -> NDArray[np.float32]:
     scene = _arrange(runs, groups)
     decayed = np.full(len(runs), -1, dtype=np.float32)
-    decayed[scene.order] = _soft_nms(
+    decayed[scene.order] = _suppress(
         scene,
         scores[scene.order].astype(np.float64),
-        iou_threshold,
-        sigma,
+        np.lexsort((scene.order, -scores[scene.order])),
+        decay,
+        float(iou_threshold),
+        float(sigma),
         float(np.float32(min_score)),  # a score that equals it in float32 stays
     )
     return decayed
@@ -97,67 +106,58 @@ def _may_exceed(x1, y1, x2, y2, area, a1, b1, a2, b2, other_area, threshold):  #
 
 
 @njit(cache=True)
-def _ious(scene, k, settled, threshold, found, ious):  # type: ignore[no-untyped-def]
-    """The masks that are not settled whose IoU with mask k is greater than `threshold`, and these IoUs.
+def _suppress(scene, scores, rank, decay, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
+    """Decayed scores (K,) in the scene's order; -1 of a mask that is dropped.
 
-    Written to the front of `found` and `ious`; returns how many. One call for all of them, since each call that
-    hands arrays on costs as much as a comparison.
+    The mask of the highest decayed score (of equals, the first that was given) takes its score and suppresses the rest
+    of its group, and so on until none is left: `hard` drops them, the others decay them and drop those below
+    `min_score`. Where scores do not change, they are taken by `rank`, else from a heap. It may hold a score from before
+    a decay: one that comes up is put back with what has become of it.
+
+    The scene's fields are read ahead of the loops: each read counts references, and takes as long as comparing two
+    small masks does.
     """
-    columns, order, areas = scene.columns, scene.order, scene.areas
+    columns, order, areas, firsts, lasts = scene.columns, scene.order, scene.areas, scene.firsts, scene.lasts
     x1, y1, x2, y2 = scene.frames[0], scene.frames[1], scene.frames[2], scene.frames[3]
-    count = 0
-    for m in range(scene.firsts[k], scene.lasts[k]):
-        if settled[m]:
-            continue
-        if not _may_exceed(x1[k], y1[k], x2[k], y2[k], areas[k], x1[m], y1[m], x2[m], y2[m], areas[m], threshold):
-            continue
-        shared = shared_pixels(columns, order[k], columns, order[m])
-        iou = shared / (areas[k] + areas[m] - shared)
-        if iou > threshold:
-            found[count], ious[count] = m, iou
-            count += 1
-    return count
-
-
-@njit(cache=True)
-def _nms(scene, rank, threshold):  # type: ignore[no-untyped-def]
-    """Whether each mask is kept, in the scene's order; `rank` lists their places there, best first."""
-    keep = np.zeros(len(rank), dtype=np.bool_)
-    settled = np.zeros(len(rank), dtype=np.bool_)
-    found, ious = np.empty(len(rank), dtype=np.int64), np.empty(len(rank))
-    for k in rank:
-        if not settled[k]:
-            keep[k] = settled[k] = True
-            for n in range(_ious(scene, k, settled, threshold, found, ious)):
-                settled[found[n]] = True
-    return keep
-
-
-@njit(cache=True)
-def _soft_nms(scene, scores, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
-    """Decayed scores (K,) in the scene's order; -1 where one fell below `min_score`.
-
-    The mask of the highest decayed score (of equals, the first that was given) takes its score and decays the rest of
-    its group, and so on until none is left. Linear where `sigma` is 0, else gaussian. The heap may hold scores from
-    before a decay: one that comes up is put back with what has become of it.
-    """
-    result = np.full(len(scores), -1.0, dtype=np.float32)
-    scores = scores.copy()
+    tops, bottoms, bases, extras = columns.tops, columns.bottoms, columns.bases, columns.extra_offsets
+    result, scores = np.full(len(scores), -1.0, dtype=np.float32), scores.copy()
     settled = scores < min_score
-    found, ious = np.empty(len(scores), dtype=np.int64), np.empty(len(scores))
-    heap = [(-scores[k], scene.order[k], k) for k in range(len(scores)) if not settled[k]]
-    heapq.heapify(heap)
-    while heap:
-        negative, position, k = heapq.heappop(heap)
+    ranked = len(rank) if decay == _HARD else 0
+    heap = [(-scores[k], order[k], k) for k in rank[ranked:] if not settled[k]]
+    taken = 0
+    while taken < ranked or len(heap) > 0:
+        if decay == _HARD:
+            k = rank[taken]
+            taken += 1
+        else:
+            negative, position, k = heapq.heappop(heap)
+            if not settled[k] and -negative != scores[k]:
+                heapq.heappush(heap, (-scores[k], position, k))
+                continue
         if settled[k]:
             continue
-        if -negative != scores[k]:
-            heapq.heappush(heap, (-scores[k], position, k))
-            continue
-        result[k] = scores[k]
-        settled[k] = True
-        for n in range(_ious(scene, k, settled, threshold, found, ious)):
-            m = found[n]
-            scores[m] *= np.exp(-ious[n] * ious[n] / sigma) if sigma > 0 else 1 - ious[n]
-            settled[m] = scores[m] < min_score
+        result[k], settled[k] = scores[k], True
+        i = order[k]
+        for m in range(firsts[k], lasts[k]):
+            if settled[m]:
+                continue
+            if not _may_exceed(x1[k], y1[k], x2[k], y2[k], areas[k], x1[m], y1[m], x2[m], y2[m], areas[m], threshold):
+                continue
+            j, low, high = order[m], max(x1[k], x1[m]), min(x2[k], x2[m])
+            shared = shared_of_firsts(tops, bottoms, bases[i] + low, tops, bottoms, bases[j] + low, high - low)
+            if extras[i] < extras[i + 1] or extras[j] < extras[j + 1]:
+                shared += shared_of_extras(columns, i, columns, j, low, high)
+            iou = shared / (areas[k] + areas[m] - shared)
+            if iou > threshold:
+                scores[m] = _lowered(scores[m], iou, decay, sigma)
+                settled[m] = scores[m] < min_score
     return result
+
+
+@njit(cache=True)
+def _lowered(score, iou, decay, sigma):  # type: ignore[no-untyped-def]
+    if decay == _LINEAR:
+        return score * (1 - iou)
+    if decay == _GAUSSIAN:
+        return score * np.exp(-iou * iou / sigma)
+    return -1.0

@@ -5,7 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
-from tis_ray.ops.run_columns import columns_of, frames_and_areas, shared_pixels
+from tis_ray.ops.run_columns import columns_of, shared_pixels
 from tis_ray.ops.runs import Runs
 
 
@@ -17,8 +17,7 @@ def areas(runs: Runs) -> NDArray[np.int64]:
 
 def bounds(runs: Runs) -> NDArray[np.int64]:
     """The smallest box x1, y1, x2, y2 that holds each mask's pixels, int64 (N, 4); zeros where there are none."""
-    frames, _ = frames_and_areas(np.ascontiguousarray(runs.spans), runs.offsets, runs.height)
-    return np.asarray(frames)
+    return columns_of(runs).frames
 
 
 def union(runs: Runs) -> Runs:

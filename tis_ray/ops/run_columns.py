@@ -37,50 +37,30 @@ class Columns(NamedTuple):
 def columns_of(runs: Runs) -> Columns:
     """The masks laid out column by column."""
     spans = np.ascontiguousarray(runs.spans)
-    frames, areas = frames_and_areas(spans, runs.offsets, runs.height)
-    widths = frames[:, 2] - frames[:, 0]
-    bases = np.cumsum(widths) - widths - frames[:, 0]
-    tops, bottoms, extras, extra_offsets = _lay_out(spans, runs.offsets, bases, widths.sum(), runs.height)
+    frames, areas, bases, tops, bottoms, extras, extra_offsets = _lay_out(spans, runs.offsets, runs.height)
     return Columns(frames, areas, bases, tops, bottoms, extras, extra_offsets, runs.height)
 
 
 @njit(cache=True)
-def frames_and_areas(spans, offsets, height):  # type: ignore[no-untyped-def]
-    """`frames` and `areas` of `Columns`."""
-    frames = np.zeros((len(offsets) - 1, 4), dtype=np.int64)
-    areas = np.zeros(len(offsets) - 1, dtype=np.int64)
-    for i in range(len(frames)):
-        first, last = offsets[i], offsets[i + 1]
-        if first == last:
-            continue
-        top, bottom, area = np.int64(height), np.int64(0), np.int64(0)
-        begin = spans[first, 0] // height * height  # the first pixel of the column
-        x1 = begin // height
-        for k in range(first, last):
-            start, stop = spans[k, 0], spans[k, 1]
-            area += stop - start
-            if start >= begin + height:
-                begin += height
-                if start >= begin + height:
-                    begin = start // height * height
-            if stop > begin + height:  # over the end of its column: it has the last row, and the first of the next
-                top, bottom = np.int64(0), np.int64(height)
-            else:
-                top, bottom = min(top, start - begin), max(bottom, stop - begin)
-        frames[i, 0], frames[i, 1], frames[i, 2], frames[i, 3] = x1, top, (spans[last - 1, 1] - 1) // height + 1, bottom
-        areas[i] = area
-    return frames, areas
-
-
-@njit(cache=True)
-def _lay_out(spans, offsets, bases, num_columns, height):  # type: ignore[no-untyped-def]
+def _lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
+    """The fields of `Columns`. A span that goes over the end of its column is a span of each column it is in."""
+    count = len(offsets) - 1
+    frames, areas, bases = np.zeros((count, 4), np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    num_columns = np.int64(0)
+    for i in range(count):
+        if offsets[i] < offsets[i + 1]:
+            frames[i, 0] = spans[offsets[i], 0] // height
+            frames[i, 2] = (spans[offsets[i + 1] - 1, 1] - 1) // height + 1
+            bases[i] = num_columns - frames[i, 0]
+            num_columns += frames[i, 2] - frames[i, 0]
     tops, bottoms = np.zeros(num_columns, dtype=np.int32), np.zeros(num_columns, dtype=np.int32)
-    extras, count = np.empty((len(spans), 2), dtype=np.int64), 0  # what crosses a border starts the next column
-    extra_offsets = np.zeros(len(offsets), dtype=np.int64)
-    for i in range(len(offsets) - 1):
-        column, begin, filled = np.int64(-1), np.int64(-height), False
+    extras, extra_offsets, num_extras = np.empty((len(spans), 2), np.int64), np.zeros(count + 1, np.int64), 0
+    for i in range(count):
+        column, begin, filled = np.int64(-1), np.int64(-height), False  # begin: the first pixel of the column
+        top, bottom, area = np.int64(height), np.int64(0), np.int64(0)
         for k in range(offsets[i], offsets[i + 1]):
             start, stop = spans[k, 0], spans[k, 1]
+            area += stop - start
             while start < stop:
                 if start >= begin + height:
                     column, begin, filled = column + 1, begin + height, False
@@ -88,15 +68,19 @@ def _lay_out(spans, offsets, bases, num_columns, height):  # type: ignore[no-unt
                         column = start // height
                         begin = column * height
                 end = min(stop, begin + height)
+                top, bottom = min(top, start - begin), max(bottom, end - begin)
                 if filled:
-                    extras[count, 0], extras[count, 1] = start, end
-                    count += 1
+                    extras[num_extras, 0], extras[num_extras, 1] = start, end
+                    num_extras += 1
                 else:
                     tops[bases[i] + column], bottoms[bases[i] + column] = start - begin, end - begin
                     filled = True
                 start = end
-        extra_offsets[i + 1] = count
-    return tops, bottoms, extras[:count].copy(), extra_offsets
+        extra_offsets[i + 1] = num_extras
+        areas[i] = area
+        if area > 0:
+            frames[i, 1], frames[i, 3] = top, bottom
+    return frames, areas, bases, tops, bottoms, extras[:num_extras].copy(), extra_offsets
 
 
 @njit(cache=True)
@@ -105,13 +89,27 @@ def shared_pixels(a, i, b, j):  # type: ignore[no-untyped-def]
     low, high = max(a.frames[i, 0], b.frames[j, 0]), min(a.frames[i, 2], b.frames[j, 2])
     if low >= high:
         return np.int64(0)
-    at, other = np.uint64(a.bases[i] + low), np.uint64(b.bases[j] + low)  # unsigned: nothing to count from the end
+    total = shared_of_firsts(a.tops, a.bottoms, a.bases[i] + low, b.tops, b.bottoms, b.bases[j] + low, high - low)
+    return total + shared_of_extras(a, i, b, j, low, high)
+
+
+@njit(cache=True)
+def shared_of_firsts(tops, bottoms, at, other_tops, other_bottoms, other, width):  # type: ignore[no-untyped-def]
+    """Number of pixels that the first spans of `width` columns share, from positions `at` and `other` on."""
+    at, other = np.uint64(at), np.uint64(other)  # unsigned, for nothing is counted from the end: eight at a time
     total = np.int64(0)
-    for x in range(np.uint64(high - low)):
-        rows = min(a.bottoms[at + x], b.bottoms[other + x]) - max(a.tops[at + x], b.tops[other + x])
+    for x in range(np.uint64(width)):
+        rows = min(bottoms[at + x], other_bottoms[other + x]) - max(tops[at + x], other_tops[other + x])
         total += max(rows, 0)
+    return total
+
+
+@njit(cache=True)
+def shared_of_extras(a, i, b, j, low, high):  # type: ignore[no-untyped-def]
+    """Number of pixels that two masks share beside those of first spans; their common columns are low..high."""
     first, last = a.extra_offsets[i], a.extra_offsets[i + 1]
     other_first, other_last = b.extra_offsets[j], b.extra_offsets[j + 1]
+    total = np.int64(0)
     if first < last:
         total += _with_columns(a.extras, first, last, b.bases[j], b.tops, b.bottoms, low, high, a.height)
     if other_first < other_last:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
@@ -37,10 +38,8 @@ class Runs:
 
     def __getitem__(self, index: NDArray[Any] | slice | Sequence[int]) -> "Runs":
         chosen = np.arange(len(self))[index]
-        lengths = np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        positions = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
-        return Runs(self.height, self.width, self.spans[positions], offsets)
+        offsets = np.concatenate([[0], np.cumsum(np.diff(self.offsets)[chosen])]).astype(np.int64)
+        return Runs(self.height, self.width, _take(self.spans, self.offsets, chosen, offsets), offsets)
 
     def kept(self, where: NDArray[np.bool_]) -> "Runs":
         """As many masks, without pixels but `where` (N,) says so."""
@@ -78,3 +77,11 @@ class Runs:
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Runs(parts[0].height, parts[0].width, np.concatenate([part.spans for part in parts]), offsets)
+
+
+@njit(cache=True)
+def _take(spans, offsets, chosen, new_offsets):  # type: ignore[no-untyped-def]
+    taken = np.empty((new_offsets[-1], 2), dtype=np.int64)
+    for i in range(len(chosen)):
+        taken[new_offsets[i] : new_offsets[i + 1]] = spans[offsets[chosen[i]] : offsets[chosen[i] + 1]]
+    return taken

@@ -36,7 +36,8 @@ def merge(
     scores = instances.scores.copy()
     if instances.masks is not None:
         masked = np.flatnonzero(instances.masks.present)
-        runs = instances.masks[masked].to_runs(*pool.image_hw)
+        masks = instances.masks if len(masked) == len(instances) else instances.masks[masked]
+        runs = masks.to_runs(*pool.image_hw)
         groups = np.zeros_like(instances.labels) if class_agnostic else instances.labels
         scores[masked] = _suppressed(
             runs, scores[masked], groups[masked], iou_threshold=iou_threshold, method=method, sigma=sigma, low=min_score
