@@ -16,6 +16,7 @@ from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.submission.journal import Journal, journal_path
 from tis_ray.submission.pipeline import ImageResult, Segmented
+from tis_ray.views import View
 
 RUN: dict[str, Any] = {"members": {"a": {"scales": [64]}}, "images": {"count": 3}}
 
@@ -51,6 +52,21 @@ def write(path: Path, *results: ImageResult) -> None:
     with Journal.opened(path, RUN, resume=False) as journal:
         for one in results:
             journal.append(one)
+
+
+def test_what_each_view_found_comes_back_too(tmp_path: Path) -> None:
+    views = [View("a", 64), View("a", 64, True), View("b", 96)]
+    fused, own, other = (result(number).found.instances for number in (2, 3, 0))
+    noted = ImageResult(image(1), (9, 9), Segmented(fused, {views[0]: own, views[2]: other}, ("a@64/flip",)))
+    with Journal.opened(tmp_path / "x", RUN, resume=False, views=views) as journal:
+        journal.append(noted)
+    with Journal.opened(tmp_path / "x", RUN, resume=True, views=views) as journal:
+        found = journal.read(image(1)).found
+    assert list(found.views) == [views[0], views[2]]
+    for view, expected in ((views[0], own), (views[2], other)):
+        assert_same(
+            ImageResult(image(1), found=Segmented(found.views[view])), ImageResult(image(1), found=Segmented(expected))
+        )
 
 
 @pytest.mark.parametrize("masks", [True, False], ids=["masks", "boxes only"])

@@ -18,6 +18,7 @@ from tests.running_service import Service
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.formats.coco_results import to_results
 from tis_ray.formats.image_list import read_image_list
+from tis_ray.results import fuse_files, open_files
 from tis_ray.serving.running import fusion_handle
 from tis_ray.submission.pipeline import segment_images
 from tis_ray.submission.run import predict as predict_images
@@ -104,6 +105,31 @@ def test_predict_writes_a_jsons_own_image_and_category_ids(service: Service, fol
     assert {entry["image_id"] for entry in orjson.loads(out.read_bytes())} <= {70}
     dropped = len(found) - len(renumbered)
     assert (f"left out {dropped} instances" in answer.stderr) == (dropped > 0)
+
+
+def test_each_views_results_fused_from_their_files_are_the_ensembles(
+    service: Service, folder: Path, tmp_path: Path
+) -> None:
+    local = tis_ray.load(service.ensemble_path, device="cpu")
+    images = read_image_list(folder)
+    entries = [
+        {"id": image.id, "file_name": image.file_name, "width": 90, "height": 60 + 10 * i}
+        for i, image in enumerate(images)
+    ]
+    listing, out, views = tmp_path / "listing.json", tmp_path / "results.json", tmp_path / "views"
+    listing.write_bytes(orjson.dumps({"images": entries, "categories": local.categories.to_json()}))
+    answer = predict(service, "--images", listing, "--image-folder", folder, "--out", out, "--views", views)
+    assert answer.returncode == 0, answer.stderr
+    names = [f"{view.key}{'.flip' if view.flip else ''}.json" for view in service.ensemble.views]
+    assert sorted(path.name for path in views.iterdir()) == sorted([*names, "fuse.yaml"])
+    fuse_files(open_files([views / "fuse.yaml"]), listing, tmp_path / "fused.json")
+    fused, whole = (orjson.loads((tmp_path / name).read_bytes()) for name in ("fused.json", "results.json"))
+    assert len(fused) == len(whole) > 0
+    for one, other in zip(fused, whole, strict=True):  # files hold px to 3 decimals and scores to 6
+        assert one["score"] == pytest.approx(other["score"], abs=1e-3)
+        assert one["category_id"] == other["category_id"]
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=2e-3)
+        assert one["segmentation"] == other["segmentation"]
 
 
 def test_predict_refuses_a_fusion_section_that_does_not_run(service: Service, folder: Path, tmp_path: Path) -> None:

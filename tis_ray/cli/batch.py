@@ -31,6 +31,9 @@ def predict(
     allow_degraded: Annotated[
         bool, typer.Option("--allow-degraded", help="Take answers that lack views, too, within quorum.views.")
     ] = False,
+    views: Annotated[
+        Path | None, typer.Option(help="Folder for each view's own results, to fuse anew by `tis-ray fuse`.")
+    ] = None,
     in_flight: Annotated[int, typer.Option(min=1, help="Images opened or waiting at any time.")] = 8,
     address: Annotated[
         str | None,
@@ -59,6 +62,7 @@ def predict(
         disjoint=disjoint,
         resume=resume,
         allow_degraded=allow_degraded,
+        views=views,
     )
     _report(summary, out)
 

@@ -8,7 +8,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -24,6 +24,7 @@ from tis_ray.formats.image_list import ListedImage
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.submission.pipeline import ImageResult, Segmented
+from tis_ray.views import View
 
 _MAGIC = b"tis-ray batch run 2\n"
 _FRAME = struct.Struct("<QI")  # bytes of the record, CRC-32 of them
@@ -44,17 +45,21 @@ def journal_path(out: Path) -> Path:
 
 
 class Journal:
-    """Results by image; one process at a time may hold it. Of several records of an image the last one counts."""
+    """Results by image; one process at a time may hold it. Of several records of an image the last one counts.
 
-    def __init__(self, path: Path, file: FileIO, entries: Mapping[int, _Entry]) -> None:
+    `views` are those of the ensemble, in order, where results hold what each of them found.
+    """
+
+    def __init__(self, path: Path, file: FileIO, entries: Mapping[int, _Entry], views: Sequence[View] = ()) -> None:
         self.path = path
+        self._views = tuple(views)
         self._file = file
         self._entries = dict(entries)
         self._end = file.seek(0, os.SEEK_END)
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Self]:
+    def opened(cls, path: Path, run: Mapping[str, Any], *, resume: bool, views: Sequence[View] = ()) -> Iterator[Self]:
         """The journal of the run that `run` describes: a new one, or with `resume` the one that is there, if any.
 
         Raises `ConfigError` while another process holds it, where one is there and `resume` is false, and where it is
@@ -71,7 +76,7 @@ class Journal:
                 )
             else:
                 _check_same(path, began, orjson.loads(orjson.dumps(run)))
-            journal = cls(path, file, entries)
+            journal = cls(path, file, entries, views)
             try:
                 yield journal
             finally:
@@ -99,8 +104,12 @@ class Journal:
             "size_hw": result.size_hw,
             "missing": result.found.missing,
             "file_bytes": file_bytes,
+            "views": [self._views.index(view) for view in result.found.views],
         }
-        arrays = zlib.compress(save(_arrays(result.found.instances)), 1)
+        content = _arrays(result.found.instances)
+        for number, found in zip(about["views"], result.found.views.values(), strict=True):
+            content |= _arrays(found, prefix=f"{number}.")
+        arrays = zlib.compress(save(content), 1)
         self._file.seek(self._end)
         try:
             _write_record(self._file, orjson.dumps(about) + b"\n" + arrays)
@@ -117,8 +126,10 @@ class Journal:
         about, _, arrays = record.partition(b"\n")
         content = orjson.loads(about)
         height, width = content["size_hw"]
-        instances = _instances(load(zlib.decompress(arrays)))
-        return ImageResult(image, (height, width), Segmented(instances, missing=tuple(content["missing"])))
+        loaded = load(zlib.decompress(arrays))
+        views = {self._views[number]: _instances(loaded, prefix=f"{number}.") for number in content["views"]}
+        found = Segmented(_instances(loaded), views, tuple(content["missing"]))
+        return ImageResult(image, (height, width), found)
 
     def remove(self) -> None:
         """Delete the file: the results are written."""
@@ -216,21 +227,20 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
         yield ".".join(path), value
 
 
-def _arrays(instances: Instances) -> dict[str, Any]:
+def _arrays(instances: Instances, *, prefix: str = "") -> dict[str, Any]:
     arrays = {name: getattr(instances, name) for name in ("boxes", "scores", "labels", "source")}
     if isinstance(instances.masks, BoxMasks):
         arrays |= {f"mask_{name}": getattr(instances.masks, name) for name in ("boxes", "probabilities", "present")}
         arrays["mask_pasting"] = np.frombuffer(instances.masks.pasting.encode(), dtype=np.uint8)
-    return arrays
+    return {prefix + name: array for name, array in arrays.items()}
 
 
-def _instances(arrays: dict[str, Any]) -> Instances:
+def _instances(arrays: dict[str, Any], *, prefix: str = "") -> Instances:
     masks = None
-    if "mask_boxes" in arrays:
-        masks = BoxMasks(
-            arrays["mask_boxes"],
-            arrays["mask_probabilities"],
-            arrays["mask_present"],
-            arrays["mask_pasting"].tobytes().decode(),
+    if f"{prefix}mask_boxes" in arrays:
+        boxes, probabilities, present = (
+            arrays[f"{prefix}mask_{name}"] for name in ("boxes", "probabilities", "present")
         )
-    return Instances(arrays["boxes"], arrays["scores"], arrays["labels"], masks, arrays["source"])
+        masks = BoxMasks(boxes, probabilities, present, arrays[f"{prefix}mask_pasting"].tobytes().decode())
+    boxes, scores, labels, source = (arrays[prefix + name] for name in ("boxes", "scores", "labels", "source"))
+    return Instances(boxes, scores, labels, masks, source)

@@ -1,7 +1,7 @@
 """`tis-ray predict`: a batch run through the deployments of an ensemble, started for the run where none are up."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tis_ray.formats.members import ensemble_categories
 from tis_ray.instances import Categories
 from tis_ray.serving.local import free_port, serve_locally
 from tis_ray.serving.running import connect, fusion_handle
+from tis_ray.submission import view_files
 from tis_ray.submission.identity import describe
 from tis_ray.submission.journal import Journal, journal_path
 from tis_ray.submission.pipeline import ImageResult, class_map, segment_images
@@ -37,6 +38,7 @@ def predict(
     disjoint: bool = False,
     resume: bool = False,
     allow_degraded: bool = False,
+    views: Path | None = None,
 ) -> Summary:
     """Segment `images` (folder, .txt or COCO JSON) and write the results to `out`.
 
@@ -44,6 +46,7 @@ def predict(
     formats: of the menu `submission/formats`; the first is `out`'s, the others are written beside it
     resume:  go on with a run that was killed or in which images failed; a run that has not begun begins
     allow_degraded: take answers that lack views, too, as far as the ensemble's quorum lets them be given
+    views: folder for what each view found by itself, to be fused anew by `tis-ray fuse` (see `view_files`)
 
     Image ids are the JSON's own; a folder's and a list's, from 1, are noted in `<out>.images.json`. Category ids are
     the JSON's too, joined by name; instances of classes that it lacks are left out. What is found is kept in
@@ -56,6 +59,8 @@ def predict(
             f"{ensemble.quorum.views:g}, with which an ensemble of {len(ensemble.views)} views gives no such answers"
         )
     _check_writable(out, images, files)
+    if views is not None:
+        view_files.make_folder(views)
     listed = read_image_list(images, image_folder)
     categories = ensemble_categories(ensemble)
     written = _table(images, image_folder) or categories
@@ -64,16 +69,31 @@ def predict(
     if resume and not journal_path(out).exists():
         console.print(f"no unfinished run of {out} is here to go on with; a new one begins", soft_wrap=True)
     with (
-        Journal.opened(journal_path(out), describe(ensemble, listed), resume=resume) as journal,
+        Journal.opened(
+            journal_path(out),
+            describe(ensemble, listed, with_views=views is not None),
+            views=ensemble.views,
+            resume=resume,
+        ) as journal,
         _kept(journal, console),
     ):
         if images.suffix.lower() != ".json":
             _note_ids(listed, out)
         failed = _look(
-            ensemble, listed, journal, console=console, address=address, in_flight=in_flight, degraded=allow_degraded
+            ensemble,
+            listed,
+            journal,
+            console=console,
+            address=address,
+            in_flight=in_flight,
+            degraded=allow_degraded,
+            keep_views=views is not None,
         )
         results = (failed.get(image.id) or journal.read(image) for image in listed)
-        summary = write_results(results, out, categories=categories, written=written, files=files)
+        with view_files.opened(views, ensemble, categories=categories, written=written) as write_views:
+            summary = write_results(
+                _also(write_views, results), out, categories=categories, written=written, files=files
+            )
         if not summary.failed:
             _settle(files)
             journal.remove()
@@ -90,6 +110,7 @@ def _look(
     address: str | None,
     in_flight: int,
     degraded: bool,
+    keep_views: bool,
 ) -> dict[int, ImageResult]:
     """Put what is found in the images that are not done into the journal; those that failed, by id."""
     changed = journal.changed(listed)
@@ -104,7 +125,11 @@ def _look(
     deadline_s = ensemble.limits.max_deadline_s
     with (
         _deployed(ensemble, address, console) as handle,
-        closing(ServiceSegmenter(handle, ensemble.views, deadline_s=deadline_s, allow_degraded=degraded)) as segmenter,
+        closing(
+            ServiceSegmenter(
+                handle, ensemble.views, deadline_s=deadline_s, keep_views=keep_views, allow_degraded=degraded
+            )
+        ) as segmenter,
         closing(segment_images(segmenter, todo, in_flight=in_flight, has_worked=bool(done))) as results,
         closing(watched(results, len(todo), console)) as shown,
     ):
@@ -115,6 +140,12 @@ def _look(
             else:
                 journal.append(result)
         return failed
+
+
+def _also(write: Callable[[ImageResult], None], results: Iterable[ImageResult]) -> Iterator[ImageResult]:
+    for result in results:
+        write(result)
+        yield result
 
 
 @contextmanager

@@ -1,0 +1,76 @@
+"""What each view found by itself, as COCO results files that `tis-ray fuse` fuses anew without a model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tis_ray.config import Ensemble, dump
+from tis_ray.errors import ConfigError
+from tis_ray.formats.coco_results import ResultsWriter, to_results
+from tis_ray.instances import Categories
+from tis_ray.submission.pipeline import ImageResult, class_map
+from tis_ray.views import View
+
+INDEX = "fuse.yaml"
+
+
+@contextmanager
+def opened(
+    folder: Path | None, ensemble: Ensemble, *, categories: Categories, written: Categories
+) -> Iterator[Callable[[ImageResult], None]]:
+    """Call what is yielded with each result of a batch run that kept the views; does nothing where `folder` is None.
+
+    The folder gets a file for each view, and `fuse.yaml`, which lists them for `tis-ray fuse` with the ensemble's
+    fusion section. Labels are those of `categories`; `written` is the table whose ids are written.
+    """
+    if folder is None:
+        yield lambda result: None  # noqa: ARG005
+        return
+    index_map = class_map(categories, written)
+    with ExitStack() as stack:
+        writers = {
+            view: stack.enter_context(ResultsWriter(folder / f"{name_of(view)}.json")) for view in ensemble.views
+        }
+
+        def write(result: ImageResult) -> None:
+            found = {} if result.found is None else result.found.views
+            for view, instances in found.items():
+                lines = to_results(
+                    instances.relabelled(index_map),
+                    image_id=result.image.id,
+                    categories=written,
+                    size_hw=result.size_hw,
+                )
+                writers[view].write(lines)
+
+        yield write
+    (folder / INDEX).write_text(yaml.safe_dump(_index(ensemble), sort_keys=False))
+
+
+def make_folder(folder: Path) -> None:
+    """Raise `ConfigError` for a folder that cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--views: expected a folder that can be made; got {folder} ({error.strerror})") from None
+
+
+def name_of(view: View) -> str:
+    """The file's stem: `r50@800`, `r50@800.flip`, `r50@720.strip.flip`."""
+    return view.key + (".flip" if view.flip else "")
+
+
+def _index(ensemble: Ensemble) -> dict[str, Any]:
+    results = {}
+    for view in ensemble.views:
+        member = f"{view.member}.{view.crop_name}" if view.crop_name else view.member
+        entry: dict[str, Any] = {"file": f"{name_of(view)}.json", "member": member, "scale": view.scale}
+        results[name_of(view)] = entry | ({"flip": True} if view.flip else {})
+    content: dict[str, Any] = {"results": results}
+    crops = any(view.crop_name for view in ensemble.views)
+    if not crops and ensemble.fusion.auto_ranges is None:  # what files cannot say is left to the reader
+        content["fusion"] = dump(ensemble)["fusion"]
+    return content
