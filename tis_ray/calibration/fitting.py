@@ -11,6 +11,7 @@ from tis_ray.config import Choice
 from tis_ray.config.fusion import FusionMember
 from tis_ray.errors import ConfigError
 from tis_ray.evaluation.matching import match
+from tis_ray.evaluation.reliability import Reliability, reliability
 from tis_ray.fusion.calibration import MENU, Calibrations
 from tis_ray.fusion.calibrations import Fit
 from tis_ray.instances import Annotations, Categories, Instances
@@ -37,6 +38,16 @@ class MemberFit:
     calibrated: NDArray[np.float32]
     hits: NDArray[np.bool_]
 
+    @property
+    def before(self) -> Reliability:
+        """How far the scores could be taken at their word, by the detections that were fitted on."""
+        return reliability(self.scores, self.hits)
+
+    @property
+    def after(self) -> Reliability:
+        """The same of the calibrated scores."""
+        return reliability(self.calibrated, self.hits)
+
 
 def fit_members(
     found: Iterable[tuple[Annotations, Mapping[str, Instances]]],
@@ -55,11 +66,9 @@ def fit_members(
     iou:        of boxes, from which a detection is a hit, see `tis_ray.evaluation.matching`
 
     A fit takes at least 10 detections, hits and misses among them: a member or class with less has none.
-    Raises `ConfigError` for an unknown method or an `iou` that is not in (0, 1].
+    Raises `ConfigError` as `check_fit` does.
     """
-    fit: Fit = menu.pick(MENU, "fit", method, key="--method")
-    if not 0 < iou <= 1:
-        raise ConfigError(f"--iou: expected a number above 0 and at most 1; got {iou}")
+    fit = check_fit(method, iou)
     detections: dict[str, list[Instances]] = {}
     hits: dict[str, list[NDArray[np.bool_]]] = {}
     for truth, by_member in found:
@@ -72,6 +81,14 @@ def fit_members(
         name: _fit_member(Instances.concatenate(detections[name]), np.concatenate(hits[name]), fit, method, names)
         for name in detections
     }
+
+
+def check_fit(method: str, iou: float) -> Fit:
+    """The `fit` of a `method`. Raises `ConfigError` for an unknown one, and for an `iou` that is not in (0, 1]."""
+    if not 0 < iou <= 1:
+        raise ConfigError(f"--iou: expected a number above 0 and at most 1; got {iou}")
+    fit: Fit = menu.pick(MENU, "fit", method, key="--method")
+    return fit
 
 
 def _fit_member(

@@ -48,15 +48,15 @@ def match(found: Instances, truth: Annotations, *, iou: float = 0.5) -> Matches:
 
 @njit(cache=True)
 def _match(boxes, labels, sources, objects, object_labels, crowd, threshold):  # type: ignore[no-untyped-def]
-    outcome = np.zeros(len(boxes), dtype=np.int8)
+    outcome = np.zeros(len(labels), dtype=np.int8)
     num_sources = sources.max() + 1 if len(sources) else 0
-    taken = np.zeros((num_sources, len(objects)), dtype=np.bool_)
-    for i in range(len(boxes)):
-        x1, y1, x2, y2 = boxes[i]
+    taken = np.zeros((num_sources, len(object_labels)), dtype=np.bool_)
+    for i in range(len(labels)):
+        x1, y1, x2, y2 = boxes[:, i]
         best, chosen = threshold, -1
         ignored = False
-        for j in range(len(objects)):
-            a1, b1, a2, b2 = objects[j]
+        for j in range(len(object_labels)):
+            a1, b1, a2, b2 = objects[:, j]
             if crowd[j]:
                 if object_labels[j] == labels[i] or object_labels[j] < 0:
                     width, height = min(x2, a2) - max(x1, a1), min(y2, b2) - max(y1, b1)
