@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tests.dense_masks import dense_of, runs_of
+from tis_ray import menu
+from tis_ray.errors import ConfigError
 from tis_ray.fusion.mask_select import average
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
@@ -160,3 +162,20 @@ def blurred(box, patch):
     upper = ringed[top, left] * (1 - du) + ringed[top, left + 1] * du
     lower = ringed[top + 1, left] * (1 - du) + ringed[top + 1, left + 1] * du
     return upper * (1 - dv) + lower * dv
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, r"^fusion\.masks\.average\.k: .*greater than or equal to 1; got 0$"),
+        ({"of": "max"}, r"^fusion\.masks\.average\.of: .*'probability' or 'logit'; got 'max'$"),
+        ({"weight": "score"}, r"^fusion\.masks\.average\.weight: unknown key; did you mean 'weights'\?.*"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        menu.check_options(average.select, options, key="fusion.masks.average")
+
+
+def test_the_best_of_all_views_may_be_written_as_null():
+    assert menu.check_options(average.select, {"k": None}, key="k") == {"k": None}
