@@ -23,7 +23,7 @@ class ResultsFile(Section):
     """
 
     file: Path
-    member: str | None = None
+    member: str | None = Field(default=None, min_length=1)
     scale: PositiveInt | None = None
     flip: bool = False
     weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -46,9 +46,7 @@ def _packed(result: Mapping[str, Any], labels: Mapping[int, int]) -> bytes:
 def _instances(records: Sequence[bytes], record: ImageRecord) -> Instances:
     """What `_packed` made of the results of one file and image."""
     rows = orjson.loads(b"[" + b",".join(records) + b"]")
-    numbers: Any = np.array([row[:6] for row in rows], dtype=np.float64).reshape(
-        -1, 6
-    )
+    numbers: Any = np.array([row[:6] for row in rows], dtype=np.float64).reshape(-1, 6)
     boxes = box_ops.xywh_to_xyxy(numbers[:, 2:])  # added in float64, as COCO's numbers are
     return Instances.of(boxes, numbers[:, 1], numbers[:, 0], _masks([row[6] for row in rows], record))
 

@@ -38,10 +38,13 @@ def fuse_files(
     is left behind then.
     """
     out = Path(out)
-    for name, entry in files.results.items():
-        if out.resolve() == entry.file.resolve():
-            raise ConfigError(f"--out: expected another file than results.{name}; got {out}")
     dataset = coco.read_frames(data) if isinstance(data, (str, Path)) else data
+    for name, path in (
+        ("--data", dataset.path),
+        *((f"results.{name}", one.file) for name, one in files.results.items()),
+    ):
+        if out.resolve() == path.resolve():
+            raise ConfigError(f"--out: expected another file than {name}; got {out}")
     fuser, views = Fuser(files.section, dataset.categories), files.views
     sources = sorted(views.values())
     num_read = Counter(dict.fromkeys(files.results, 0))

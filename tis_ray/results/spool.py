@@ -19,7 +19,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held: dict[Hashable, list[bytes]] = defaultdict(list)
+        self._held: dict[Hashable, bytearray] = defaultdict(bytearray)  # one object for each key, not for each record
         self._held_bytes = 0
         self._pieces: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)  # where each begins and ends
 
@@ -33,24 +33,27 @@ class Spool:
         self._file.close()
 
     def add(self, key: Hashable, record: bytes) -> None:
-        """Append a record, of one line, to the list of `key`."""
-        self._held[key].append(record)
-        self._held_bytes += len(record)
+        """Append a record, a line of text, to the list of `key`."""
+        held = self._held[key]
+        held += record
+        held += b"\n"
+        self._held_bytes += len(record) + 1
         if self._held_bytes >= _HELD_BYTES:
             self._write()
 
     def take(self, key: Hashable) -> list[bytes]:
         """The records of `key` in the order in which they were added."""
-        found: list[bytes] = []
+        found = bytearray()
         for begin, end in self._pieces.pop(key, []):
             self._file.seek(begin)
-            found += self._file.read(end - begin).split(b"\n")
-        return found + self._held.pop(key, [])
+            found += self._file.read(end - begin)
+        found += self._held.pop(key, b"")
+        return bytes(found).splitlines()
 
     def _write(self) -> None:
         begin = self._file.seek(0, 2)
         for key, records in self._held.items():
-            end = begin + self._file.write(b"\n".join(records))
+            end = begin + self._file.write(records)
             self._pieces[key].append((begin, end))
             begin = end
         self._held.clear()
