@@ -137,9 +137,10 @@ def test_the_examples_of_the_documentation_are_valid():
     examples = [yaml.safe_load(block.split("```")[0]) for block in page.split("```yaml\n")[1:]]
     assert len(examples) >= 3
     for example in examples:
-        members = {"members": {"a": {"checkpoint": "a", "scales": [400, 1400]}}}
-        found = parse(Ensemble, members | example, source="fusion.md")
-        Fuser(found.fusion, Categories((1,), ("a",), frequency=("r",)))
+        members = {"members": {"a": {"checkpoint": "a", "scales": [400, 1400, 1600]}}}
+        fusion = parse(Ensemble, members | example, source="fusion.md").fusion
+        fusion = fusion.model_copy(update={"auto_ranges": None})  # what they are needs checkpoints
+        Fuser(fusion, Categories((1,), ("a",), frequency=("r",)))
 
 
 # ----------------------------------------------------------------------------------------- What they compute
