@@ -1,6 +1,8 @@
 """Ranges found from the members' training sizes: what each scale speaks for, and that nothing goes unheard."""
 
 import math
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +196,17 @@ def test_automatic_ranges_win_over_those_of_a_preset(content, ranges):
     assert parse(FusionSection, dump(once), source="written") == once
 
 
+def test_the_table_in_the_documentation_is_what_is_found():
+    text = (Path(__file__).parents[2] / "docs" / "fusion.md").read_text()
+    for height, width in ((480, 640), (1080, 1920), (2710, 3384)):
+        (_, high), (low, _), _ = ranges = found(
+            at(800), at(1200), at(1600), low=20.0, high=320.0, image_hw=(height, width)
+        )
+        assert (high, ranges[2][0]) == (INF, 0)
+        middle = f"{low:.1f} to {ranges[1][1]:.1f}"
+        assert f"| {width}x{height} | from {ranges[0][0]:.1f} | {middle} | to {ranges[2][1]:.1f} |" in text
+
+
 # ------------------------------------------------------------------------------------------------ properties
 
 
@@ -237,7 +250,7 @@ def test_ranges_are_not_empty_and_fall_as_scales_grow(case):
     assert all(0 <= start < stop for start, stop in intervals)
     factors = [view.resize_factor(image_hw) for view in views]
     steps = sorted((f, *interval) for f, interval in zip(factors, intervals, strict=True) if f is not None)
-    for coarse, fine in zip(steps, steps[1:], strict=False):
+    for coarse, fine in pairwise(steps):
         assert fine[1] <= coarse[1]
         assert fine[2] <= coarse[2]
         assert fine[0] > coarse[0] or fine[1:] == coarse[1:]
