@@ -13,10 +13,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.ops.boxes import Boxes
+from tis_ray.ops.ordering import falling
 from tis_ray.ops.overlaps import Groups, corners, iou_of
 
 _SCAN = 32  # up to so many clusters it is faster to look at all of them
 _SLACK = 1e-6  # of a box's sides: rounding must not cost a box whose IoU is just above the threshold
+_SUMS, _WEIGHT = 4, 8  # columns of a cluster's state
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,23 +71,34 @@ def around_heads(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, i
 def _clusters(
     boxes: Boxes, scores: NDArray[np.float32], groups: Groups, iou_threshold: float, *, moving: bool
 ) -> Clusters:
-    ranked = np.lexsort((-scores, groups))  # stable: equal scores stay in order
+    ranked = _by_group_and_score(scores, groups)
     ordered = groups[ranked]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [len(boxes) > 0]]))
-    means, weights, heads, members = _gather(
+    state, heads, members = _gather(
         corners(boxes[ranked]), scores[ranked].astype(np.float64), ranked, starts, float(iou_threshold), moving
     )
-    return Clusters(means.astype(np.float32), weights, heads, members, ranked)
+    return Clusters(state[:, :4].astype(np.float32), state[:, _WEIGHT].copy(), heads, members, ranked)
+
+
+def _by_group_and_score(scores: NDArray[np.float32], groups: Groups) -> NDArray[np.int64]:
+    """Positions (N,) by group, then by descending score, equal ones as they come."""
+    ranked = falling(scores)
+    keys = groups[ranked].astype(np.int64) << 32 | np.arange(len(scores))
+    keys.sort()
+    return np.asarray(ranked[keys & 0xFFFFFFFF])
 
 
 @njit(cache=True)
 def _gather(boxes, scores, ranked, starts, threshold, moving):  # type: ignore[no-untyped-def]
-    """Means, weights, heads and members of `boxes` (4, N), sorted by group and then by rank."""
+    """State, heads and members of the clusters of `boxes` (4, N), sorted by group and then by rank.
+
+    A row of the state has the box that others are compared with, the weighted sums of the corners, and the weight: side
+    by side, since what limits the loop where there are many clusters is how often it waits for memory.
+    """
     n = len(scores)
-    places = np.empty((n, 4))  # of the clusters: what boxes are compared with
-    sums, weights = np.zeros((n, 4)), np.zeros(n)
+    state = np.empty((n, 9))
     heads, members = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    grid, following, cells = np.empty(2 * n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    grid, following, cells = np.empty(2 * n, dtype=np.int32), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
     count = 0
     for group in range(len(starts) - 1):
         first = count
@@ -97,49 +110,58 @@ def _gather(boxes, scores, ranked, starts, threshold, moving):  # type: ignore[n
             flat = x2 <= x1 or y2 <= y1
             k, iou = -1, 1.0
             if not flat and count - first > _SCAN:
-                k, iou = _search(x1, y1, x2, y2, places, first, count, grid, following, mask, low, high, threshold)
+                k, iou = _search(x1, y1, x2, y2, state, first, count, grid, following, mask, low, high, threshold)
             elif not flat:
-                k, iou = _scan(x1, y1, x2, y2, places, first, count, threshold)
+                k, iou = _scan(x1, y1, x2, y2, state, first, count, threshold)
             opens = k < 0
             if opens:
-                k, iou = count, 1.0
+                k, count = count, count + 1
                 heads[k] = ranked[i]
-                count += 1
+                state[k, 0], state[k, 1], state[k, 2], state[k, 3] = x1, y1, x2, y2
+                state[k, _SUMS:] = 0
             members[ranked[i]] = k
-            weight = scores[i] if moving else scores[i] * iou
-            weights[k] += weight
-            sums[k, 0] += weight * x1
-            sums[k, 1] += weight * y1
-            sums[k, 2] += weight * x2
-            sums[k, 3] += weight * y2
-            if opens:
-                places[k, 0], places[k, 1], places[k, 2], places[k, 3] = x1, y1, x2, y2
-            elif moving and weights[k] > 0:
-                for side in range(4):
-                    places[k, side] = sums[k, side] / weights[k]
+            _add(state, k, x1, y1, x2, y2, scores[i] if moving or opens else scores[i] * iou)
+            if moving and not opens:
+                _move(state, k)
             if mask >= 0 and not flat and (opens or moving):
-                level = _enter(k, opens, places, grid, following, cells, mask)
+                level = _enter(k, opens, state, grid, following, cells, mask)
                 low, high = min(low, level), max(high, level)
-    for k in range(count):
-        if not moving and weights[k] > 0:
-            for side in range(4):
-                places[k, side] = sums[k, side] / weights[k]
-    return places[:count], weights[:count], heads[:count], members
+    if not moving:
+        for k in range(count):
+            _move(state, k)
+    return state[:count], heads[:count], members
 
 
 @njit(cache=True)
-def _scan(x1, y1, x2, y2, places, first, count, threshold):  # type: ignore[no-untyped-def]
+def _add(state, k, x1, y1, x2, y2, weight):  # type: ignore[no-untyped-def]
+    state[k, _SUMS] += weight * x1
+    state[k, _SUMS + 1] += weight * y1
+    state[k, _SUMS + 2] += weight * x2
+    state[k, _SUMS + 3] += weight * y2
+    state[k, _WEIGHT] += weight
+
+
+@njit(cache=True)
+def _move(state, k):  # type: ignore[no-untyped-def]
+    """Put the box of cluster k at the mean, if there is weight."""
+    if state[k, _WEIGHT] > 0:
+        for side in range(4):
+            state[k, side] = state[k, _SUMS + side] / state[k, _WEIGHT]
+
+
+@njit(cache=True)
+def _scan(x1, y1, x2, y2, state, first, count, threshold):  # type: ignore[no-untyped-def]
     """The cluster of first..count with the highest IoU above the threshold, the first of equals, and the IoU."""
     best, highest = -1, threshold
     for k in range(first, count):
-        iou = iou_of(x1, y1, x2, y2, places[k, 0], places[k, 1], places[k, 2], places[k, 3])
+        iou = iou_of(x1, y1, x2, y2, state[k, 0], state[k, 1], state[k, 2], state[k, 3])
         if iou > highest:
             best, highest = k, iou
     return best, highest
 
 
 @njit(cache=True)
-def _search(x1, y1, x2, y2, places, first, count, grid, following, mask, low, high, threshold):  # type: ignore[no-untyped-def]
+def _search(x1, y1, x2, y2, state, first, count, grid, following, mask, low, high, threshold):  # type: ignore[no-untyped-def]
     """The same as `_scan` from the cells that can hold such a cluster; from all clusters where the cells are more."""
     width, height = x2 - x1, y2 - y1
     longer = max(width, height)
@@ -155,12 +177,12 @@ def _search(x1, y1, x2, y2, places, first, count, grid, following, mask, low, hi
         top, bottom = math.floor((v - reach_y) / cell), math.floor((v + reach_y) / cell)
         looked += (right - left + 1) * (bottom - top + 1)
         if looked > count - first:
-            return _scan(x1, y1, x2, y2, places, first, count, threshold)
+            return _scan(x1, y1, x2, y2, state, first, count, threshold)
         for column in range(left, right + 1):
             for row in range(top, bottom + 1):
                 k = grid[_hashed(level, column, row, mask)]
                 while k >= 0:
-                    iou = iou_of(x1, y1, x2, y2, places[k, 0], places[k, 1], places[k, 2], places[k, 3])
+                    iou = iou_of(x1, y1, x2, y2, state[k, 0], state[k, 1], state[k, 2], state[k, 3])
                     if iou > highest or (iou == highest and best >= 0 and k < best):
                         best, highest = k, iou
                     k = following[k]
@@ -178,9 +200,9 @@ def _reach(side, limit, threshold):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _enter(k, is_new, places, grid, following, cells, mask):  # type: ignore[no-untyped-def]
+def _enter(k, is_new, state, grid, following, cells, mask):  # type: ignore[no-untyped-def]
     """Put cluster k where its box now lies in the grid, if it does not stand there; the level of that cell."""
-    x1, y1, x2, y2 = places[k, 0], places[k, 1], places[k, 2], places[k, 3]
+    x1, y1, x2, y2 = state[k, 0], state[k, 1], state[k, 2], state[k, 3]
     level = _level(max(x2 - x1, y2 - y1))
     cell = math.ldexp(1.0, level)
     place = _hashed(level, math.floor((x1 + x2) / 2 / cell), math.floor((y1 + y2) / 2 / cell), mask)

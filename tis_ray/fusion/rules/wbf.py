@@ -28,15 +28,15 @@ def merge(
     than `iou_threshold`, or opens one; the mean, weighted by score, moves with every box that joins. Class and source
     are those of the cluster's best box; the mask is that of the best box that has one, in its own frame.
 
-    The score asks how many views agree. Those that could have found the fused box count (see `Pool.can_see`), and those
+    The score asks how many views agree. Those count that could have found the fused box (see `Pool.can_see`) and those
     that did: a view that failed, or does not speak for the box's size or place, is not held against it. With the
     weights of the views, `confidence` (`conf_type` in ensemble-boxes) is
     - `avg`: the mean score, times the number of boxes, at most that of views, over the sum of the views' weights;
     - `max`: the best score;
     - `box_and_model_avg`: the sum of scores over the weights of their boxes, times the share of weight that agrees;
     - `absent_model_aware_avg`: the sum of scores over the weights of their boxes and of the views that found none.
-    It is no more than the best score of the cluster. In ensemble-boxes it is, where a view of large weight has several
-    boxes in a cluster; all else is as there.
+    It is no more than the best score of the cluster. In ensemble-boxes it may be, where views differ in weight: a
+    heavy one with several boxes, or light ones that are sure. All else is as there.
     """
     groups = np.zeros_like(instances.labels) if class_agnostic else instances.labels
     clusters = around_means(instances.boxes, instances.scores, groups, iou_threshold=iou_threshold)
