@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
-from tis_ray.ops import polygons, rle
+from tis_ray.ops import crop_runs, polygons, rle
+from tis_ray.ops.runs import Runs
+
+# pycocotools hands NumPy an array in a way that NumPy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14), elements=st.integers(0, 1))
 
@@ -31,7 +35,6 @@ def has_holes(mask: np.ndarray) -> bool:
         outside = grown
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
 @settings(max_examples=300, deadline=None)
 @given(MASKS)
 def test_encloses_exactly_the_mask_holes_included(mask):
@@ -93,3 +96,41 @@ def test_an_rle_keeps_its_place_in_the_image():
     mask[4:6, 7:11] = 1
     (encoded,) = rle.encode_crops([mask[4:6, 7:11]], np.array([[7, 4]], dtype=np.int32), 9, 12)
     assert polygons.from_rle(encoded) == [[7, 4, 11, 4, 11, 6, 7, 6]]
+
+
+def test_many_masks_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(0)
+    masks = (rng.random((1500, 9, 11)) < rng.choice([0, 0.1, 0.6, 0.95, 1], (1500, 1, 1))).astype(np.uint8)
+    runs = crop_runs.of_crops(list(masks), np.zeros((1500, 2), np.int32), 9, 11)
+    found = polygons.from_runs(runs)
+    assert len(found) == 1500
+    for rings, mask in zip(found[::50], masks[::50], strict=True):
+        assert rings == polygons.from_crop(mask)
+    assert [sum(map(shoelace, rings)) for rings in found] == masks.sum(axis=(1, 2)).tolist()
+
+
+def test_no_masks_and_empty_masks():
+    assert polygons.from_runs(Runs.empty(5, 6)) == []
+    assert polygons.from_runs(Runs.empty(5, 6, count=2)) == [[], []]
+
+
+def test_a_whole_huge_image_is_its_frame():
+    runs = Runs(20_000, 30_000, np.array([[0, 600_000_000]]), np.array([0, 1]))
+    assert polygons.from_runs(runs) == [[[0, 0, 30_000, 0, 30_000, 20_000, 0, 20_000]]]
+
+
+def test_holes_within_islands_within_holes_are_kept():
+    mask = np.ones((41, 57), np.uint8)
+    for inset in range(1, 20):
+        mask[inset:-inset, inset:-inset] = (inset + 1) % 2
+    mask[5::7, 6::9] ^= 1
+    np.testing.assert_array_equal(rasterised(polygons.from_crop(mask), *mask.shape), mask)
+
+
+def test_many_holes_left_of_one_another_share_an_outline():
+    mask = np.ones((30, 90), np.uint8)
+    mask[2:-2:3, 2:-2:4] = 0
+    mask[::5, 0] = 0  # a ragged left border
+    (ring,) = polygons.from_crop(mask)
+    assert shoelace(ring) == mask.sum()
+    np.testing.assert_array_equal(rasterised([ring], *mask.shape), mask)

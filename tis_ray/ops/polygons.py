@@ -4,166 +4,262 @@ A COCO `segmentation` list is the union of its polygons and knows no holes. A ho
 outline around it by a bridge of no width, walked there and back: filling by the even-odd rule, as COCO's own
 rasteriser does, leaves the hole empty and the bridge invisible.
 
-Edges are directed with the set pixel on their right hand (y points down), so outlines run clockwise. Pixels
-that touch by a corner alone are not connected.
+Outlines are directed with the set pixel on their right hand (y points down), so they run clockwise. Pixels that touch
+by a corner alone are not connected. An outline is a ring of vertical segments, each as long as possible: up along the
+left sides of pixels, down along right sides. They are found where the spans of two neighbouring columns differ, so
+that time and memory follow the outline, not the area.
 """
+
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tis_ray.ops.rle import Rle, decode_crop
+from tis_ray.ops import rle as rle_ops
+from tis_ray.ops.crop_runs import of_crops
+from tis_ray.ops.rle import Rle
+from tis_ray.ops.row_runs import cut_columns
+from tis_ray.ops.runs import Runs
 
-# The side of a pixel an edge runs along, in walking order: top, right, bottom, left.
-_FORWARD_X = np.array([1, 0, -1, 0])
-_FORWARD_Y = np.array([0, 1, 0, -1])
-_START_X = np.array([0, 1, 1, 0])  # start corner of each side, from the pixel's top-left corner
-_START_Y = np.array([0, 0, 1, 1])
-
-
-def from_rle(rle: Rle) -> list[list[int]]:
-    """COCO polygons `[x1, y1, x2, y2, ...]` of an RLE in its image frame; none for an empty mask."""
-    crop, offset = decode_crop(rle)
-    return from_crop(crop, offset=offset)
+Polygon = list[int]  # x1, y1, x2, y2, ...
 
 
-def from_crop(crop: NDArray[np.uint8], *, offset: tuple[int, int] = (0, 0)) -> list[list[int]]:
-    """COCO polygons of a mask (h, w), set where not zero, whose top-left corner lies at `offset` x, y.
+def from_runs(runs: Runs) -> list[list[Polygon]]:
+    """The COCO polygons of each of the N masks in their image frame; none for an empty mask.
 
     One polygon for each group of pixels connected by sides, of whole-pixel corners without repeats on a line.
     """
-    padded = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), dtype=np.bool_)
-    padded[1:-1, 1:-1] = crop != 0
-    corners, lengths = _outlines(padded)
-    corners = corners + np.array([offset[0] - 1, offset[1] - 1])
-    return [ring.ravel().tolist() for ring in np.split(corners, np.cumsum(lengths)[:-1]) if len(ring)]
+    spans, ends = np.ascontiguousarray(runs.spans), runs.offsets.tolist()
+    return [_polygons(spans, first, last, runs.height) for first, last in pairwise(ends)]
+
+
+def from_rle(rle: Rle) -> list[Polygon]:
+    """The COCO polygons of one RLE, as `from_runs`."""
+    return from_runs(rle_ops.to_runs([rle], *rle["size"]))[0]
+
+
+def from_crop(crop: NDArray[np.uint8], *, offset: tuple[int, int] = (0, 0)) -> list[Polygon]:
+    """The COCO polygons of a mask (h, w), set where not zero, whose top-left corner lies at `offset` x, y."""
+    place = np.array([offset], dtype=np.int32)
+    return from_runs(of_crops([crop], place, offset[1] + crop.shape[0], offset[0] + crop.shape[1]))[0]
+
+
+def _polygons(spans: NDArray[np.int64], first: int, last: int, height: int) -> list[Polygon]:
+    if first == last:
+        return []
+    corners, ends = _outlines(spans, first, last, height)
+    flat, stops = corners.ravel().tolist(), (2 * ends).tolist()
+    return [flat[start:stop] for start, stop in pairwise([0, *stops])]
 
 
 @njit(cache=True)
-def _outlines(mask):  # type: ignore[no-untyped-def]
-    """Corners (K, 2) of all rings one after the other, and the number of corners of each ring."""
-    follow, count = _link(mask)
-    extra_x = np.empty(count, dtype=np.int64)  # start points of bridge edges, numbered from mask.size * 4
-    extra_y = np.empty(count, dtype=np.int64)
-    is_hole = _join_holes(mask, follow, extra_x, extra_y)
-    return _walk(mask, follow, extra_x, extra_y, is_hole, count)
+def _outlines(spans, first, last, height):  # type: ignore[no-untyped-def]
+    """Corners (K, 2) of all rings of one mask, one after the other, and where each ring ends among them."""
+    columns, bounds = cut_columns(spans, first, last, height)
+    segments, ups, follow = _link(columns, bounds)
+    before, is_hole, doors = _rings(segments, follow)
+    bridges = _bridges(columns, bounds, segments, ups, doors)
+    _splice(segments, follow, before, bridges)
+    return _walk(segments, follow, is_hole, bridges)
 
 
 @njit(cache=True)
-def _link(mask):  # type: ignore[no-untyped-def]
-    """`follow[edge]` is the edge that comes next, -1 where there is no edge; edge = pixel * 4 + side."""
-    height, width = mask.shape
-    follow = np.full(mask.size * 5, -1, dtype=np.int64)  # the last fifth is for bridges: two to a hole
-    count = 0
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            if not mask[y, x]:
+def _link(columns, bounds):  # type: ignore[no-untyped-def]
+    """All vertical segments, rows (x, y from, y to, span); the first upward one of each span; which one follows each.
+
+    A segment ends at the top or at the bottom edge of a span; that edge, and those of the next columns that go on in
+    a line, lead to the segment that follows.
+    """
+    count = len(columns)
+    segments = np.empty((4 * count, 4), dtype=np.int64)
+    ends = np.empty(4 * count, dtype=np.int64)  # 2 * span where a segment ends at its top edge, + 1 at its bottom
+    leads = np.full(2 * count, -1, dtype=np.int64)  # where the edges of spans lead, numbered likewise
+    ups = np.empty(count + 1, dtype=np.int64)
+    n = np.int64(0)
+    for group in range(len(bounds) - 1):
+        n = _sides(columns, bounds, group, -1, segments, ends, leads, ups, n)
+    ups[count] = n
+    for group in range(len(bounds) - 1):
+        n = _sides(columns, bounds, group, 1, segments, ends, leads, ups, n)
+    _straighten(columns, bounds, leads)
+    follow = np.empty(2 * n, dtype=np.int64)  # room for what bridges add: fewer than there are segments
+    for segment in range(n):
+        follow[segment] = leads[ends[segment]]
+    return segments[:n], ups, follow
+
+
+@njit(cache=True)
+def _sides(columns, bounds, group, step, segments, ends, leads, ups, n):  # type: ignore[no-untyped-def]
+    """Append the sides of a column's spans towards the column at `step`: left sides (-1) go up, right ones (1) down."""
+    down = step > 0
+    x = columns[bounds[group], 0]
+    j = last = np.int64(0)  # the spans of the neighbour, none where the next column is farther
+    if 0 <= group + step < len(bounds) - 1 and columns[bounds[group + step], 0] == x + step:
+        j, last = bounds[group + step], bounds[group + step + 1]
+    for i in range(bounds[group], bounds[group + 1]):
+        y, bottom = columns[i, 1], columns[i, 2]
+        if not down:
+            ups[i] = n
+        while y < bottom:
+            while j < last and columns[j, 2] <= y:
+                j += 1
+            if j < last and columns[j, 1] <= y:
+                y = columns[j, 2]
                 continue
-            for side in range(4):
-                dx, dy = _FORWARD_X[side], _FORWARD_Y[side]
-                out_x, out_y = dy, -dx  # to the left hand
-                if mask[y + out_y, x + out_x]:
-                    continue
-                if not mask[y + dy, x + dx]:
-                    after = (y * width + x) * 4 + (side + 1) % 4
-                elif not mask[y + dy + out_y, x + dx + out_x]:
-                    after = ((y + dy) * width + x + dx) * 4 + side
-                else:
-                    after = ((y + dy + out_y) * width + x + dx + out_x) * 4 + (side + 3) % 4
-                follow[(y * width + x) * 4 + side] = after
-                count += 1
-    return follow, count
-
-
-@njit(cache=True)
-def _join_holes(mask, follow, extra_x, extra_y):  # type: ignore[no-untyped-def]
-    """Splice every hole into the outline left of it; returns which edges bound a hole."""
-    width = mask.shape[1]
-    edges = mask.size * 4
-    seen = np.zeros(edges, dtype=np.bool_)
-    is_hole = np.zeros(edges, dtype=np.bool_)
-    before = np.full(edges, -1, dtype=np.int64)
-    doors = [np.int64(0) for _ in range(0)]  # for each hole the leftmost edge that runs down
-    for first in range(edges):
-        if follow[first] < 0 or seen[first]:
-            continue
-        edge, area, door = first, 0, first
-        while not seen[edge]:
-            seen[edge] = True
-            side, pixel = edge % 4, edge // 4
-            x = pixel % width
-            # Twice nothing: the area is the sum of x over vertical edges, positive going down on the right side.
-            if side == 1:
-                area += x + 1
-                if door % 4 != 1 or x < (door // 4) % width:
-                    door = edge
-            elif side == 3:
-                area -= x
-            before[follow[edge]] = edge
-            edge = follow[edge]
-        if area < 0:
-            doors.append(np.int64(door))
-            while not is_hole[edge]:
-                is_hole[edge] = True
-                edge = follow[edge]
-    for i in range(len(doors)):
-        _bridge(mask, follow, before[doors[i]], doors[i], edges + 2 * i, extra_x, extra_y)
-    return is_hole
-
-
-@njit(cache=True)
-def _bridge(mask, follow, before, door, bridge, extra_x, extra_y):  # type: ignore[no-untyped-def]
-    """Walk left from the start of edge `door` to the next outline, and lead that one here and back."""
-    width = mask.shape[1]
-    y, x = (door // 4) // width, (door // 4) % width
-    left = x
-    while mask[y, left - 1]:
-        left -= 1
-    outline = (y * width + left) * 4 + 3  # runs up along the left side and ends at (left, y)
-    there, back = bridge, bridge + 1
-    extra_x[there - mask.size * 4], extra_y[there - mask.size * 4] = left, y
-    extra_x[back - mask.size * 4], extra_y[back - mask.size * 4] = x + 1, y
-    follow[back] = follow[outline]
-    follow[outline] = there
-    follow[there] = door
-    follow[before] = back
-
-
-@njit(cache=True)
-def _walk(mask, follow, extra_x, extra_y, is_hole, count):  # type: ignore[no-untyped-def]
-    width = mask.shape[1]
-    edges = mask.size * 4
-    corners = np.empty((2 * count + 1, 2), dtype=np.int64)
-    lengths = [np.int64(0) for _ in range(0)]
-    seen = np.zeros(len(follow), dtype=np.bool_)
-    n = 0
-    for first in range(edges):
-        if follow[first] < 0 or seen[first] or is_hole[first] or first % 4 != 0:
-            continue
-        begin, edge = n, first
-        while not seen[edge]:
-            seen[edge] = True
-            if edge >= edges:
-                x, y = extra_x[edge - edges], extra_y[edge - edges]
-            else:
-                pixel, side = edge // 4, edge % 4
-                x, y = pixel % width + _START_X[side], pixel // width + _START_Y[side]
-            if n - begin >= 2 and _straight(corners[n - 2], corners[n - 1], x, y):
-                n -= 1
-            corners[n, 0], corners[n, 1] = x, y
+            free = min(bottom, columns[j, 1]) if j < last else bottom
+            # Either end lies at an edge of this span, or else at one of the neighbour's, which is j or the one before.
+            upper = 2 * i if y == columns[i, 1] else 2 * (j - 1) + 1
+            lower = 2 * i + 1 if free == bottom else 2 * j
+            segments[n, 0], segments[n, 3] = x + down, i
+            segments[n, 1], segments[n, 2] = (y, free) if down else (free, y)
+            leads[upper if down else lower] = n
+            ends[n] = lower if down else upper
             n += 1
-            edge = follow[edge]
-        if n - begin >= 3 and _straight(corners[n - 2], corners[n - 1], corners[begin, 0], corners[begin, 1]):
-            n -= 1
-        lengths.append(np.int64(n - begin))
-    sizes = np.empty(len(lengths), dtype=np.int64)
-    for i in range(len(lengths)):
-        sizes[i] = lengths[i]
-    return corners[:n].copy(), sizes
+            y = free
+    return n
 
 
 @njit(cache=True)
-def _straight(a, b, x, y):  # type: ignore[no-untyped-def]
-    """Whether a -> b -> (x, y) goes on in one direction; turning back on a bridge does not."""
-    ux, uy, vx, vy = b[0] - a[0], b[1] - a[1], x - b[0], y - b[1]
-    return ux * vy == uy * vx and ux * vx + uy * vy > 0
+def _straighten(columns, bounds, leads):  # type: ignore[no-untyped-def]
+    """Top edges run right, bottom edges left: where the next column's goes on in a line, it leads where that leads."""
+    for backwards in range(2):
+        for turn in range(len(bounds) - 2):
+            left = len(bounds) - 3 - turn if backwards == 0 else turn
+            if columns[bounds[left], 0] + 1 != columns[bounds[left + 1], 0]:
+                continue
+            i, j = bounds[left], bounds[left + 1]
+            while i < bounds[left + 1] and j < bounds[left + 2]:
+                if backwards == 0 and columns[i, 1] == columns[j, 1]:
+                    leads[2 * i] = leads[2 * j]
+                elif backwards == 1 and columns[i, 2] == columns[j, 2]:
+                    leads[2 * j + 1] = leads[2 * i + 1]
+                if columns[i, 2] <= columns[j, 2]:
+                    i += 1
+                else:
+                    j += 1
+
+
+@njit(cache=True)
+def _rings(segments, follow):  # type: ignore[no-untyped-def]
+    """What comes before each segment, whether it bounds a hole, and a leftmost segment of each hole."""
+    count = len(segments)
+    before, is_hole = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.bool_)
+    doors, holes = np.empty(count, dtype=np.int64), 0
+    for first in range(count):
+        if before[first] >= 0:
+            continue
+        segment, area, door = first, np.int64(0), first
+        while before[follow[segment]] < 0:
+            area += segments[segment, 0] * (segments[segment, 2] - segments[segment, 1])
+            if segments[segment, 0] < segments[door, 0]:
+                door = segment
+            before[follow[segment]] = segment
+            segment = follow[segment]
+        if area < 0:
+            doors[holes] = door
+            holes += 1
+            while not is_hole[segment]:
+                is_hole[segment] = True
+                segment = follow[segment]
+    return before, is_hole, doors[:holes]
+
+
+@njit(cache=True)
+def _bridges(columns, bounds, segments, ups, doors):  # type: ignore[no-untyped-def]
+    """For each hole the upward segment left of its door's upper end, rows (segment, door), in the order they are met.
+
+    The door is a leftmost segment and runs down; the pixels left of its first one are set as far as that segment.
+    """
+    groups = np.empty(len(columns), dtype=np.int64)
+    for group in range(len(bounds) - 1):
+        groups[bounds[group] : bounds[group + 1]] = group
+    bridges = np.empty((len(doors), 2), dtype=np.int64)
+    for k in range(len(doors)):
+        y, span = segments[doors[k], 1], segments[doors[k], 3]
+        group, found = groups[span], True
+        while found:
+            found = False
+            if group > 0 and columns[bounds[group - 1], 0] + 1 == columns[bounds[group], 0]:
+                low, high = bounds[group - 1], bounds[group]
+                while low < high:  # the first span that ends below y
+                    middle = (low + high) // 2
+                    if columns[middle, 2] > y:
+                        high = middle
+                    else:
+                        low = middle + 1
+                if low < bounds[group] and columns[low, 1] <= y:
+                    span, group, found = low, group - 1, True
+        segment = ups[span]
+        while segments[segment, 1] <= y:  # of the span's left sides the one that the row meets
+            segment += 1
+        bridges[k, 0], bridges[k, 1] = segment, doors[k]
+    height = segments[:, 1:3].max() + 1
+    return bridges[np.argsort(bridges[:, 0] * height - segments[bridges[:, 1], 1])]
+
+
+@njit(cache=True)
+def _splice(segments, follow, before, bridges):  # type: ignore[no-untyped-def]
+    """Lead each outline over its bridges: to the hole's door, and from before the door to what is left of the segment.
+
+    What is left of a segment after bridge k has the number `len(segments) + k`.
+    """
+    count = len(segments)
+    tails = np.arange(count)
+    for k in range(len(bridges)):
+        segment, rest = bridges[k, 0], count + k
+        follow[rest] = follow[tails[segment]]
+        follow[tails[segment]] = bridges[k, 1]
+        tails[segment] = rest
+    for k in range(len(bridges)):
+        follow[tails[before[bridges[k, 1]]]] = count + k
+
+
+@njit(cache=True)
+def _walk(segments, follow, is_hole, bridges):  # type: ignore[no-untyped-def]
+    """Corners of the rings, each from the upper end of its first segment, and where each ring ends among them."""
+    count = len(segments)
+    corners = np.empty((2 * count + 4 * len(bridges), 2), dtype=np.int64)
+    ends, rings, n = np.empty(count, dtype=np.int64), 0, 0
+    seen = np.zeros(count, dtype=np.bool_)
+    stops = np.empty(count + len(bridges), dtype=np.int64)  # where each part ends: at a bridge, or with its segment
+    stops[:count] = segments[:, 2]
+    for k in range(len(bridges) - 1, -1, -1):
+        segment, y = bridges[k, 0], segments[bridges[k, 1], 1]
+        stops[count + k], stops[segment] = stops[segment], y
+    for first in range(count):
+        if seen[first] or is_hole[first]:
+            continue
+        begin, part = n, follow[first]
+        corners[n, 0], corners[n, 1] = segments[first, 0], stops[first]
+        n += 1
+        seen[first] = True
+        while part != first:
+            if part < count:
+                seen[part] = True
+                x, start = segments[part, 0], segments[part, 1]
+            else:
+                segment, door = bridges[part - count, 0], bridges[part - count, 1]
+                x, start = segments[segment, 0], segments[door, 1]
+                n = _push(corners, begin, n, segments[door, 0], start)
+            n = _push(corners, begin, n, x, start)
+            n = _push(corners, begin, n, x, stops[part])
+            part = follow[part]
+        n = _push(corners, begin, n, segments[first, 0], segments[first, 1])
+        ends[rings] = n
+        rings += 1
+    return corners[:n], ends[:rings]
+
+
+@njit(cache=True)
+def _push(corners, begin, n, x, y):  # type: ignore[no-untyped-def]
+    """Append a corner; one that goes on in the last direction takes the last one's place. Turning back does not."""
+    if corners[n - 1, 0] == x and corners[n - 1, 1] == y:
+        return n
+    if n - begin >= 2:
+        ux, uy = corners[n - 1, 0] - corners[n - 2, 0], corners[n - 1, 1] - corners[n - 2, 1]
+        vx, vy = x - corners[n - 1, 0], y - corners[n - 1, 1]
+        if ux * vy == uy * vx and ux * vx + uy * vy > 0:
+            n -= 1
+    corners[n, 0], corners[n, 1] = x, y
+    return n + 1

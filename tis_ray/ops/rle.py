@@ -5,6 +5,7 @@ run counting 0s, packed into COCO's printable string. No full-frame mask is ever
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TypedDict
 
 import numpy as np
@@ -32,9 +33,7 @@ def from_runs(runs: Runs) -> list[Rle]:
     text, ends = _pack(runs.spans, runs.offsets, runs.height * runs.width)
     packed, stops = text.tobytes().decode("ascii"), ends.tolist()
     height, width = int(runs.height), int(runs.width)
-    return [
-        {"size": [height, width], "counts": packed[start:stop]} for start, stop in zip([0, *stops], stops, strict=False)
-    ]
+    return [{"size": [height, width], "counts": packed[start:stop]} for start, stop in pairwise([0, *stops])]
 
 
 def to_runs(rles: Sequence[Rle], height: int, width: int) -> Runs:

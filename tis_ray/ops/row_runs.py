@@ -66,7 +66,7 @@ def _turned(spans, offsets, height, width):  # type: ignore[no-untyped-def]
         begins[mask] = count
         if first == last:
             continue
-        columns, bounds = _columns(spans, first, last, height)
+        columns, bounds = cut_columns(spans, first, last, height)
         top, bottom = columns[:, 1].min(), columns[:, 2].max()
         places[top:bottom] = 0
         _deal(columns, bounds, -1, places, turned, -1, width)
@@ -86,7 +86,7 @@ def _turned(spans, offsets, height, width):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _columns(spans, first, last, height):  # type: ignore[no-untyped-def]
+def cut_columns(spans, first, last, height):  # type: ignore[no-untyped-def]
     """Spans first..last cut into columns, rows (x, top, bottom), and where each column begins among them."""
     count = np.int64(0)
     for i in range(first, last):

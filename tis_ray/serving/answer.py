@@ -7,7 +7,7 @@ import numpy as np
 
 from tis_ray.instances import Categories, Instances
 from tis_ray.ops import boxes as box_ops
-from tis_ray.ops import polygons, rle
+from tis_ray.ops import polygons, rle, run_algebra
 from tis_ray.serving.messages import ViewReport
 from tis_ray.serving.schemas import SegmentQuery
 from tis_ray.views import SizeHW, View
@@ -28,11 +28,13 @@ def write_instances(
     if masks == "none" or instances.masks is None:
         areas = box_ops.area(instances.boxes)
         return [row | {"segmentation": None, "area": area} for row, area in zip(rows, areas, strict=True)]
-    for row, one, box_area in zip(
-        rows, instances.masks.to_rle(*image_hw), box_ops.area(instances.boxes), strict=True
-    ):
-        row["segmentation"] = polygons.from_rle(one) if one and masks == "polygon" else one
-        row["area"] = int(rle.areas([one])[0]) if one else box_area
+    runs = instances.masks.to_runs(*image_hw)
+    written: Sequence[Any] = polygons.from_runs(runs) if masks == "polygon" else rle.from_runs(runs)
+    mask_areas, box_areas = run_algebra.areas(runs).tolist(), box_ops.area(instances.boxes)
+    present = instances.masks.present
+    for i, row in enumerate(rows):
+        row["segmentation"] = written[i] if present[i] else None
+        row["area"] = mask_areas[i] if present[i] else box_areas[i]
     return rows
 
 
