@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tis_ray.cli.batch import evaluate, predict
+from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
 from tis_ray.cli.fusing import fuse
 from tis_ray.cli.serving import segment, serve
@@ -54,6 +55,7 @@ for _name, _command in (
     ("predict", predict),
     ("fuse", fuse),
     ("evaluate", evaluate),
+    ("calibrate", calibrate),
     ("jobs", jobs),
     ("stop", stop),
 ):
