@@ -242,6 +242,7 @@ def test_policy_says_of_a_box_that_nobody_has_a_mask_for_that_it_has_none(select
     masks = select(fused, near.without_masks(), masked=masked).masks
     assert masks.present.tolist() == [True] * 3 + [False] * 3
     assert [one is None for one in masks.to_rle(30, 40)] == [False] * 3 + [True] * 3
+    assert not select(fused[3:], near.without_masks(), masked=masked).masks.present.any()
 
 
 def test_policy_invents_no_mask_where_the_pool_has_none(select):
