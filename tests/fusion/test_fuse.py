@@ -288,7 +288,7 @@ def test_inputs_are_left_untouched():
     [
         pytest.param(
             {"rules": ["nms", "sot_nms"]},
-            r"^fusion\.rules\.1: expected one of nms, soft_nms, vote; got 'sot_nms'; did you mean 'soft_nms'\?$",
+            r"^fusion\.rules\.1: expected one of mask_nms, nms, nmw, soft_nms, vote, wbf; got 'sot_nms'; did you mean 'soft_nms'\?$",
             id="misspelt rule",
         ),
         pytest.param(
