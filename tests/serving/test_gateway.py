@@ -244,6 +244,8 @@ def test_model_version_follows_names_and_contents(tmp_path):
     assert len(first) == 12
     assert first != model_version({"a": tmp_path / "a", "c": tmp_path / "b"})
     assert first != model_version({"a": write("a", b"3"), "b": tmp_path / "b"})
+    (write("a", b"1") / "training_sizes.json").write_text('{"quantiles": [1, 2]}')
+    assert first != model_version({"a": tmp_path / "a", "b": tmp_path / "b"})  # automatic ranges go by them
 
 
 def test_ready_only_after_the_warm_up_image_was_answered():

@@ -60,7 +60,7 @@ def member_ranges(views: tuple[View, ...], image_hw: SizeHW, low_px: float, high
     a gap both are widened to its geometric mean. Grids are views of the whole image, but those that give way see no
     more than their overlap for certain, so what is larger is left to none of them alone. Crops do not count, but their
     ranges lie between those of the whole views beside them; a member that has crops alone speaks for every size
-    within each of them. What a larger scale speaks for is never larger, at either end.
+    within each of them. A larger scale never speaks for larger sizes than a smaller one, at either end.
     """
     if not low_px < high_px:
         low_px, high_px = low_px / _HALF_OCTAVE, high_px * _HALF_OCTAVE  # one size alone is no range

@@ -60,7 +60,9 @@ class Fuser:
         self._section = section
         self._sizes = sizes or {}
         if section.auto_ranges is not None and sizes is None:
-            raise ConfigError("fusion.auto_ranges: expected the members' training sizes; got none")
+            raise ConfigError(
+                "fusion.auto_ranges: expected members with known training sizes; got none: write fusion.ranges instead"
+            )
         self._num_classes = np.iinfo(np.int32).max if categories is None else len(categories)
         self._factors = None if section.rare_boost is None else boost_factors(section.rare_boost, categories)
         self._calibrations = Calibrations(section.members, None if categories is None else categories.names)

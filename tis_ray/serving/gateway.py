@@ -178,7 +178,7 @@ class Gateway:
 
 
 def model_version(checkpoints: dict[str, Path]) -> str:
-    """Twelve hexadecimal digits that change with any member's name, weights or recipe."""
+    """Twelve hexadecimal digits that change with any member's name, weights, recipe, classes or training sizes."""
     digest = hashlib.sha256()
     for name, folder in sorted(checkpoints.items()):
         sizes = [TRAINING_SIZES] if (folder / TRAINING_SIZES).exists() else []
