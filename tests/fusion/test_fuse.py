@@ -246,6 +246,12 @@ def test_a_members_role_says_what_is_taken_of_it(role, boxes, masks):
         assert fused.masks.present.all()
 
 
+def test_members_for_masks_alone_do_not_count_among_the_views_that_missed_a_box():
+    views = {VIEWS[0]: instances_of([(0, 0, 8, 8, 0.9, 0)]), VIEWS[3]: instances_of([(0, 0, 8, 8, 0.8, 0)])}
+    keys = section(rules=["wbf"], members={"b": {"role": "masks"}})
+    assert fuse(views, keys, image_hw=HW).scores.tolist() == pytest.approx([0.9])
+
+
 def test_weights_multiply_scores_relative_to_the_largest():
     views = {VIEWS[0]: instances_of([(0, 0, 5, 5, 0.9, 0)]), VIEWS[3]: instances_of([(9, 9, 5, 5, 0.8, 0)])}
     keys = section(members={"a": {"weight": 2}, "b": {"weight": 4}})

@@ -132,7 +132,10 @@ class Fuser:
             Instances.concatenate(boxes),
             Instances.concatenate(masks),
             tuple(sources),
-            np.array([view in views for view in sources], dtype=np.bool_),
+            np.array(
+                [view in views and member.role != "masks" for view, member in zip(sources, members, strict=True)],
+                dtype=np.bool_,
+            ),
             weights,
             np.array(intervals, dtype=np.float64).reshape(-1, 2),
             image_hw,

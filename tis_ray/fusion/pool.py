@@ -19,7 +19,7 @@ class Pool:
     instances: the union of the views whose boxes count, with its scores before any rule
     masked:    the union of the views whose masks count, each instance with its mask; masks None where there is none
     views:     all views that were asked; those that failed included
-    answered:  bool (S,) which of them answered
+    heard:     bool (S,) which of them answered, and with boxes that count
     weights:   float64 (S,) what the scores of each were multiplied by, for its member's sake: the largest is 1
     intervals: float64 (S, 2) [low, high) of sqrt(box area) in image pixels that each may speak for
     image_hw:  the image's height and width
@@ -28,7 +28,7 @@ class Pool:
     instances: Instances
     masked: Instances
     views: tuple[View, ...]
-    answered: NDArray[np.bool_]
+    heard: NDArray[np.bool_]
     weights: NDArray[np.float64]
     intervals: NDArray[np.float64]
     image_hw: SizeHW
@@ -40,7 +40,7 @@ class Pool:
         views = tuple(views) or tuple(View(f"{number:06}", 1) for number in range(count))
         return Pool(
             instances,
-            instances,
+            instances if instances.masks is None else instances[instances.masks.present],
             views,
             np.ones(len(views), dtype=np.bool_),
             np.ones(len(views)),
@@ -51,10 +51,10 @@ class Pool:
     def can_see(self, boxes: Boxes) -> NDArray[np.bool_]:
         """Which views could have found each of `boxes` (N, 4) in the image frame, bool (N, S).
 
-        Those that answered, may speak for its size, and look at its centre.
+        Those whose boxes were heard, that may speak for its size, and look at its centre.
         """
         sizes = box_sizes(boxes)[:, None]
-        seen = self.answered & (sizes >= self.intervals[:, 0]) & (sizes < self.intervals[:, 1])
+        seen = self.heard & (sizes >= self.intervals[:, 0]) & (sizes < self.intervals[:, 1])
         centres = (boxes[:, :2].astype(np.float64) + boxes[:, 2:]) / 2
         for number, view in enumerate(self.views):
             if view.crop:

@@ -217,7 +217,7 @@ def test_scores_never_rise_where_a_heavy_view_has_several_boxes_in_a_cluster(kin
 
 
 def test_a_view_that_failed_does_not_count():
-    both = wbf.merge(TWO_MODELS, pool_of(TWO_MODELS, answered=np.array([True, True, False])))
+    both = wbf.merge(TWO_MODELS, pool_of(TWO_MODELS, heard=np.array([True, True, False])))
     np.testing.assert_allclose(both.scores, [0.75, 0.2], atol=1e-6)
     assert merge(TWO_MODELS).scores.tolist() == pytest.approx([0.5, 0.4 / 3])  # all three answered
 
