@@ -8,6 +8,8 @@ from pycocotools import mask as coco
 
 from tests.dense_masks import blobs, coco_rles, dense_of, runs_of, small_masks
 from tis_ray.errors import InputError
+from tis_ray.ops.patch_runs import paste
+from tis_ray.ops.rle import from_runs
 from tis_ray.ops.run_algebra import areas, bounds, pairwise_iou, pairwise_shared, union
 from tis_ray.ops.runs import Runs
 
@@ -74,6 +76,22 @@ def test_frames_of_several_megapixels():
     assert pairwise_shared(runs, runs)[3].tolist() == [2, 0, 0, 2, 0, 2]
     assert pairwise_iou(runs, runs)[5].tolist() == [1 / width, 0, 0, 2 / height, 0, 1]
     assert union(runs).spans.tolist() == [[0, height * width]]
+
+
+def test_equals_pycocotools_on_masks_pasted_into_a_frame_of_several_megapixels():
+    rng = np.random.default_rng(0)
+    sides = np.exp(rng.uniform(np.log(4), np.log(900), (300, 2)))
+    corners = rng.uniform(-100, 2600, (300, 2))
+    patches = rng.uniform(0, 1, (300, 7, 7))
+    runs = paste(patches, np.concatenate([corners, corners + sides], axis=1).astype(np.float32), 3384, 2710)
+    rles = [{"size": rle["size"], "counts": rle["counts"].encode()} for rle in from_runs(runs)]
+    assert areas(runs).tolist() == [int(coco.area(rle)) for rle in rles]
+    filled = areas(runs) > 0
+    np.testing.assert_array_equal(bounds(runs)[filled], coco_bounds(rles)[filled])
+    ious = coco.iou(rles, rles, [0] * len(rles))
+    assert ((ious > 0) & (ious < 1)).sum() > 300
+    np.testing.assert_array_equal(pairwise_iou(runs, runs), ious)
+    assert from_runs(union(runs))[0]["counts"].encode() == coco.merge(rles)["counts"]
 
 
 def test_a_sum_of_areas_beyond_32_bits():
