@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from tis_ray.errors import InputError
 from tis_ray.ops.boxes import Boxes
 from tis_ray.ops.runs import Runs
+from tis_ray.ops.span_buffer import longer
 
 Pasting = Literal["torchvision", "detectron2"]
 
 _FARTHEST_PX = 1e9  # of a box's corner: beyond it, float32 knows no pixels
 _NEAR = np.float32(1e-6)  # values this close to the threshold may rise and fall by rounding: they are looked at singly
+_ROOM = 1 << 20  # spans at first, 16 MiB that are touched only where they are written
 _SHORT = 8  # rows between two of the patch's that are sooner looked at one by one than bisected
 
 
@@ -53,7 +55,7 @@ def paste(
     else:
         frames = boxes.astype(np.float64)
         lowest = np.nextafter(lowest, np.float32(-1))  # above it is at least the threshold
-    spans, offsets = _paste(ringed, frames, height, width, lowest, pasting == "torchvision")
+    spans, offsets = _paste(ringed, ringed.max(axis=2), frames, height, width, lowest, pasting == "torchvision")
     return Runs(height, width, spans, offsets)
 
 
@@ -85,17 +87,20 @@ def _grow(boxes: Boxes, factor: float) -> NDArray[np.float64]:
 
 
 @njit(cache=True)
-def _paste(ringed, frames, height, width, threshold, truncated):  # type: ignore[no-untyped-def]
-    """Spans (R, 2) and offsets (N + 1,) of patches (N, S, S) with their border, over `frames` (N, 4)."""
+def _paste(ringed, highest, frames, height, width, threshold, truncated):  # type: ignore[no-untyped-def]
+    """Spans (R, 2) and offsets (N + 1,) of patches (N, S, S) with their border, over `frames` (N, 4).
+
+    highest: (N, S) the highest value of each column of a patch
+    """
     size = ringed.shape[1]
     room = np.int64(height)
     for n in range(len(frames)):
         room += int(max(min(frames[n, 2], width) - max(frames[n, 0], 0.0), 0.0)) + 2
-    spans = np.empty((room, 2), dtype=np.int64)  # one to a column, most often
+    spans = np.empty((min(room, _ROOM), 2), dtype=np.int64)  # one to a column, most often
     offsets = np.zeros(len(frames) + 1, dtype=np.int64)
     rows, row_shares = np.empty(height, dtype=np.int64), np.empty(height, dtype=np.float32)
     columns, column_shares = np.empty(width, dtype=np.int64), np.empty(width, dtype=np.float32)
-    highest, values = np.empty(size, dtype=np.float32), np.empty(size, dtype=np.float32)
+    values = np.empty(size, dtype=np.float32)
     tops, firsts = np.empty(size, dtype=np.int64), np.empty(size + 1, dtype=np.int64)
     count = np.int64(0)
     for n in range(len(frames)):
@@ -105,16 +110,15 @@ def _paste(ringed, frames, height, width, threshold, truncated):  # type: ignore
         if x_from >= x_to or y_from >= y_to:
             continue
         pieces = _pieces(rows, y_from, y_to, tops, firsts)
-        _highest(ringed, n, highest)
         for x in range(x_from, x_to):
             left, share = columns[x], column_shares[x]
-            if highest[left] < threshold - _NEAR and highest[left + 1] < threshold - _NEAR:
+            if max(highest[n, left], highest[n, left + 1]) < threshold - _NEAR:
                 continue
             rest = np.float32(1) - share
             for r in range(size):
                 values[r] = rest * ringed[n, left, r] + share * ringed[n, left + 1, r]
             if count + (y_to - y_from) // 2 + 2 > len(spans):
-                spans = _longer(spans, count, height)
+                spans = longer(spans, count, count + count // 2 + height)
             count = _column(values, tops, firsts, pieces, row_shares, threshold, x * height, spans, offsets[n], count)
     offsets[-1] = count
     return spans[:count], offsets
@@ -166,21 +170,6 @@ def _pieces(rows, start, stop, tops, firsts):  # type: ignore[no-untyped-def]
             count += 1
     firsts[count] = stop
     return count
-
-
-@njit(cache=True)
-def _highest(ringed, n, highest):  # type: ignore[no-untyped-def]
-    for c in range(len(highest)):
-        highest[c] = ringed[n, c, 0]
-        for r in range(len(highest)):
-            highest[c] = max(highest[c], ringed[n, c, r])
-
-
-@njit(cache=True)
-def _longer(spans, count, extra):  # type: ignore[no-untyped-def]
-    longer = np.empty((len(spans) + len(spans) // 2 + extra, 2), dtype=np.int64)
-    longer[:count] = spans[:count]
-    return longer
 
 
 @njit(cache=True)

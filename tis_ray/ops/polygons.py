@@ -48,20 +48,21 @@ def from_crop(crop: NDArray[np.uint8], *, offset: tuple[int, int] = (0, 0)) -> l
 def _polygons(spans: NDArray[np.int64], first: int, last: int, height: int) -> list[Polygon]:
     if first == last:
         return []
-    corners, ends = _outlines(spans, first, last, height)
+    segments, follow, before, is_hole, bridges = _outlines(spans, first, last, height)
+    if len(bridges):  # an outline meets the bridges of a segment on its way up
+        bridges = bridges[np.lexsort((-segments[bridges[:, 1], 1], bridges[:, 0]))]
+    corners, ends = _walk(segments, follow, before, is_hole, bridges)
     flat, stops = corners.ravel().tolist(), (2 * ends).tolist()
     return [flat[start:stop] for start, stop in pairwise([0, *stops])]
 
 
 @njit(cache=True)
 def _outlines(spans, first, last, height):  # type: ignore[no-untyped-def]
-    """Corners (K, 2) of all rings of one mask, one after the other, and where each ring ends among them."""
+    """The vertical segments of one mask, which follows each and comes before it, which bound holes; the bridges."""
     columns, bounds = cut_columns(spans, first, last, height)
     segments, ups, follow = _link(columns, bounds)
     before, is_hole, doors = _rings(segments, follow)
-    bridges = _bridges(columns, bounds, segments, ups, doors)
-    _splice(segments, follow, before, bridges)
-    return _walk(segments, follow, is_hole, bridges)
+    return segments, follow, before, is_hole, _bridges(columns, bounds, segments, ups, doors)
 
 
 @njit(cache=True)
@@ -167,17 +168,18 @@ def _rings(segments, follow):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _bridges(columns, bounds, segments, ups, doors):  # type: ignore[no-untyped-def]
-    """For each hole the upward segment left of its door's upper end, rows (segment, door), in the order they are met.
+    """For each hole the upward segment left of its door's upper end, rows (segment, door).
 
     The door is a leftmost segment and runs down; the pixels left of its first one are set as far as that segment.
     """
     groups = np.empty(len(columns), dtype=np.int64)
     for group in range(len(bounds) - 1):
-        groups[bounds[group] : bounds[group + 1]] = group
+        for span in range(bounds[group], bounds[group + 1]):
+            groups[span] = group
     bridges = np.empty((len(doors), 2), dtype=np.int64)
     for k in range(len(doors)):
-        y, span = segments[doors[k], 1], segments[doors[k], 3]
-        group, found = groups[span], True
+        y, span, found = segments[doors[k], 1], segments[doors[k], 3], True
+        group = groups[span]
         while found:
             found = False
             if group > 0 and columns[bounds[group - 1], 0] + 1 == columns[bounds[group], 0]:
@@ -194,39 +196,41 @@ def _bridges(columns, bounds, segments, ups, doors):  # type: ignore[no-untyped-
         while segments[segment, 1] <= y:  # of the span's left sides the one that the row meets
             segment += 1
         bridges[k, 0], bridges[k, 1] = segment, doors[k]
-    height = segments[:, 1:3].max() + 1
-    return bridges[np.argsort(bridges[:, 0] * height - segments[bridges[:, 1], 1])]
+    return bridges
 
 
 @njit(cache=True)
 def _splice(segments, follow, before, bridges):  # type: ignore[no-untyped-def]
     """Lead each outline over its bridges: to the hole's door, and from before the door to what is left of the segment.
 
-    What is left of a segment after bridge k has the number `len(segments) + k`.
+    What is left of a segment after bridge k is the part `len(segments) + k`. Returns where each part ends: at the next
+    bridge, or with its segment.
     """
     count = len(segments)
-    tails = np.arange(count)
+    tails, stops = np.empty(count, dtype=np.int64), np.empty(count + len(bridges), dtype=np.int64)
+    for segment in range(count):
+        tails[segment], stops[segment] = segment, segments[segment, 2]
     for k in range(len(bridges)):
-        segment, rest = bridges[k, 0], count + k
-        follow[rest] = follow[tails[segment]]
-        follow[tails[segment]] = bridges[k, 1]
-        tails[segment] = rest
+        segment, door = bridges[k, 0], bridges[k, 1]
+        follow[count + k], stops[count + k] = follow[tails[segment]], stops[tails[segment]]
+        follow[tails[segment]], stops[tails[segment]] = door, segments[door, 1]
+        tails[segment] = count + k
     for k in range(len(bridges)):
         follow[tails[before[bridges[k, 1]]]] = count + k
+    return stops
 
 
 @njit(cache=True)
-def _walk(segments, follow, is_hole, bridges):  # type: ignore[no-untyped-def]
-    """Corners of the rings, each from the upper end of its first segment, and where each ring ends among them."""
+def _walk(segments, follow, before, is_hole, bridges):  # type: ignore[no-untyped-def]
+    """Corners of the rings, each from the upper end of its first segment, and where each ring ends among them.
+
+    `follow` is changed: the bridges are built into it.
+    """
+    stops = _splice(segments, follow, before, bridges)
     count = len(segments)
     corners = np.empty((2 * count + 4 * len(bridges), 2), dtype=np.int64)
     ends, rings, n = np.empty(count, dtype=np.int64), 0, 0
     seen = np.zeros(count, dtype=np.bool_)
-    stops = np.empty(count + len(bridges), dtype=np.int64)  # where each part ends: at a bridge, or with its segment
-    stops[:count] = segments[:, 2]
-    for k in range(len(bridges) - 1, -1, -1):
-        segment, y = bridges[k, 0], segments[bridges[k, 1], 1]
-        stops[count + k], stops[segment] = stops[segment], y
     for first in range(count):
         if seen[first] or is_hole[first]:
             continue

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
 from tis_ray.ops.runs import Runs
+from tis_ray.ops.span_buffer import longer
 
 Starts = NDArray[np.int64]  # (K,) rising
 Lengths = NDArray[np.int64]  # (K,) at least 1
@@ -62,27 +63,25 @@ def _turned(spans, offsets, height, width):  # type: ignore[no-untyped-def]
     places, ends = np.empty(height, dtype=np.int64), np.empty(height, dtype=np.int64)
     count = np.int64(0)
     for mask in range(len(offsets) - 1):
-        first, last = offsets[mask], offsets[mask + 1]
-        begins[mask] = count
-        if first == last:
-            continue
-        columns, bounds = cut_columns(spans, first, last, height)
-        top, bottom = columns[:, 1].min(), columns[:, 2].max()
-        places[top:bottom] = 0
+        columns, bounds = cut_columns(spans, offsets[mask], offsets[mask + 1], height)
+        top, bottom = height, np.int64(0)
+        for i in range(len(columns)):
+            top, bottom = min(top, columns[i, 1]), max(bottom, columns[i, 2])
+        for y in range(top, bottom):
+            places[y] = 0
         _deal(columns, bounds, -1, places, turned, -1, width)
         place = count
         for y in range(top, bottom):
-            places[y], place = place, place + places[y]
+            ends[y] = place
+            place += places[y]
+            places[y] = ends[y]
         if place > len(turned):
-            longer = np.empty((2 * place, 2), dtype=np.int64)
-            longer[:count] = turned[:count]
-            turned = longer
-        ends[top:bottom] = places[top:bottom]
+            turned = longer(turned, count, 2 * place)
         _deal(columns, bounds, -1, places, turned, 0, width)
         _deal(columns, bounds, 1, ends, turned, 1, width)
         count = _joined(turned, count, place)
-    begins[-1] = count
-    return turned[:count].copy(), begins
+        begins[mask + 1] = count
+    return turned[:count], begins
 
 
 @njit(cache=True)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
 from tis_ray.ops.runs import Runs
+from tis_ray.ops.span_buffer import longer
 
 
 def disjoint(runs: Runs, order: NDArray[np.int64]) -> Runs:
@@ -39,9 +40,7 @@ def _disjoint(spans, offsets, order, pixels):  # type: ignore[no-untyped-def]
                 taken[pixel] = True
                 if start < 0:
                     if n == len(found):
-                        longer = np.empty((2 * n, 2), dtype=np.int64)
-                        longer[:n] = found
-                        found = longer
+                        found = longer(found, n, 2 * n)
                     start = np.int64(pixel)
                     found[n, 0] = start
                     n += 1
