@@ -36,7 +36,7 @@ def write_calibrated(source: Path, out: Path, fits: Mapping[str, MemberFit]) -> 
     `ConfigError` where the file cannot be changed without changing more.
     """
     text = source.read_text()
-    expected = read_yaml(source)
+    expected = _apart(read_yaml(source))
     _insert(expected, fits)
     written = _rewritten(text, fits)
     if yaml.safe_load(written) != expected:
@@ -49,6 +49,13 @@ def write_calibrated(source: Path, out: Path, fits: Mapping[str, MemberFit]) -> 
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _apart(value: Any) -> Any:
+    """The same values, none of them in two places, as those are that a YAML names by an anchor."""
+    if isinstance(value, dict):
+        return {key: _apart(inner) for key, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _rewritten(text: str, fits: Mapping[str, MemberFit]) -> str:
