@@ -76,6 +76,13 @@ def test_known_answer_of_gaussian_decay():
     assert decayed.tolist() == pytest.approx([0.9, 0.8 * math.exp(-0.72), 0.7 * math.exp(-2 / 49)], abs=1e-6)
 
 
+def test_chooses_by_decayed_score():
+    # The first pulls the second below the third, which is chosen then and decays the second again.
+    runs = Runs(1, 20, np.array([[0, 10], [0, 9], [2, 12]]), np.arange(4))  # IoU 01 .9, 02 8/12, 12 7/12
+    decayed = mask_soft_nms_linear(runs, SCORES, ONE_GROUP, iou_threshold=0.5, min_score=1e-4)
+    assert decayed.tolist() == pytest.approx([0.9, 0.8 * 0.1 * (1 - 7 / 12), 0.7 * (1 - 8 / 12)], abs=1e-6)
+
+
 def test_thin_masks_that_cross_do_not_see_each_other_as_boxes_would():
     diagonal = np.eye(20, dtype=np.bool_)
     masks = np.array([diagonal, diagonal[::-1]])  # one box, no pixel in common

@@ -16,6 +16,7 @@ from tis_ray.masks import BoxMasks, RunMasks
 from tis_ray.ops.overlaps import pairwise_iou
 from tis_ray.ops.run_algebra import bounds
 from tis_ray.ops.runs import Runs
+from tis_ray.views import View
 
 # One row of 20 pixels. IoU 01 is .6, 02 is 2 of 14, 12 is 0.
 THREE = RunMasks(Runs(1, 20, np.array([[0, 10], [0, 6], [8, 14]]), np.arange(4)))
@@ -123,6 +124,21 @@ def test_more_than_1000_masks():
     assert 100 < len(merged) < 1000
     again = merge(merged, image_hw=(50, 60), iou_threshold=0.2)
     np.testing.assert_array_equal(again.source, merged.source)
+
+
+def test_exact_masks_of_views_become_one_answer_in_any_order():
+    mask = np.zeros((3, 12, 12), dtype=np.bool_)
+    mask[0, 2:8, 2:8] = mask[1, 2:8, 2:9] = mask[2, 2:9, 2:8] = True
+    views = {
+        View(name, 12): with_masks(RunMasks(runs_of(mask[[i]])), [score])
+        for i, (name, score) in enumerate([("a", 0.9), ("b", 0.8), ("c", 0.7)])
+    }
+    section = FusionSection.model_validate({"rules": ["mask_nms"], "masks": "average"})
+    fused = Fuser(section).fuse(views, image_hw=(12, 12))
+    assert fused.scores.tolist() == [np.float32(0.9)]
+    np.testing.assert_array_equal(dense_of(fused.masks.to_runs(12, 12))[0], mask.sum(axis=0) >= 2)
+    again = Fuser(section).fuse(dict(reversed(views.items())), image_hw=(12, 12))
+    assert again.masks.to_rle(12, 12) == fused.masks.to_rle(12, 12)
 
 
 def test_a_method_that_does_not_exist_is_refused():
