@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_the_order_of_files_and_lines_changes_no_byte(tmp_path):
     for results in contents.values():
         for one in results[::3]:
             del one["segmentation"]
-        results += [{**results[1], "segmentation": results[4]["segmentation"]}] * 2  # twins, with other masks
+        results += [{**results[1], "segmentation": results[4]["segmentation"]}] * 2
     config = {"fusion": {"rules": ["soft_nms", "vote"], "masks": "average"}, "results": {"b": {"weight": 2}}}
     config["results"]["c"] = {"member": "a", "scale": 9}
     found = set()
@@ -103,6 +104,15 @@ def test_the_order_of_files_and_lines_changes_no_byte(tmp_path):
         fused(tmp_path, shuffled, **{key: dict(value) for key, value in config.items()})
         found.add((tmp_path / "fused.json").read_bytes())
     assert len(found) == 1
+
+
+def test_results_that_differ_by_their_mask_alone_have_an_order(tmp_path):
+    (one,) = results_of(0, ids=(1,), count=1)
+    masks = [one["segmentation"], {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}, None]
+    twins = [{**one, "segmentation": mask} for mask in masks]
+    found = [fused(tmp_path, {"a": list(order)}, fusion={"rules": []}) for order in permutations(twins)]
+    assert all(other == found[0] for other in found)
+    assert len(found[0]) == 3
 
 
 def test_empty_files_and_images_without_results_are_normal(tmp_path):

@@ -95,5 +95,7 @@ class RunMasks:
         return both[np.arange(len(self)) + np.where(where, len(self), 0)]
 
     def key(self, i: int) -> bytes:
-        """What tells mask `i` from another of the same instance: bytes to sort by."""
-        return bytes(self.runs.spans[self.runs.offsets[i] : self.runs.offsets[i + 1]].tobytes())
+        """What tells mask `i` from another of the same instance: bytes to sort by, absent ones last."""
+        if not self.present[i]:
+            return b"\x01"
+        return b"\x00" + bytes(self.runs.spans[self.runs.offsets[i] : self.runs.offsets[i + 1]].tobytes())
