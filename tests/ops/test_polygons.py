@@ -16,6 +16,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 MASKS = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14), elements=st.integers(0, 1))
 
 
+def polygons_of(mask: np.ndarray) -> list[list[int]]:
+    runs = crop_runs.of_crops([mask], np.zeros((1, 2), np.int32), *mask.shape)
+    return polygons.from_runs(runs)[0]
+
+
 def rasterised(rings: list[list[int]], height: int, width: int) -> np.ndarray:
     if not rings:
         return np.zeros((height, width), dtype=np.uint8)
@@ -38,7 +43,7 @@ def has_holes(mask: np.ndarray) -> bool:
 @settings(max_examples=300, deadline=None)
 @given(MASKS)
 def test_encloses_exactly_the_mask_holes_included(mask):
-    rings = polygons.from_crop(mask)
+    rings = polygons_of(mask)
     np.testing.assert_array_equal(rasterised(rings, *mask.shape), mask)
 
 
@@ -47,7 +52,7 @@ def test_encloses_exactly_the_mask_holes_included(mask):
 def test_without_holes_no_corner_lies_on_a_straight_line(mask):
     if has_holes(mask):
         return
-    for ring in polygons.from_crop(mask):
+    for ring in polygons_of(mask):
         corners = np.array(ring).reshape(-1, 2)
         before, after = corners - np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0) - corners
         assert (before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]).all()
@@ -61,7 +66,7 @@ def shoelace(ring: list[int]) -> float:
 @settings(max_examples=100, deadline=None)
 @given(MASKS)
 def test_signed_areas_add_up_to_the_pixels(mask):
-    assert sum(shoelace(ring) for ring in polygons.from_crop(mask)) == mask.sum()
+    assert sum(shoelace(ring) for ring in polygons_of(mask)) == mask.sum()
 
 
 @pytest.mark.parametrize(
@@ -74,13 +79,13 @@ def test_signed_areas_add_up_to_the_pixels(mask):
     ],
 )
 def test_known_outlines(mask, expected):
-    assert polygons.from_crop(np.array(mask, dtype=np.uint8)) == expected
+    assert polygons_of(np.array(mask, dtype=np.uint8)) == expected
 
 
 def test_a_hole_is_reached_by_a_bridge_of_no_width():
     ring = np.ones((3, 3), dtype=np.uint8)
     ring[1, 1] = 0
-    (outline,) = polygons.from_crop(ring)
+    (outline,) = polygons_of(ring)
     assert shoelace(outline) == 8
     corners = [tuple(corner) for corner in np.array(outline).reshape(-1, 2)]
     assert {(1, 1), (2, 1), (2, 2), (1, 2)} <= set(corners)
@@ -88,7 +93,7 @@ def test_a_hole_is_reached_by_a_bridge_of_no_width():
 
 
 def test_no_pixels_give_no_polygon():
-    assert polygons.from_crop(np.zeros((0, 0), dtype=np.uint8)) == []
+    assert polygons_of(np.zeros((0, 0), dtype=np.uint8)) == []
 
 
 def test_an_rle_keeps_its_place_in_the_image():
@@ -105,7 +110,7 @@ def test_many_masks_at_once_are_those_one_by_one():
     found = polygons.from_runs(runs)
     assert len(found) == 1500
     for rings, mask in zip(found[::50], masks[::50], strict=True):
-        assert rings == polygons.from_crop(mask)
+        assert rings == polygons_of(mask)
     assert [sum(map(shoelace, rings)) for rings in found] == masks.sum(axis=(1, 2)).tolist()
 
 
@@ -124,13 +129,13 @@ def test_holes_within_islands_within_holes_are_kept():
     for inset in range(1, 20):
         mask[inset:-inset, inset:-inset] = (inset + 1) % 2
     mask[5::7, 6::9] ^= 1
-    np.testing.assert_array_equal(rasterised(polygons.from_crop(mask), *mask.shape), mask)
+    np.testing.assert_array_equal(rasterised(polygons_of(mask), *mask.shape), mask)
 
 
 def test_many_holes_left_of_one_another_share_an_outline():
     mask = np.ones((30, 90), np.uint8)
     mask[2:-2:3, 2:-2:4] = 0
     mask[::5, 0] = 0  # a ragged left border
-    (ring,) = polygons.from_crop(mask)
+    (ring,) = polygons_of(mask)
     assert shoelace(ring) == mask.sum()
     np.testing.assert_array_equal(rasterised([ring], *mask.shape), mask)

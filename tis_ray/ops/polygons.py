@@ -17,7 +17,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.ops import rle as rle_ops
-from tis_ray.ops.crop_runs import of_crops
 from tis_ray.ops.rle import Rle
 from tis_ray.ops.row_runs import cut_columns
 from tis_ray.ops.runs import Runs
@@ -37,12 +36,6 @@ def from_runs(runs: Runs) -> list[list[Polygon]]:
 def from_rle(rle: Rle) -> list[Polygon]:
     """The COCO polygons of one RLE, as `from_runs`."""
     return from_runs(rle_ops.to_runs([rle], *rle["size"]))[0]
-
-
-def from_crop(crop: NDArray[np.uint8], *, offset: tuple[int, int] = (0, 0)) -> list[Polygon]:
-    """The COCO polygons of a mask (h, w), set where not zero, whose top-left corner lies at `offset` x, y."""
-    place = np.array([offset], dtype=np.int32)
-    return from_runs(of_crops([crop], place, offset[1] + crop.shape[0], offset[0] + crop.shape[1]))[0]
 
 
 def _polygons(spans: NDArray[np.int64], first: int, last: int, height: int) -> list[Polygon]:
