@@ -166,6 +166,17 @@ def test_mistakes_exit_2_with_one_line(folder: Path, calibrate, arguments: list[
     assert not (folder / "ensemble.calibrated.yaml").exists()
 
 
+def test_a_file_that_cannot_be_rewritten_is_refused_before_the_work(folder: Path, calibrate) -> None:
+    members = "one: &same {weight: 2}, two: *same"
+    text = ENSEMBLE.replace("fusion:", f"fusion:\n  members: {{{members}}}").replace(
+        "checkpoint: one", "checkpoint: nowhere"
+    )
+    (folder / "shared.yaml").write_text(text)
+    code, _, err = calibrate("shared.yaml", "--data", "gt.json")
+    assert code == 2
+    assert "shared.yaml: expected members that stand for themselves; got YAML anchors" in err
+
+
 def test_nothing_is_written_over_unasked(folder: Path, calibrate) -> None:
     (folder / "ensemble.calibrated.yaml").write_text("mine")
     code, _, err = calibrate("ensemble.yaml", "--data", "gt.json")

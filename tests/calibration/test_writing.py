@@ -8,7 +8,7 @@ import yaml
 
 from tests.calibration.scenes import ENSEMBLE
 from tis_ray.calibration.fitting import MemberFit
-from tis_ray.calibration.writing import write_calibrated
+from tis_ray.calibration.writing import check_rewritable, write_calibrated
 from tis_ray.config import Choice, load_ensemble
 from tis_ray.errors import ConfigError
 
@@ -116,6 +116,20 @@ def test_the_file_itself_may_be_written_over(tmp_path):
 
 def test_members_that_share_an_anchor_are_refused(tmp_path):
     text = "fusion:\n  members:\n    one: &same {weight: 2}\n    two: *same\n"
-    with pytest.raises(ConfigError, match=r"in\.yaml: expected members that stand for themselves; got YAML anchors"):
+    message = r"in\.yaml: expected members that stand for themselves; got YAML anchors"
+    with pytest.raises(ConfigError, match=message):
         rewritten(tmp_path, text, one=fit(PLATT), two=fit(CURVE))
     assert not (tmp_path / "out.yaml").exists()
+    with pytest.raises(ConfigError, match=message):
+        check_rewritable(tmp_path / "in.yaml", ["one", "two"])
+
+
+def test_anchors_elsewhere_are_kept(tmp_path):
+    text = "members:\n  one: &one {flip: true}\n  two:\n    <<: *one\n    top: 1\n"
+    assert rewritten(tmp_path, text, one=fit(PLATT)).startswith(text)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "in.yaml").write_text("quorum: 1\nquorum: 2\n")
+    with pytest.raises(ConfigError, match=r"in\.yaml: expected YAML without doubles; got .*duplicate key"):
+        check_rewritable(tmp_path / "in.yaml", ["one"])

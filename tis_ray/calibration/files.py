@@ -19,7 +19,7 @@ def found_in_files(
     Raises `DataError` for what is wrong in a file, before the first image.
     """
     fuser, views = Fuser(files.section, dataset.categories), files.views
-    for record, found in per_image(files, dataset, progress=progress):
+    for record, found in per_image(files, dataset, progress=progress, doing="matching"):
         by_view = {views[name]: instances for name, instances in found.items()}
         members = by_member(by_view, fuser, image_hw=(record.height, record.width))
         yield dataset.annotations(record.id), members

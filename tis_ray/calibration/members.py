@@ -24,7 +24,7 @@ def found_by_members(
     and `DataError` for an image that cannot be read or is not as large as listed.
     """
     index_map = labels_in(dataset.categories, ensemble.categories)
-    for record in progress(dataset.images, "looking", len(dataset), "images"):
+    for record in progress(dataset.images, "looking for objects", len(dataset), "images"):
         image = open_image(record.path)
         check_size(record, image)
         found = {view: one.relabelled(index_map) for view, one in ensemble.predict_views(image).items()}

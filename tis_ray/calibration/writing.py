@@ -3,19 +3,46 @@
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from tis_ray.calibration.fitting import MemberFit
 from tis_ray.config import Choice, dump, read_yaml
 from tis_ray.errors import ConfigError
+
+
+def check_rewritable(source: Path, members: Iterable[str]) -> None:
+    """Raise `ConfigError`, before anything is fitted, where `write_calibrated` would for these members."""
+    nothing = np.zeros(0, dtype=np.float32)
+    samples = {
+        name: MemberFit(Choice(name="platt", options={"slope": number}), {}, "", {}, nothing, nothing, nothing > 0)
+        for number, name in enumerate(members)
+    }
+    _checked(source, samples)
+
+
+def write_calibrated(source: Path, out: Path, fits: Mapping[str, MemberFit]) -> None:
+    """Write the file `source` to `out`, which may be the same, with `fits` under `fusion.members`.
+
+    Of the members that were fitted, the calibrations are those of `fits` afterwards, and no others. Raises
+    `ConfigError` where the file cannot be changed without changing more.
+    """
+    written = _checked(source, fits)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(written)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class _Representer(RoundTripRepresenter):
@@ -29,26 +56,19 @@ class _Representer(RoundTripRepresenter):
 _Representer.add_representer(float, _Representer.represent_float)
 
 
-def write_calibrated(source: Path, out: Path, fits: Mapping[str, MemberFit]) -> None:
-    """Write the file `source` to `out`, which may be the same, with `fits` under `fusion.members`.
-
-    Of the members that were fitted, the calibrations are those of `fits` afterwards, and no others. Raises
-    `ConfigError` where the file cannot be changed without changing more.
-    """
-    text = source.read_text()
+def _checked(source: Path, fits: Mapping[str, MemberFit]) -> str:
+    """The file's new text, which says what the old one said and the calibrations besides."""
     expected = _apart(read_yaml(source))
     _insert(expected, fits)
-    written = _rewritten(text, fits)
+    try:
+        written = _rewritten(source.read_text(), fits)
+    except YAMLError as error:
+        raise ConfigError(f"{source}: expected YAML without doubles; got {' '.join(str(error).split())}") from None
     if yaml.safe_load(written) != expected:
         raise ConfigError(
             f"{source}: expected members that stand for themselves; got YAML anchors: write these out first"
         )
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(written)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    return written
 
 
 def _apart(value: Any) -> Any:

@@ -67,7 +67,8 @@ def calibrate(
 
 def _found(path: Path, dataset: "GroundTruth") -> "Iterator[tuple[Annotations, dict[str, Instances]]]":
     """What the members of an ensemble, or of a file that lists results, find in each image of the data set."""
-    from tis_ray.config import read_yaml
+    from tis_ray.calibration.writing import check_rewritable
+    from tis_ray.config import load_ensemble, read_yaml
     from tis_ray.results.progress import shown_on
 
     progress = shown_on(Console(stderr=True, highlight=False))
@@ -75,11 +76,15 @@ def _found(path: Path, dataset: "GroundTruth") -> "Iterator[tuple[Annotations, d
         from tis_ray.calibration.files import found_in_files
         from tis_ray.results.opening import open_files
 
-        return found_in_files(open_files([path]), dataset, progress=progress)
+        files = open_files([path])
+        check_rewritable(path, sorted({view.member for view in files.views.values()}))
+        return found_in_files(files, dataset, progress=progress)
+    ensemble = load_ensemble(path)
+    check_rewritable(path, ensemble.members)
     from tis_ray.calibration.members import found_by_members
     from tis_ray.inference.ensemble import load
 
-    return found_by_members(load(path), dataset, progress=progress)
+    return found_by_members(load(ensemble), dataset, progress=progress)
 
 
 def _checked_out(ensemble: Path, out: Path | None) -> Path:

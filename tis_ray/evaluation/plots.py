@@ -41,7 +41,8 @@ def reliability_diagrams(members: Mapping[str, tuple[Reliability, Reliability]],
             x, y = reliability.mean_scores[filled], reliability.hit_rates[filled]
             curves.plot(x, y, marker="o", markersize=4, color=color, label=title)
             bars.stairs(reliability.counts, np.linspace(0, 1, len(reliability.counts) + 1), color=color)
-        curves.set(title=name, ylabel="share of hits", xlim=(0, 1), ylim=(0, 1))
+        curves.set_title(name, parse_math=False)
+        curves.set(ylabel="share of hits", xlim=(0, 1), ylim=(0, 1))
         curves.legend(loc="upper left", fontsize="small")
         bars.set(xlabel="score", ylabel="detections", yscale="symlog", ylim=(0, max(1, 2 * top)))
     figure.savefig(path, dpi=120)

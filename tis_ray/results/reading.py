@@ -20,20 +20,26 @@ from tis_ray.results.spool import Spool
 
 
 def per_image(
-    files: ResultsFiles, data: GroundTruth, *, folder: Path | None = None, progress: Progress = silent
+    files: ResultsFiles,
+    data: GroundTruth,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+    doing: str = "fusing",
 ) -> Generator[tuple[ImageRecord, dict[str, Instances]]]:
     """Each image of `data` by ascending id, with what each file, by its name in `files.results`, found there.
 
     All files are read and checked before the first image comes: `DataError` names file, position, image and field of
     what is wrong. Instances have the labels of `data.categories`, and `RunMasks` where a file has a mask for some of
     them. Memory follows one image; the results wait in a nameless file in `folder` (default: that of temporary files).
+    `doing` is what `progress` tells of the images.
     """
     labels = {category_id: label for label, category_id in enumerate(data.categories.ids)}
     with Spool(folder or Path(gettempdir())) as spool:
         for name, entry in files.results.items():
             for result in progress(stream_results(entry.file, data), f"reading {name}", None, "results"):
                 spool.add((result["image_id"], name), _packed(result, labels))
-        for record in progress(data.images, "fusing", len(data.images), "images"):
+        for record in progress(data.images, doing, len(data.images), "images"):
             yield record, {name: _instances(spool.take((record.id, name)), record) for name in files.results}
 
 
