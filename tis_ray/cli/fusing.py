@@ -16,7 +16,7 @@ def fuse(
     data: Annotated[Path, typer.Option(help="COCO JSON of their images and categories; annotations are not needed.")],
     out: Annotated[Path, typer.Option(help="COCO results file to write.")],
     fusion: Annotated[
-        str | None, typer.Option(help="Preset in place of the fusion section: tis, lvis or megdet.")
+        str | None, typer.Option(help="Preset, tis, lvis or megdet: short for --set fusion.preset=NAME.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -24,12 +24,12 @@ def fuse(
 
     A YAML file has the `results` by name, each with its `file` and, where wanted, `member`, `scale`, `flip`, `weight`,
     `role` and `range`, and a `fusion` section like an ensemble's. Example:
-    `tis-ray fuse resnet.json shufflenet.json --data instances_val.json --out fused.json --set fusion.preset=tis`
+    `tis-ray fuse resnet.json shufflenet.json --data instances_val.json --out fused.json --fusion tis`
     """
     from tis_ray.results import fuse_files, open_files
     from tis_ray.results.progress import shown_on
 
-    preset = [] if fusion is None else [f"fusion={fusion}"]
+    preset = [] if fusion is None else [f"fusion.preset={fusion}"]
     opened = open_files(files, [*preset, *(overrides or ())])
     check_out("--out", out)
     console = Console(stderr=True, highlight=False, markup=False)
