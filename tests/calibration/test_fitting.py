@@ -104,9 +104,22 @@ def test_too_little_to_go_by(method, num_hits, num_misses, problem):
     fit = fit_members([(truth, {"a": found})], CATEGORIES, method=method, per_class=True)["a"]
     assert fit.problem == problem
     assert (fit.calibration is None) == bool(problem)
-    assert fit.left_out == {"bus": "no detections"} | ({"car": problem} if problem else {})
+    assert fit.left_out == {"car": f"{num_hits} hits, fewer than 50", "bus": "0 hits, fewer than 50"}
     if problem:
         np.testing.assert_array_equal(fit.calibrated, fit.scores)
+
+
+@pytest.mark.parametrize(
+    ("num_hits", "num_misses", "why"),
+    [(50, 50, None), (49, 51, "49 hits, fewer than 50"), (51, 49, "49 misses, fewer than 50")],
+)
+def test_a_class_takes_more_than_a_member(num_hits, num_misses, why):
+    boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(num_hits + num_misses)], dtype=float)
+    found = Instances.of(boxes, np.linspace(0.1, 0.9, len(boxes)), np.zeros(len(boxes)))
+    truth = truth_of(boxes[:num_hits], np.zeros(num_hits))
+    fit = fit_members([(truth, {"a": found})], CATEGORIES, per_class=True)["a"]
+    assert fit.left_out.get("car") == why
+    assert list(fit.class_calibration) == ([] if why else ["car"])
 
 
 def test_no_images_no_members():

@@ -16,7 +16,8 @@ from tis_ray.fusion.calibration import MENU, Calibrations
 from tis_ray.fusion.calibrations import Fit
 from tis_ray.instances import Annotations, Categories, Instances
 
-MIN_DETECTIONS = 10  # fewer show too little to fit anything on
+MIN_DETECTIONS = 10  # of a member
+MIN_OF_CLASS = 50  # hits, and as many misses: fewer cost AP on other images, the same object being a hit of every view
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +66,7 @@ def fit_members(
     per_class:  fit classes by themselves, too, where a member has enough of them
     iou:        of boxes, from which a detection is a hit, see `tis_ray.evaluation.matching`
 
-    A fit takes at least 10 detections, hits and misses among them: a member or class with less has none.
+    A fit of a member takes at least 10 detections, hits and misses among them, that of a class 50 of either kind.
     Raises `ConfigError` as `check_fit` does.
     """
     fit = check_fit(method, iou)
@@ -100,7 +101,7 @@ def _fit_member(
     of_class, left_out = {}, {}
     for label, name in enumerate(class_names):
         of_label = detections.labels == label
-        if why := _problem(hits[of_label]):
+        if why := _class_problem(hits[of_label]):
             left_out[name] = why
         else:
             of_class[name] = Choice(name=method, options=fit(detections.scores[of_label], hits[of_label]))
@@ -110,9 +111,18 @@ def _fit_member(
 
 
 def _problem(hits: NDArray[np.bool_]) -> str:
-    """What keeps these detections, bool (N,), from being fitted on; empty where nothing does."""
+    """What keeps a member's detections, bool (N,), from being fitted on; empty where nothing does."""
     if len(hits) < MIN_DETECTIONS:
         return f"{len(hits)} detections, fewer than {MIN_DETECTIONS}" if len(hits) else "no detections"
     if not hits.any():
         return "no hits"
     return "hits alone" if hits.all() else ""
+
+
+def _class_problem(hits: NDArray[np.bool_]) -> str:
+    """The same of the detections of one class."""
+    num_hits = int(hits.sum())
+    for number, kind in ((num_hits, "hits"), (len(hits) - num_hits, "misses")):
+        if number < MIN_OF_CLASS:
+            return f"{number} {kind}, fewer than {MIN_OF_CLASS}"
+    return ""
