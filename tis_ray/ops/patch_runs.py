@@ -96,7 +96,7 @@ def _paste(ringed, highest, frames, height, width, threshold, truncated):  # typ
     room = np.int64(height)
     for n in range(len(frames)):
         room += int(max(min(frames[n, 2], width) - max(frames[n, 0], 0.0), 0.0)) + 2
-    spans = np.empty((min(room, _ROOM), 2), dtype=np.int64)  # one to a column, most often
+    spans = np.empty((_ROOM if room > _ROOM else room, 2), dtype=np.int64)  # one to a column, most often
     offsets = np.zeros(len(frames) + 1, dtype=np.int64)
     rows, row_shares = np.empty(height, dtype=np.int64), np.empty(height, dtype=np.float32)
     columns, column_shares = np.empty(width, dtype=np.int64), np.empty(width, dtype=np.float32)
