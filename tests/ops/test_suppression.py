@@ -80,7 +80,7 @@ def check(boxes, scores, groups, *, threshold, sigma=0.5):
 def clustered(draw):
     """Boxes, scores and groups with exact duplicates, ties, boxes without area and, at times, far and huge ones."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    count, objects = draw(st.integers(0, 120)), draw(st.integers(1, 30))
+    count, objects = draw(st.integers(0, 20) | st.integers(100, 300)), draw(st.integers(1, 30))
     side = np.exp(rng.uniform(0, draw(st.sampled_from([0.1, 3.0, 7.0])), (objects, 2)))
     corner = rng.uniform(-1, 1, (objects, 2)) * draw(st.sampled_from([0.0, 50.0, 1e3, 1e6]))
     which = rng.integers(0, objects, count)
@@ -98,7 +98,7 @@ def clustered(draw):
     return boxes.astype(np.float32), scores.astype(np.float32), groups.astype(np.int32)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(clustered(), st.sampled_from([0.0, 0.2, 0.5, 0.7, 0.95, 1.0]), st.sampled_from([0.1, 0.5]))
 def test_equals_the_plain_loops_to_the_last_bit(detections, threshold, sigma):
     check(*detections, threshold=threshold, sigma=sigma)

@@ -15,6 +15,8 @@ from tis_ray.ops.boxes import Boxes
 from tis_ray.ops.ordering import falling
 from tis_ray.ops.overlaps import Groups, iou_of
 
+FEW = 128  # up to so many boxes it is faster to look at all of them than to ask a tree and keep a heap
+
 
 def nms_keep(boxes: Boxes, scores: NDArray[np.float32], groups: Groups, *, iou_threshold: float) -> NDArray[np.int64]:
     """Positions (K,) of the boxes that hard suppression keeps, by descending score, then ascending.
@@ -106,63 +108,97 @@ def _soft_nms(tree, ranked, decayed, threshold, sigma, min_score):  # type: igno
 
     The box of the highest decayed score (the first of equals) keeps its score and decays the rest of its
     group, and so on until none is left. Linear where `sigma` is 0, else gaussian.
-
-    Each group has a heap of its boxes with a score they once had. Scores only fall, so a box on top whose score still
-    is that one has the highest; any other goes back with the score it has by now.
     """
     places, starts, ends = _places(tree)
-    boxes = tree.boxes
-    left, found = np.zeros(len(ranked), dtype=np.bool_), np.empty_like(ranked)
-    heaps, scores, sizes = np.empty_like(ranked), np.empty_like(decayed), np.zeros_like(ranked)
-    for rank in range(len(ranked)):  # from the best down, which makes a heap
-        place = places[ranked[rank]]
+    heap, scores, sizes = np.empty_like(ranked), np.empty_like(decayed), np.zeros_like(ranked)
+    for position in ranked:  # from the best down, which makes a heap of each group
+        place = places[position]
         if decayed[place] >= min_score:
             start = starts[place]
-            at = start + sizes[start]
-            heaps[at], scores[at], left[place] = place, decayed[place], True
+            heap[start + sizes[start]], scores[start + sizes[start]] = position, decayed[place]
             sizes[start] += 1
+    left, found = np.ones(len(ranked), dtype=np.bool_), np.empty_like(ranked)
     start = 0
     while start < len(ranked):
-        end = ends[start]
-        heap, score, size = heaps[start:end], scores[start:end], sizes[start]
-        while size > 0:
-            best = heap[0]
-            if left[best] and decayed[best] < score[0]:
-                _sink(heap, score, size, best, decayed[best], tree.order)
-                continue
-            size -= 1
-            _sink(heap, score, size, heap[size], score[size], tree.order)
-            if not left[best]:
-                continue
-            left[best] = False
-            a1, b1, a2, b2 = boxes[best, 0], boxes[best, 1], boxes[best, 2], boxes[best, 3]
-            for k in range(near(tree, start, end, a1, b1, a2, b2, threshold, found)):
-                i = found[k]
-                if not left[i]:
-                    continue
-                iou = iou_of(a1, b1, a2, b2, boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3])
-                if iou > threshold:
-                    decayed[i] *= np.exp(-iou * iou / sigma) if sigma > 0 else 1 - iou
-                    left[i] = decayed[i] >= min_score
+        end, size = ends[start], sizes[start]
+        if size <= FEW:
+            for k in range(size):
+                found[k] = places[heap[start + k]]
+            _soften_few(tree, found, size, decayed, threshold, sigma, min_score)
+        else:
+            _soften_many(
+                tree, places, heap, scores, start, end, size, left, found, decayed, threshold, sigma, min_score
+            )
         start = end
 
 
 @njit(cache=True)
-def _sink(heap, scores, size, place, score, order):  # type: ignore[no-untyped-def]
-    """Puts a box in place of the one on top of a heap; of equal scores the one first in `order` is above."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        other = child + 1
-        if child >= size:
-            break
-        if other < size and (
-            scores[other] > scores[child]
-            or (scores[other] == scores[child] and order[heap[other]] < order[heap[child]])
-        ):
-            child = other
-        if scores[child] < score or (scores[child] == score and order[heap[child]] > order[place]):
-            break
-        heap[at], scores[at] = heap[child], scores[child]
-        at = child
-    heap[at], scores[at] = place, score
+def _soften_few(tree, left, count, decayed, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
+    """Soft suppression among the first `count` places of `left`, the best first, by looking at all of them."""
+    boxes, order = tree.boxes, tree.order
+    best = 0
+    while count > 0:
+        chosen, best, remaining = left[best], 0, 0
+        highest = -np.inf
+        a1, b1, a2, b2 = boxes[chosen, 0], boxes[chosen, 1], boxes[chosen, 2], boxes[chosen, 3]
+        for k in range(count):
+            i = left[k]
+            if i == chosen:
+                continue
+            iou = iou_of(a1, b1, a2, b2, boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3])
+            if iou > threshold:
+                decayed[i] *= _factor(iou, sigma)
+            score = decayed[i]
+            if score >= min_score:
+                left[remaining] = i
+                if score > highest or (score == highest and order[i] < order[left[best]]):
+                    best, highest = remaining, score
+                remaining += 1
+        count = remaining
+
+
+@njit(cache=True)
+def _soften_many(  # type: ignore[no-untyped-def]
+    tree, places, heap, scores, start, end, size, left, found, decayed, threshold, sigma, min_score
+):
+    """Soft suppression among the places start..end, by a tree and a heap of `size` positions that begins at `start`.
+
+    The heap holds each box with a score that it once had. Scores only fall, so a box on top whose score still is that
+    one has the highest; any other goes back with the score it has by now.
+    """
+    boxes = tree.boxes
+    while size > 0:
+        best = places[heap[start]]
+        stale = left[best] and decayed[best] < scores[start]
+        if stale:
+            position, score = heap[start], decayed[best]
+        else:
+            size -= 1
+            position, score = heap[start + size], scores[start + size]
+        scores[start + size] = -np.inf  # spares a test for the end
+        at, below = start, start + 1
+        while below < start + size:  # down to where it belongs; of equal scores the first position is above
+            other = below + 1
+            below += (scores[other] > scores[below]) | ((scores[other] == scores[below]) & (heap[other] < heap[below]))
+            if (scores[below] < score) | ((scores[below] == score) & (heap[below] > position)):
+                break
+            heap[at], scores[at] = heap[below], scores[below]
+            at, below = below, 2 * below + 1 - start
+        heap[at], scores[at] = position, score
+        if stale or not left[best]:
+            continue
+        left[best] = False
+        a1, b1, a2, b2 = boxes[best, 0], boxes[best, 1], boxes[best, 2], boxes[best, 3]
+        for k in range(near(tree, start, end, a1, b1, a2, b2, threshold, found)):
+            i = found[k]
+            if not left[i]:
+                continue
+            iou = iou_of(a1, b1, a2, b2, boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3])
+            if iou > threshold:
+                decayed[i] *= _factor(iou, sigma)
+                left[i] = decayed[i] >= min_score
+
+
+@njit(cache=True)
+def _factor(iou, sigma):  # type: ignore[no-untyped-def]
+    return np.exp(-iou * iou / sigma) if sigma > 0 else 1 - iou
