@@ -21,7 +21,21 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize(
-    "command", ["scenes", "train", "import", "serve", "segment", "predict", "fuse", "evaluate", "demo", "jobs", "stop"]
+    "command",
+    [
+        "scenes",
+        "train",
+        "import",
+        "serve",
+        "segment",
+        "predict",
+        "fuse",
+        "evaluate",
+        "calibrate",
+        "demo",
+        "jobs",
+        "stop",
+    ],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:
     answer = run(command, "--help")
