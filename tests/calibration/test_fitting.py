@@ -104,14 +104,14 @@ def test_too_little_to_go_by(method, num_hits, num_misses, problem):
     fit = fit_members([(truth, {"a": found})], CATEGORIES, method=method, per_class=True)["a"]
     assert fit.problem == problem
     assert (fit.calibration is None) == bool(problem)
-    assert fit.left_out == {"car": f"{num_hits} hits, fewer than 50", "bus": "0 hits, fewer than 50"}
+    assert fit.left_out == {"car": f"{num_hits} of the 50 hits that it takes", "bus": "0 of the 50 hits that it takes"}
     if problem:
         np.testing.assert_array_equal(fit.calibrated, fit.scores)
 
 
 @pytest.mark.parametrize(
     ("num_hits", "num_misses", "why"),
-    [(50, 50, None), (49, 51, "49 hits, fewer than 50"), (51, 49, "49 misses, fewer than 50")],
+    [(50, 50, None), (49, 51, "49 of the 50 hits that it takes"), (51, 49, "49 of the 50 misses that it takes")],
 )
 def test_a_class_takes_more_than_a_member(num_hits, num_misses, why):
     boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(num_hits + num_misses)], dtype=float)

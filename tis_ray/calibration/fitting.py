@@ -124,5 +124,5 @@ def _class_problem(hits: NDArray[np.bool_]) -> str:
     num_hits = int(hits.sum())
     for number, kind in ((num_hits, "hits"), (len(hits) - num_hits, "misses")):
         if number < MIN_OF_CLASS:
-            return f"{number} {kind}, fewer than {MIN_OF_CLASS}"
+            return f"{number} of the {MIN_OF_CLASS} {kind} that it takes"
     return ""

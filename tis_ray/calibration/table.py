@@ -14,9 +14,9 @@ from tis_ray.config import Choice
 def fits_table(fits: Mapping[str, MemberFit]) -> Table:
     """One row for each member: what was fitted, on how many detections, and two measures before and after."""
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("member", "calibration"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("detections", "hits", "ECE", "NLL"):
+    table.add_column("member", overflow="fold")
+    table.add_column("calibration", no_wrap=True)
+    for heading in ("found", "hits", "ECE", "NLL"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, fit in fits.items():
         before, after = fit.before, fit.after
