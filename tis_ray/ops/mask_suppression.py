@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tis_ray.ops.run_columns import Columns, columns_of, shared_of_extras, shared_of_firsts
+from tis_ray.ops.run_columns import Columns, lay_out, shared_of_extras, shared_of_firsts
 from tis_ray.ops.runs import Runs
 
 Groups = NDArray[np.int32]  # (N,)
@@ -55,22 +55,23 @@ def _decayed(
     sigma: float = 1.0,
     min_score: float = 0.0,
 ) -> NDArray[np.float32]:
-    scene = _arrange(runs, groups)
-    decayed = np.full(len(runs), -1, dtype=np.float32)
-    decayed[scene.order] = _suppress(
-        scene,
-        scores[scene.order].astype(np.float64),
-        np.lexsort((scene.order, -scores[scene.order])),
-        decay,
-        float(iou_threshold),
-        float(sigma),
-        float(np.float32(min_score)),  # a score that equals it in float32 stays
+    return np.asarray(
+        _lay_out_and_suppress(
+            np.ascontiguousarray(runs.spans),
+            runs.offsets,
+            (runs.height, runs.width),
+            scores,
+            groups,
+            decay,
+            float(iou_threshold),
+            float(sigma),
+            float(np.float32(min_score)),  # a score that equals it in float32 stays
+        )
     )
-    return decayed
 
 
 class _Scene(NamedTuple):
-    """The masks that have pixels, K of them in G groups, ordered by group and left edge."""
+    """The masks that have pixels, K of them, ordered by group and left edge."""
 
     columns: Columns  # of all masks
     order: NDArray[np.int64]  # (K,) positions in `columns`
@@ -80,14 +81,29 @@ class _Scene(NamedTuple):
     lasts: NDArray[np.int64]  # (K,)
 
 
-def _arrange(runs: Runs, groups: Groups) -> _Scene:
-    columns = columns_of(runs)
+@njit(cache=True)
+def _lay_out_and_suppress(  # type: ignore[no-untyped-def]
+    spans, offsets, image_hw, scores, groups, decay, threshold, sigma, min_score
+):
+    """One call for it all: each that returns to Python costs as much as hundreds of comparisons."""
+    scene = _arrange(lay_out(spans, offsets, image_hw[0]), groups, image_hw[1])
+    return _suppress(scene, scores.astype(np.float64), decay, threshold, sigma, min_score)
+
+
+@njit(cache=True)
+def _arrange(columns, groups, width):  # type: ignore[no-untyped-def]
     order = np.flatnonzero(columns.areas)
-    order = order[np.lexsort((columns.frames[order, 0], groups[order]))]
-    frames = np.ascontiguousarray(columns.frames[order].T)
-    shift = np.unique(groups[order], return_inverse=True)[1] * (runs.width + 1)  # groups side by side: one search
-    left, right = frames[0] + shift, frames[2] + shift
-    firsts = np.searchsorted(np.maximum.accumulate(right), left, side="right")
+    shifts = groups[order].astype(np.int64) * (width + 1)  # groups side by side, so that one search serves them all
+    by_left = np.argsort(columns.frames[order, 0] + shifts, kind="mergesort")
+    order, shifts = order[by_left], shifts[by_left]
+    frames = columns.frames[order].T.copy()
+    left, right = frames[0] + shifts, frames[2] + shifts
+    firsts, first, reach = np.empty_like(order), 0, right[:1].copy()  # reach: the rightmost edge up to `first`
+    for k in range(len(order)):
+        while reach[0] <= left[k]:
+            first += 1
+            reach[0] = max(reach[0], right[first])
+        firsts[k] = first
     return _Scene(columns, order, frames, columns.areas[order], firsts, np.searchsorted(left, right))
 
 
@@ -106,13 +122,13 @@ def _may_exceed(x1, y1, x2, y2, area, a1, b1, a2, b2, other_area, threshold):  #
 
 
 @njit(cache=True)
-def _suppress(scene, scores, rank, decay, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
-    """Decayed scores (K,) in the scene's order; -1 of a mask that is dropped.
+def _suppress(scene, given, decay, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
+    """Decayed scores, float32 (N,), of masks with the scores `given`; -1 of those that are dropped or empty.
 
     The mask of the highest decayed score (of equals, the first that was given) takes its score and suppresses the rest
-    of its group, and so on until none is left: `hard` drops them, the others decay them and drop those below
-    `min_score`. Where scores do not change, they are taken by `rank`, else from a heap. It may hold a score from before
-    a decay: one that comes up is put back with what has become of it.
+    of its group, and so on until none is left: `_HARD` drops them, the others decay them and drop those below
+    `min_score`. Where scores do not change, masks are taken as they rank, else from a heap. It may hold a score from
+    before a decay: one that comes up is put back with what has become of it.
 
     The scene's fields are read ahead of the loops: each read counts references, and takes as long as comparing two
     small masks does.
@@ -120,10 +136,11 @@ def _suppress(scene, scores, rank, decay, threshold, sigma, min_score):  # type:
     columns, order, areas, firsts, lasts = scene.columns, scene.order, scene.areas, scene.firsts, scene.lasts
     x1, y1, x2, y2 = scene.frames[0], scene.frames[1], scene.frames[2], scene.frames[3]
     tops, bottoms, bases, extras = columns.tops, columns.bottoms, columns.bases, columns.extra_offsets
-    result, scores = np.full(len(scores), -1.0, dtype=np.float32), scores.copy()
+    result, scores = np.full(len(given), -1.0, dtype=np.float32), given[order]
     settled = scores < min_score
+    rank = _ranked(given, order)
     ranked = len(rank) if decay == _HARD else 0
-    heap = [(-scores[k], order[k], k) for k in rank[ranked:] if not settled[k]]
+    heap = [(-scores[k], order[k], k) for k in rank[ranked:] if not settled[k]]  # in order, which is a heap already
     taken = 0
     while taken < ranked or len(heap) > 0:
         if decay == _HARD:
@@ -136,8 +153,8 @@ def _suppress(scene, scores, rank, decay, threshold, sigma, min_score):  # type:
                 continue
         if settled[k]:
             continue
-        result[k], settled[k] = scores[k], True
-        i = order[k]
+        i, settled[k] = order[k], True
+        result[i] = scores[k]
         for m in range(firsts[k], lasts[k]):
             if settled[m]:
                 continue
@@ -152,6 +169,15 @@ def _suppress(scene, scores, rank, decay, threshold, sigma, min_score):  # type:
                 scores[m] = _lowered(scores[m], iou, decay, sigma)
                 settled[m] = scores[m] < min_score
     return result
+
+
+@njit(cache=True)
+def _ranked(given, order):  # type: ignore[no-untyped-def]
+    """Places in `order` (K,), best score first; of equals, the first that was given."""
+    places = np.full(len(given), -1)
+    places[order] = np.arange(len(order))
+    places = places[np.argsort(-given, kind="mergesort")]
+    return places[places >= 0]
 
 
 @njit(cache=True)

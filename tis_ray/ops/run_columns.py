@@ -36,14 +36,13 @@ class Columns(NamedTuple):
 
 def columns_of(runs: Runs) -> Columns:
     """The masks laid out column by column."""
-    spans = np.ascontiguousarray(runs.spans)
-    frames, areas, bases, tops, bottoms, extras, extra_offsets = _lay_out(spans, runs.offsets, runs.height)
-    return Columns(frames, areas, bases, tops, bottoms, extras, extra_offsets, runs.height)
+    laid: Columns = lay_out(np.ascontiguousarray(runs.spans), runs.offsets, runs.height)
+    return laid
 
 
 @njit(cache=True)
-def _lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
-    """The fields of `Columns`. A span that goes over the end of its column is a span of each column it is in."""
+def lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
+    """The `Columns` of masks. A span that goes over the end of its column is a span of each column it is in."""
     count = len(offsets) - 1
     frames, areas, bases = np.zeros((count, 4), np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
     num_columns = np.int64(0)
@@ -80,7 +79,7 @@ def _lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
         areas[i] = area
         if area > 0:
             frames[i, 1], frames[i, 3] = top, bottom
-    return frames, areas, bases, tops, bottoms, extras[:num_extras].copy(), extra_offsets
+    return Columns(frames, areas, bases, tops, bottoms, extras[:num_extras].copy(), extra_offsets, height)
 
 
 @njit(cache=True)
