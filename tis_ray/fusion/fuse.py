@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tis_ray import menu
 from tis_ray.config import Choice, Ensemble, FusionSection
@@ -127,10 +128,12 @@ class Fuser:
             if member.role != "masks":
                 boxes.append(found.without_masks() if member.role == "boxes" else found)
             if member.role != "boxes" and found.masks is not None:
-                masks.append(found[found.masks.present])
+                masks.append(_where(found, found.masks.present))
+        union = Instances.concatenate(boxes)
+        alike = len(boxes) == len(masks) and all(one is other for one, other in zip(boxes, masks, strict=True))
         return Pool(
-            Instances.concatenate(boxes),
-            Instances.concatenate(masks),
+            union,
+            union if alike else Instances.concatenate(masks),
             tuple(sources),
             np.array(
                 [view in views and member.role != "masks" for view, member in zip(sources, members, strict=True)],
@@ -169,4 +172,9 @@ def _check(instances: Instances, view: View, num_classes: int) -> None:
 def _clip(instances: Instances, image_hw: SizeHW) -> Instances:
     """Boxes cut to the image, those without area dropped; masks keep their own frames."""
     boxes = box_ops.clip(instances.boxes, *image_hw)
-    return replace(instances, boxes=boxes)[box_ops.area(boxes) > 0]
+    return _where(replace(instances, boxes=boxes), box_ops.area(boxes) > 0)
+
+
+def _where(instances: Instances, chosen: NDArray[np.bool_]) -> Instances:
+    """The chosen instances; where that is all of them no patch is copied."""
+    return instances if chosen.all() else instances[chosen]

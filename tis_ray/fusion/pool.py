@@ -72,7 +72,7 @@ def in_order(instances: Instances) -> Instances:
         same = (keys[:, order[1:]] == keys[:, order[:-1]]).all(axis=0)
         for start, stop in _stretches(same):
             order[start:stop] = sorted(order[start:stop].tolist(), key=instances.masks.key)
-    return instances[order]
+    return instances if (order[1:] > order[:-1]).all() else instances[order]
 
 
 def _stretches(same: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -111,6 +111,8 @@ class BoxMasks:
             i = int(np.argmax(broken))
             raise InputError(f"masks.boxes: expected finite numbers; got {self.boxes[i].tolist()} at position {i}")
         bits = self.probabilities.view(np.uint16)
+        if bits.max(initial=0) <= _ONE:  # the usual case, and a quick look at it
+            return
         strange = (bits > _ONE) & (bits != _MINUS_ZERO) & self.present[:, None, None]
         if strange.any():
             i = int(np.argmax(strange.any(axis=(1, 2))))
