@@ -31,7 +31,7 @@ def build(boxes: Boxes, groups: Groups) -> BoxTree:
     """The tree of boxes (N, 4) that lie in `groups` (N,)."""
     placed = boxes.astype(np.float64)
     order = np.argsort(_curve(placed, groups.astype(np.int64)))
-    placed = placed[order]
+    placed = placed.take(order, axis=0)
     levels: list[int] = []
     runs, total = len(boxes), 0
     while runs > 1 or not levels:

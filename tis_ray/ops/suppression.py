@@ -175,7 +175,7 @@ def _soften_many(  # type: ignore[no-untyped-def]
         else:
             size -= 1
             position, score = heap[start + size], scores[start + size]
-        scores[start + size] = -np.inf  # spares a test for the end
+        scores[start + size] = -np.inf  # spares a test for the end; the first on top is not stale, so there is room
         at, below = start, start + 1
         while below < start + size:  # down to where it belongs; of equal scores the first position is above
             other = below + 1
