@@ -55,9 +55,10 @@ def lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
     tops, bottoms = np.zeros(num_columns, dtype=np.int32), np.zeros(num_columns, dtype=np.int32)
     extras, extra_offsets, num_extras = np.empty((len(spans), 2), np.int64), np.zeros(count + 1, np.int64), 0
     for i in range(count):
-        column, begin, filled = np.int64(-1), np.int64(-height), False  # begin: the first pixel of the column
+        base, column = bases[i], np.int64(-1)
+        begin, filled = np.int64(-height), False  # begin: the first pixel of the column
         top, bottom, area = np.int64(height), np.int64(0), np.int64(0)
-        for k in range(offsets[i], offsets[i + 1]):
+        for k in range(np.uint64(offsets[i]), np.uint64(offsets[i + 1])):  # unsigned: nothing is counted from the end
             start, stop = spans[k, 0], spans[k, 1]
             area += stop - start
             while start < stop:
@@ -72,7 +73,8 @@ def lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
                     extras[num_extras, 0], extras[num_extras, 1] = start, end
                     num_extras += 1
                 else:
-                    tops[bases[i] + column], bottoms[bases[i] + column] = start - begin, end - begin
+                    at = np.uint64(base + column)
+                    tops[at], bottoms[at] = start - begin, end - begin
                     filled = True
                 start = end
         extra_offsets[i + 1] = num_extras
@@ -95,7 +97,7 @@ def shared_pixels(a, i, b, j):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def shared_of_firsts(tops, bottoms, at, other_tops, other_bottoms, other, width):  # type: ignore[no-untyped-def]
     """Number of pixels that the first spans of `width` columns share, from positions `at` and `other` on."""
-    at, other = np.uint64(at), np.uint64(other)  # unsigned, for nothing is counted from the end: eight at a time
+    at, other = np.uint64(at), np.uint64(other)  # unsigned: nothing is counted from the end, so eight go at a time
     total = np.int64(0)
     for x in range(np.uint64(width)):
         rows = min(bottoms[at + x], other_bottoms[other + x]) - max(tops[at + x], other_tops[other + x])
