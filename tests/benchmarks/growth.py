@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.benchmarks.generate import Detections, all_overlapping, growing
 from tests.benchmarks.rules import rule
-from tests.benchmarks.timing import seconds_of
+from tests.benchmarks.timing import several
 from tis_ray.instances import Instances
 
 RULES: dict[str, dict[str, dict[str, object]]] = {
@@ -27,15 +27,17 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 def curves(generate: Callable[[int], Detections], counts: tuple[int, ...]) -> Curves:
-    """Seconds, the minimum of three calls, of each rule at each number of boxes."""
+    """Seconds of each rule at each number of boxes: the minimum of five calls, or of one that takes long."""
     found: Curves = {name: [] for name in RULES}
     for name, rules in RULES.items():
         rule(generate(200), **rules)()  # compiles
         for count in counts:
             merge: Callable[[], Instances] = rule(generate(count), **rules)
-            first = seconds_of(merge)
-            found[name].append((count, min(first, *(seconds_of(merge) for _ in range(2))) if first < 1 else first))
-            if first > LIMIT_S:
+            (seconds,) = several(merge, 1)
+            if seconds < 1:
+                seconds = min(several(merge, 5))
+            found[name].append((count, seconds))
+            if seconds > LIMIT_S:
                 break
     return found
 

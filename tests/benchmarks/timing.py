@@ -36,6 +36,9 @@ class Row:
         return self.theirs.median / self.ours.median
 
 
+ROUNDS = 5
+
+
 def compare(
     task: str,
     peer: str,
@@ -46,26 +49,35 @@ def compare(
     repeats: int = 15,
     peer_repeats: int | None = None,
 ) -> Row:
-    """Time both, in turn, after one warm-up call each; the slower peer may be called less often."""
+    """Time both after one warm-up call each: in rounds, so that a busy moment of the machine meets both.
+
+    In each round first the peer is called several times in a row, then ours; a slow peer may be called less often.
+    """
     ours()
     theirs()
-    own_s, peer_s = [], []
-    times = peer_repeats or repeats
-    for i in range(max(repeats, times)):
-        if i < repeats:
-            own_s.append(seconds_of(ours))
-        if i < times:
-            peer_s.append(seconds_of(theirs))
+    own_s: list[float] = []
+    peer_s: list[float] = []
+    for i in range(ROUNDS):
+        peer_s += several(theirs, _share(peer_repeats or repeats, i))
+        own_s += several(ours, _share(repeats, i))
     return Row(task, peer, Timing.of(peer_s), Timing.of(own_s), target)
 
 
-def seconds_of(function: Callable[[], Any]) -> float:
-    """Wall time of one call, with the garbage collector out of the way."""
+def several(function: Callable[[], Any], count: int) -> list[float]:
+    """Wall seconds of `count` calls in a row, with the garbage collector out of the way."""
     gc.collect()
     gc.disable()
+    seconds = []
     try:
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
+        for _ in range(count):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
     finally:
         gc.enable()
+    return seconds
+
+
+def _share(repeats: int, i: int) -> int:
+    """How many of the calls fall into round `i`."""
+    return repeats * (i + 1) // ROUNDS - repeats * i // ROUNDS
