@@ -1,5 +1,7 @@
 """Box voting: a known answer, who has a vote, and a brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -56,6 +58,15 @@ def slow_vote(instances, pool, threshold, rule):
             score = total / len(voters) if rule == "avg" else score
         rows.append((source, box, score))
     return sorted(rows, key=lambda row: -np.float32(row[2]))
+
+
+def test_class_agnostic_lets_every_class_vote():
+    mixed = replace(ABCD, labels=np.array([0, 1, 2, 0], dtype=np.int32))
+    alone = merge(vote, mixed[[0]], mixed)
+    np.testing.assert_array_equal(alone.boxes, mixed.boxes[[0]])
+    moved = merge(vote, mixed[[0]], mixed, class_agnostic=True)
+    np.testing.assert_allclose(moved.boxes, [[1.391304, 0.521739, 101.391304, 100.521739]], atol=1e-5)
+    assert moved.labels.tolist() == [0]
 
 
 @pytest.mark.parametrize(("scores", "expected"), [("id", 0.9), ("avg", 0.766667)])

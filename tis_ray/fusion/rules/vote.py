@@ -17,8 +17,9 @@ def merge(
     *,
     iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9,
     scores: Literal["id", "avg"] = "id",
+    class_agnostic: bool = False,
 ) -> Instances:
-    """Move each box to the mean, weighted by score, of the pool's boxes of its class that overlap it.
+    """Move each box to the mean, weighted by score, of the pool's boxes that overlap it: of its class, or of any.
 
     Those are the boxes whose IoU with it is `iou_threshold` or more, with their scores before any rule. `id` keeps the
     score; `avg` makes it the mean of theirs, which may be more than it was: a better voter may have been dropped for
@@ -26,9 +27,10 @@ def merge(
     whose voters all score 0, stays as it is. Masks keep their own frames.
     """
     voters = pool.instances
-    boxes, means = voting.vote(
-        instances.boxes, instances.labels, voters.boxes, voters.scores, voters.labels, iou_threshold=iou_threshold
-    )
+    own, theirs = instances.labels, voters.labels
+    if class_agnostic:
+        own, theirs = np.zeros_like(own), np.zeros_like(theirs)
+    boxes, means = voting.vote(instances.boxes, own, voters.boxes, voters.scores, theirs, iou_threshold=iou_threshold)
     voted = replace(instances, boxes=boxes)
     if scores == "avg":
         voted = voted.with_scores(np.where(np.isnan(means), instances.scores, means))
