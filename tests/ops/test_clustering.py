@@ -102,6 +102,12 @@ def test_equals_brute_force_wherever_boxes_lie(gather, case):
 
 
 @WAYS
+@pytest.mark.parametrize("threshold", [0.0, 1e-320, 1e-7])
+def test_any_overlap_counts_at_thresholds_near_0_also_below_a_pixel(gather, threshold):
+    compare(gather, *crowd(4, sides=(0.02, 1), extent=6), threshold)
+
+
+@WAYS
 def test_equals_brute_force_on_whole_pixels_with_many_ties(gather):
     rng = np.random.default_rng(3)
     corners = rng.integers(0, 30, (900, 2))

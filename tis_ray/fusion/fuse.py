@@ -25,7 +25,7 @@ from tis_ray.fusion.ranges import Range, within
 from tis_ray.fusion.rare_boost import boost_factors, boosted
 from tis_ray.fusion.rules import Merge
 from tis_ray.instances import Categories, Instances
-from tis_ray.masks import BoxMasks
+from tis_ray.masks import BoxMasks, RunMasks
 from tis_ray.ops import boxes as box_ops
 from tis_ray.views import SizeHW, View
 
@@ -94,7 +94,7 @@ class Fuser:
         Returns at most `top_k` instances over all classes by descending score, then ascending source, then in
         the order the rules left them, with boxes clipped to the image. An instance says whether it has a mask; `masks`
         is None where no view brought any. Raises `InputError` for a view that is not listed, for values that are not
-        finite, scores beyond 0..1 or labels beyond the class table.
+        finite, scores beyond 0..1, labels beyond the class table, and masks that are pixels of another image size.
         """
         sources = sorted(views) if sources is None else list(sources)
         pool = self._pool(views, sources, image_hw)
@@ -146,7 +146,7 @@ class Fuser:
 
     def _prepared(self, found: Instances, view: View, weight: float, image_hw: SizeHW) -> Instances:
         """One view's instances, checked, in an order that does not depend on how they came, scores comparable."""
-        _check(found, view, self._num_classes)
+        _check(found, view, self._num_classes, image_hw)
         found = _clip(in_order(found), image_hw)
         if isinstance(found.masks, BoxMasks):
             found = replace(found, masks=replace(found.masks, pasting=self._section.pasting))
@@ -162,9 +162,11 @@ def _assemble(package: str, function: str, choice: Choice, *, key: str) -> Any:
     return partial(found, **options)
 
 
-def _check(instances: Instances, view: View, num_classes: int) -> None:
+def _check(instances: Instances, view: View, num_classes: int, image_hw: SizeHW) -> None:
     try:
         instances.check_values(num_classes=num_classes)
+        if isinstance(instances.masks, RunMasks):
+            instances.masks.check_size(*image_hw)
     except InputError as error:
         raise InputError(f"view {view.name}: {error}") from None
 

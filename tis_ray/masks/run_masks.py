@@ -59,6 +59,12 @@ class RunMasks:
         except InputError as error:
             raise InputError(f"masks.{error}") from None
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise `InputError` for another image size than the masks' own."""
+        if (height, width) != (self.runs.height, self.runs.width):
+            own = f"{self.runs.width}x{self.runs.height}"
+            raise InputError(f"masks: expected an image of {own} px, theirs; got {width}x{height}")
+
     def to_rle(self, height: int, width: int) -> list[Rle | None]:
         """COCO RLEs; None for an instance without a mask. `InputError` for another size than the masks' own."""
         rles = rle.from_runs(self.to_runs(height, width))
@@ -66,9 +72,7 @@ class RunMasks:
 
     def to_runs(self, height: int, width: int) -> Runs:
         """The masks as pixels, none where there is no mask; `InputError` for another image size than theirs."""
-        if (height, width) != (self.runs.height, self.runs.width):
-            own = f"{self.runs.width}x{self.runs.height}"
-            raise InputError(f"masks: expected an image of {own} px, theirs; got {width}x{height}")
+        self.check_size(height, width)
         return self.runs if self.present.all() else self.runs.kept(self.present)
 
     def filled(self, boxes: Boxes) -> NDArray[np.float64]:

@@ -165,8 +165,8 @@ def _search(x1, y1, x2, y2, state, first, count, grid, following, mask, low, hig
     """The same as `_scan` from the cells that can hold such a cluster; from all clusters where the cells are more."""
     width, height = x2 - x1, y2 - y1
     longer = max(width, height)
-    low = max(low, _level(longer * threshold * (1 - _SLACK)))
-    if threshold > 0:
+    if threshold > _SLACK:  # else boxes of any size will do
+        low = max(low, _level(longer * threshold * (1 - _SLACK)))
         high = min(high, _level(longer / threshold * (1 + _SLACK)))
     best, highest, looked = -1, threshold, 0
     for level in range(low, high + 1):
