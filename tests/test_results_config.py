@@ -74,7 +74,7 @@ BAD = {
     "no weight": ({"results": {"a": {**A, "weight": 0}}}, "results.a.weight: .* greater than 0; got 0"),
     "no scale": ({"results": {"a": {**A, "scale": 0}}}, "results.a.scale: .* greater than 0; got 0"),
     "range upside down": ({"results": {"a": {**A, "range": [9, 3]}}}, "results.a.range: expected 0 <= low < high"),
-    "name with @": ({"results": {"a@800": A}}, "results.a@800: expected a name without '@'; got 'a@800'"),
+    "name with @": ({"results": {"a@800": A}}, "results.a@800: expected a name without '@', here or under .*"),
     "member without name": (
         {"results": {"a": {**A, "member": ""}}},
         "results.a.member: .* at least 1 character; got ''",
@@ -108,7 +108,12 @@ BAD = {
         {"results": {"a": A}, "fusion": {"ranges": "auto"}},
         "fusion.ranges: expected intervals, since results files know no training sizes; got auto",
     ),
-    "nameless": ({"results": {"": A}}, "results.: expected a name without '@'; got ''"),
+    "nameless": ({"results": {"": A}}, "results.: expected a name without '@', .*; got ''"),
+    "same file": (
+        {"results": {"a": A, "b": {"file": "x/../a.json"}}},
+        "results.b.file: expected another file than results.a has; got x/../a.json",
+    ),
+    "a folder": ({"results": ["a.json", "."]}, "results: expected files; got ."),
     "no boxes": ({"results": {"a": {**A, "role": "masks"}}}, "results: expected a file whose boxes count"),
     "policy by scale": (
         {"results": {"a": {**A, "scale": 400}, "b": B}, "fusion": {"masks": "scale_ratio"}},

@@ -1,6 +1,7 @@
 """COCO results: written as a stream, read back the same, and checked field by field."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -161,3 +162,19 @@ def test_a_mistake_names_file_position_and_field(tmp_path, dataset, changes, mes
         read_results(path, dataset)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with (
+            pytest.raises(DataError, match=r"results\.json: cannot be written \(File too large\)$"),
+            ResultsWriter(tmp_path / "results.json") as writer,
+        ):
+            writer.write([{"score": 0.5}] * 10_000)
+        with pytest.raises(DataError, match="File too large"), ResultsWriter(tmp_path / "results.json") as writer:
+            writer.write([{"score": 0.5}] * 100)  # no more than the buffer: the disk is asked at the end
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

@@ -121,3 +121,9 @@ def test_a_fault_at_the_start_of_a_long_file_is_told_without_reading_all_of_it(t
         with pytest.raises(DataError, match="line 1, column 8: Expecting value"):
             next(stream.items())
         assert stream._file.tell() < 1000
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_bytes(b"\xef\xbb\xbf[1, 2]")
+    assert items_of(path) == [1, 2]

@@ -59,6 +59,11 @@ MISTAKES = {
     "unknown preset": (["a.json", "--fusion", "tiss"], "fusion.preset: Input should be 'tis', 'lvis' or 'megdet'"),
     "preset that goes by scales": (["a.json", "--fusion", "lvis"], "results.a.scale: expected the network input's"),
     "a YAML among files": (["a.json", "b.yml"], "expected results files, or one YAML that lists them; got b.yml"),
+    "a folder": (["."], "results: expected files; got ."),
+    "its own YAML": (
+        ["c.yaml", "--out", "c.yaml"],
+        "--out: expected another file than those that are read; got c.yaml",
+    ),
     "no such YAML": (["b.yml"], "b.yml: expected a readable YAML file"),
 }
 
@@ -69,10 +74,11 @@ def test_mistakes_exit_2_with_one_line_and_leave_nothing(arguments, message, tmp
 
     write_data(tmp_path)
     write(tmp_path / "a.json", results_of(0))
+    write(tmp_path / "c.yaml", {"results": {"a": "a.json"}})
     write(tmp_path / "bad.json", [{**results_of(0)[-1], "score": 2}])
     before = sorted(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["tis-ray", "fuse", *arguments, "--data", "data.json", "--out", "fused.json"])
+    monkeypatch.setattr(sys, "argv", ["tis-ray", "fuse", "--data", "data.json", "--out", "fused.json", *arguments])
     with pytest.raises(SystemExit) as exit_:
         main()
     told = capsys.readouterr()
@@ -94,3 +100,12 @@ def test_progress_tells_speed_on_a_terminal_and_now_and_then_elsewhere(monkeypat
     assert list(progress.shown_on(console)(range(250), "reading a", None, "results")) == list(range(250))
     assert "reading a" in terminal.getvalue()
     assert "results/s" in terminal.getvalue()
+
+
+def test_names_are_no_markup(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", 0.0)
+    for terminal in (True, False):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=terminal, width=80)
+        assert list(progress.shown_on(console)("a", "reading [b]a[/c]", 1, "results")) == ["a"]
+        assert "reading [b]a[/c]" in file.getvalue()

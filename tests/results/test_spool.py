@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tis_ray.errors import DataError
 from tis_ray.results import spool
 from tis_ray.results.spool import Spool
 
@@ -31,3 +32,12 @@ def test_no_file_shows_in_the_folder_even_while_it_is_in_use(tmp_path, monkeypat
         waiting.add("a", b"x" * 10_000)
         assert list(tmp_path.iterdir()) == []  # a killed process leaves nothing either
         assert waiting.take("a") == [b"x" * 10_000]
+
+
+def test_a_folder_that_takes_nothing_is_named(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"none \(TMPDIR .*\): expected a folder that takes .*; got No such file"):
+        Spool(tmp_path / "none").__enter__()
+    monkeypatch.setattr(spool, "_HELD_BYTES", 1)
+    monkeypatch.setattr(spool, "TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))  # noqa: PTH123, SIM115
+    with pytest.raises(DataError, match=r"got No space left on device$"), Spool(tmp_path) as waiting:
+        waiting.add("a", b"x")

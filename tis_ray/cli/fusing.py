@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from tis_ray.cli.shared import Overrides, check_out, say
+from tis_ray.errors import ConfigError
 
 
 def fuse(
@@ -31,6 +32,9 @@ def fuse(
 
     preset = [] if fusion is None else [f"fusion.preset={fusion}"]
     opened = open_files(files, [*preset, *(overrides or ())])
+    for path in files:  # a YAML among them, which `fuse_files` does not know
+        if path.resolve() == out.resolve():
+            raise ConfigError(f"--out: expected another file than those that are read; got {out}")
     check_out("--out", out)
     console = Console(stderr=True, highlight=False, markup=False)
     summary = fuse_files(opened, data, out, progress=shown_on(console))

@@ -1,5 +1,6 @@
 """The fusing of results files: which file is whose, at which scale, and what it counts."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -92,20 +93,24 @@ class ResultsFiles(Section):
         return self.model_copy(update={"results": results})
 
     def _check_entries(self) -> None:
-        """Names that keys can be made of, every view once, and nothing said twice."""
+        """Names that keys can be made of, every file and view once, and nothing said twice."""
         owners: dict[View, str] = {}
+        files: dict[str, str] = {}
         said: dict[tuple[str, str], Any] = {}
         views = self.views
         for name, entry in self.results.items():
             view = views[name]
             where = f"results.{name}"
             if not view.member or "@" in view.member:
-                raise ValueError(f"{where}: expected a name without '@'; got '{view.member}'")
+                raise ValueError(f"{where}: expected a name without '@', here or under its member; got '{view.member}'")
             if view in owners:
                 raise ValueError(
                     f"{where}: expected another member, scale or flip than results.{owners[view]} has; got the same"
                 )
             owners[view] = name
+            first = files.setdefault(os.path.normpath(entry.file), name)
+            if first != name:
+                raise ValueError(f"{where}.file: expected another file than results.{first} has; got {entry.file}")
             for key, owner in (*((key, view.member) for key in _OF_MEMBER), ("range", view.key)):
                 value = getattr(entry, key)
                 if value is None:
@@ -153,6 +158,8 @@ def by_stem(files: Sequence[Path | str]) -> dict[str, dict[str, Any]]:
     named: dict[str, dict[str, Any]] = {}
     for file in files:
         stem = Path(file).stem
+        if not stem:
+            raise ConfigError(f"results: expected files; got {file or 'an empty name'}")
         if stem in named:
             raise ConfigError(
                 f"results: expected files of different stems, their names; got {named[stem]['file']} and {file}"

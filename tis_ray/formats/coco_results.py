@@ -66,16 +66,19 @@ class ResultsWriter:
         try:
             self._file = self._partial.open("wb")
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise self._refused(error) from None
         self._file.write(b"[")
         return self
 
     def write(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Append results."""
-        for result in results:
-            self._file.write(b",\n" if self.num_results else b"\n")
-            self._file.write(orjson.dumps(result))
-            self.num_results += 1
+        try:
+            for result in results:
+                self._file.write(b",\n" if self.num_results else b"\n")
+                self._file.write(orjson.dumps(result))
+                self.num_results += 1
+        except OSError as error:
+            raise self._refused(error) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -86,8 +89,14 @@ class ResultsWriter:
             self._file.close()
             if kind is None:
                 self._partial.replace(self.path)
+        except OSError as failure:  # a full disk tells of itself again, or for the first time
+            if kind is None:
+                raise self._refused(failure) from None
         finally:
             self._partial.unlink(missing_ok=True)
+
+    def _refused(self, error: OSError) -> DataError:
+        return DataError(f"{self.path}: cannot be written ({error.strerror})")
 
 
 def read_results(path: Path | str, dataset: GroundTruth) -> list[dict[str, Any]]:

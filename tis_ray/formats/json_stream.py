@@ -31,7 +31,7 @@ class JsonStream:
 
     def __enter__(self) -> Self:
         try:
-            self._file = self.path.open(encoding="utf-8", newline="")
+            self._file = self.path.open(encoding="utf-8-sig", newline="")
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
         return self

@@ -31,7 +31,8 @@ def shown_on(console: Console) -> Progress:
     def shown(items: Iterable[Item], doing: str, total: int | None, unit: str) -> Generator[Item]:
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
         started = told = time.monotonic()
-        with Bar(TextColumn("{task.description}"), *columns, console=console, disable=not console.is_terminal) as bar:
+        described = TextColumn("{task.description}", markup=False)
+        with Bar(described, *columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task(doing, total=total, speed="")
             done = 0
             for item in items:
@@ -44,7 +45,7 @@ def shown_on(console: Console) -> Progress:
                 bar.update(task, completed=done, speed=speed)
                 if not console.is_terminal and now - told >= PLAIN_LINE_EVERY_S:
                     of = "" if total is None else f"/{total}"
-                    console.print(f"{doing}: {done}{of}, {speed}")
+                    console.print(f"{doing}: {done}{of}, {speed}", markup=False, soft_wrap=True)
                     told = now
 
     return shown

@@ -2,10 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
+
+from tis_ray.errors import DataError
 
 _HELD_BYTES = 32 << 20
 
@@ -14,7 +17,8 @@ class Spool:
     """Lists of records by key. They wait in a file without a name, which goes with the process, even a killed one.
 
     What comes for a key in one stretch lies in one piece, so that files sorted by key cost a piece for each key, and
-    files in any order a piece for each key and 32 MB. Memory holds that much, and where the pieces lie.
+    files in any order a piece for each key and 32 MB. Memory holds that much, and where the pieces lie. Raises
+    `DataError` for a folder that does not take the file, or no more of it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,13 +28,17 @@ class Spool:
         self._pieces: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)  # where each begins and ends
 
     def __enter__(self) -> Self:
-        self._file = TemporaryFile(dir=self._folder, prefix=".tis-ray-")
+        try:
+            self._file = TemporaryFile(dir=self._folder, prefix=".tis-ray-")
+        except OSError as error:
+            raise self._refused(error) from None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take is tried again here
+            self._file.close()
 
     def add(self, key: Hashable, record: bytes) -> None:
         """Append a record, a line of text, to the list of `key`."""
@@ -51,10 +59,18 @@ class Spool:
         return bytes(found).splitlines()
 
     def _write(self) -> None:
-        begin = self._file.seek(0, 2)
-        for key, records in self._held.items():
-            end = begin + self._file.write(records)
-            self._pieces[key].append((begin, end))
-            begin = end
+        try:
+            begin = self._file.seek(0, 2)
+            for key, records in self._held.items():
+                end = begin + self._file.write(records)
+                self._pieces[key].append((begin, end))
+                begin = end
+            self._file.flush()
+        except OSError as error:
+            raise self._refused(error) from None
         self._held.clear()
         self._held_bytes = 0
+
+    def _refused(self, error: OSError) -> DataError:
+        where = f"{self._folder} (TMPDIR names another one)"
+        return DataError(f"{where}: expected a folder that takes a temporary file; got {error.strerror}")
