@@ -149,7 +149,10 @@ MISTAKES = {
     "method": (["--method", "plat"], "--method: expected one of isotonic, platt, temperature; got 'plat'"),
     "iou": (["--iou", "1.5"], "--iou: expected a number above 0 and at most 1; got 1.5"),
     "another folder": (["--out", "sub/ensemble.yaml"], "--out: expected a file in "),
-    "a folder": (["--out", "one"], "--out: expected a file; one is a folder"),
+    "a folder": (["--out", "folder.yaml"], "--out: expected a file; folder.yaml is a folder"),
+    "no YAML": (["--out", "two.json"], "--out: expected a .yaml file; got two.json"),
+    "the data": (["--data", "gt.yaml", "--out", "./gt.yaml"], "--out: expected another file than --data; got gt.yaml"),
+    "a folder of pictures": (["--plot", "folder.png"], "--plot: expected a file; folder.png is a folder"),
     "no picture": (["--plot", "plot.txt"], "--plot: expected a file of "),
     "no data": (["--data", "none.json"], "none.json"),
     "no images": (["--data", "empty.json"], "--data: expected at least one image; empty.json has none"),
@@ -159,6 +162,8 @@ MISTAKES = {
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes_exit_2_with_one_line(folder: Path, calibrate, arguments: list[str], message: str) -> None:
     (folder / "empty.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    for name in ("folder.yaml", "folder.png"):
+        (folder / name).mkdir(exist_ok=True)
     code, _, err = calibrate("ensemble.yaml", "--data", "gt.json", *arguments)
     assert code == 2
     assert message in err
@@ -175,6 +180,15 @@ def test_a_file_that_cannot_be_rewritten_is_refused_before_the_work(folder: Path
     code, _, err = calibrate("shared.yaml", "--data", "gt.json")
     assert code == 2
     assert "shared.yaml: expected members that stand for themselves; got YAML anchors" in err
+
+
+def test_where_nothing_can_be_fitted_nothing_is_written(folder: Path, calibrate) -> None:
+    content = json.loads((folder / "gt.json").read_text())
+    (folder / "bare.json").write_text(json.dumps({**content, "annotations": []}))
+    code, out, err = calibrate("ensemble.yaml", "--data", "bare.json", "--out", "bare.yaml")
+    assert (code, out) == (2, "")
+    assert "--data: expected hits and misses of some member to fit on; got one: no hits; two: no hits" in err
+    assert not (folder / "bare.yaml").exists()
 
 
 def test_nothing_is_written_over_unasked(folder: Path, calibrate) -> None:

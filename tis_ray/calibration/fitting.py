@@ -92,6 +92,13 @@ def check_fit(method: str, iou: float) -> Fit:
     return fit
 
 
+def check_some(fits: Mapping[str, MemberFit]) -> None:
+    """Raise `ConfigError`, with each member's problem, where nothing was fitted for any of them."""
+    if not any(fit.calibration for fit in fits.values()):
+        problems = "; ".join(f"{name}: {fit.problem}" for name, fit in fits.items())
+        raise ConfigError(f"--data: expected hits and misses of some member to fit on; got {problems}")
+
+
 def _fit_member(
     detections: Instances, hits: NDArray[np.bool_], fit: Fit, method: str, class_names: Sequence[str]
 ) -> MemberFit:

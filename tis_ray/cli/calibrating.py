@@ -37,13 +37,13 @@ def calibrate(
     Writes the file anew with the fitted calibrations under `fusion.members`. Example:
     `tis-ray calibrate demo/ensemble.yaml --data demo/scenes/instances_val.json`
     """
-    from tis_ray.calibration.fitting import check_fit, fit_members
+    from tis_ray.calibration.fitting import check_fit, check_some, fit_members
     from tis_ray.calibration.table import fits_table, remarks
     from tis_ray.calibration.writing import write_calibrated
     from tis_ray.formats.opening import open_path
 
     check_fit(method, iou)
-    out = _checked_out(ensemble, out)
+    out = _checked_out(ensemble, out, data)
     if plot is not None:
         from tis_ray.evaluation.plots import check_picture
 
@@ -53,6 +53,7 @@ def calibrate(
     if not len(dataset):
         raise ConfigError(f"--data: expected at least one image; {data} has none")
     fits = fit_members(_found(ensemble, dataset), dataset.categories, method=method, per_class=per_class, iou=iou)
+    check_some(fits)
     console().print(fits_table(fits))
     for line in remarks(fits):
         news(line)
@@ -87,7 +88,7 @@ def _found(path: Path, dataset: "GroundTruth") -> "Iterator[tuple[Annotations, d
     return found_by_members(load(ensemble), dataset, progress=progress)
 
 
-def _checked_out(ensemble: Path, out: Path | None) -> Path:
+def _checked_out(ensemble: Path, out: Path | None, data: Path) -> Path:
     """Where the new file goes. Raises `ConfigError` for what would overwrite unasked or break its relative paths."""
     if out is None:
         out = ensemble.with_name(f"{ensemble.stem}.calibrated{ensemble.suffix or '.yaml'}")
@@ -99,5 +100,9 @@ def _checked_out(ensemble: Path, out: Path | None) -> Path:
         raise ConfigError(
             f"--out: expected a file in {folder}, since paths in {ensemble.name} are relative to it; got {out}"
         )
+    if out.suffix.lower() not in (".yaml", ".yml", ensemble.suffix.lower()):
+        raise ConfigError(f"--out: expected a .yaml file; got {out}")
+    if out.resolve() == data.resolve():
+        raise ConfigError(f"--out: expected another file than --data; got {out}")
     check_out("--out", out)
     return out

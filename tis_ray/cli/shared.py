@@ -46,8 +46,8 @@ def check_out(option: str, out: Path | None) -> None:
     """Refuse before the work begins what could not be written after it."""
     if out is None:
         return
-    if option == "--out" and out.is_dir():
-        raise ConfigError(f"--out: expected a file; {out} is a folder")
+    if option in ("--out", "--plot") and out.is_dir():
+        raise ConfigError(f"{option}: expected a file; {out} is a folder")
     if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
