@@ -19,14 +19,16 @@ class ResultsFile(Section):
     """COCO results of one model, or of one of its views; in YAML the path alone is enough.
 
     `member` says whose they are, by default an own one of the entry's name; `scale`, the shorter edge of the network
-    input in px, and `flip`, whether the images were mirrored, tell apart several files of one member. `weight` and
-    `role` are its member's in the fusion section, `range` that of its scale.
+    input in px, and `flip`, whether the images were mirrored, tell apart several files of one member. `max_long_edge`
+    is the longest edge in px that the input may have at that scale. `weight` and `role` are its member's in the fusion
+    section, `range` that of its scale.
     """
 
     file: Path
     member: str | None = Field(default=None, min_length=1)
     scale: PositiveInt | None = None
     flip: bool = False
+    max_long_edge: PositiveInt | None = None
     weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     role: Literal["both", "boxes", "masks"] | None = None
     range: Range | None = None
@@ -68,7 +70,10 @@ class ResultsFiles(Section):
     @property
     def views(self) -> dict[str, View]:
         """The view that each file stands for, by the file's name; its scale is 0 where none is given."""
-        return {name: View(entry.member or name, entry.scale or 0, entry.flip) for name, entry in self.results.items()}
+        return {
+            name: View(entry.member or name, entry.scale or 0, entry.flip, max_long_edge=entry.max_long_edge)
+            for name, entry in self.results.items()
+        }
 
     @property
     def section(self) -> FusionSection:
@@ -94,7 +99,7 @@ class ResultsFiles(Section):
 
     def _check_entries(self) -> None:
         """Names that keys can be made of, every file and view once, and nothing said twice."""
-        owners: dict[View, str] = {}
+        owners: dict[tuple[str, bool], str] = {}
         files: dict[str, str] = {}
         said: dict[tuple[str, str], Any] = {}
         views = self.views
@@ -103,11 +108,11 @@ class ResultsFiles(Section):
             where = f"results.{name}"
             if not view.member or "@" in view.member:
                 raise ValueError(f"{where}: expected a name without '@', here or under its member; got '{view.member}'")
-            if view in owners:
+            first = owners.setdefault((view.key, view.flip), name)
+            if first != name:
                 raise ValueError(
-                    f"{where}: expected another member, scale or flip than results.{owners[view]} has; got the same"
+                    f"{where}: expected another member, scale or flip than results.{first} has; got the same"
                 )
-            owners[view] = name
             first = files.setdefault(os.path.normpath(entry.file), name)
             if first != name:
                 raise ValueError(f"{where}.file: expected another file than results.{first} has; got {entry.file}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tis_ray.config import Ensemble, dump
+from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
 from tis_ray.formats.coco_results import ResultsWriter, to_results
 from tis_ray.instances import Categories
@@ -24,7 +24,7 @@ def opened(
     """Call what is yielded with each result of a batch run that kept the views; does nothing where `folder` is None.
 
     The folder gets a file for each view, and `fuse.yaml`, which lists them for `tis-ray fuse` with the ensemble's
-    fusion section. Labels are those of `categories`; `written` is the table whose ids are written.
+    fusion section, or says why it lacks it. Labels are those of `categories`, the ids written those of `written`.
     """
     if folder is None:
         yield lambda result: None  # noqa: ARG005
@@ -47,7 +47,9 @@ def opened(
                 writers[view].write(lines)
 
         yield write
-    (folder / INDEX).write_text(yaml.safe_dump(_index(ensemble), sort_keys=False))
+    unsaid = _unsaid(ensemble)
+    remark = f"# The ensemble's fusion section is left out: it has {unsaid}, of which results files do not know.\n"
+    (folder / INDEX).write_text((remark if unsaid else "") + yaml.safe_dump(_index(ensemble), sort_keys=False))
 
 
 def make_folder(folder: Path) -> None:
@@ -68,9 +70,18 @@ def _index(ensemble: Ensemble) -> dict[str, Any]:
     for view in ensemble.views:
         member = f"{view.member}.{view.crop_name}" if view.crop_name else view.member
         entry: dict[str, Any] = {"file": f"{name_of(view)}.json", "member": member, "scale": view.scale}
+        if view.max_long_edge is not None:
+            entry["max_long_edge"] = view.max_long_edge
         results[name_of(view)] = entry | ({"flip": True} if view.flip else {})
     content: dict[str, Any] = {"results": results}
-    crops = any(view.crop_name for view in ensemble.views)
-    if not crops and ensemble.fusion.auto_ranges is None:  # what files cannot say is left to the reader
-        content["fusion"] = dump(ensemble)["fusion"]
+    if not _unsaid(ensemble):
+        section = ensemble.fusion  # beside a preset a default may be what was written over it
+        content["fusion"] = section.model_dump(mode="json", exclude_defaults=section.preset is None)
     return content
+
+
+def _unsaid(ensemble: Ensemble) -> str:
+    """What of the ensemble's fusion results files cannot say; empty where it is nothing."""
+    if any(view.crop_name for view in ensemble.views):
+        return "views of parts of an image"
+    return "ranges by training sizes" if ensemble.fusion.auto_ranges is not None else ""
