@@ -45,6 +45,15 @@ def slow_vote(boxes, groups, pool_boxes, pool_scores, pool_groups, threshold):
     return moved, means
 
 
+def about_the_origin(count=40):
+    """Boxes in pairs whose left and upper edges cancel out, so that the order of adding up shows in the mean."""
+    rng = np.random.default_rng(0)
+    edges = rng.uniform(0.1, 1, (count // 2, 2))
+    corners = np.concatenate([edges, -edges])[rng.permutation(count)]
+    boxes = np.concatenate([corners, np.full((count, 2), 100)], axis=1).astype(np.float32)
+    return boxes, np.full(count, 0.7, np.float32), np.zeros(count, np.int32), np.zeros(count, np.int32)
+
+
 def compare_votes(boxes, groups, pool_boxes, pool_scores, pool_groups, threshold):
     moved, means = vote(boxes, groups, pool_boxes, pool_scores, pool_groups, iou_threshold=threshold)
     assert moved.dtype == means.dtype == np.float32
@@ -116,6 +125,7 @@ def test_votes_equal_a_plain_loop_with_ties_duplicates_and_flat_boxes(rows, thre
         pytest.param(views_of_boxes(20, 800, 1203), id="1203 classes"),
         pytest.param(growing(800, num_classes=7), id="any density"),
         pytest.param(all_overlapping(200), id="all overlap"),
+        pytest.param(about_the_origin(), id="sums that cancel out"),
     ],
 )
 def test_votes_equal_a_plain_loop_to_the_last_bit(detections, threshold):
@@ -123,10 +133,17 @@ def test_votes_equal_a_plain_loop_to_the_last_bit(detections, threshold):
     compare_votes(boxes[::3], labels[::3], boxes, scores, labels, threshold)
 
 
-def test_votes_do_not_depend_on_the_order_of_the_pool():
-    boxes, scores, labels, _ = views_of_boxes(20, 800, 3)
-    assert len(np.unique(boxes[:, 0])) == 800  # voters are added up from the left
-    shuffled = np.random.default_rng(0).permutation(800)
+@pytest.mark.parametrize(
+    "detections",
+    [
+        pytest.param(views_of_boxes(20, 800, 3), id="views of a frame"),
+        pytest.param(about_the_origin(), id="sums that cancel out"),
+    ],
+)
+def test_votes_do_not_depend_on_the_order_of_the_pool(detections):
+    boxes, scores, labels, _ = detections
+    assert len(np.unique(boxes[:, 0])) == len(boxes)  # voters are added up from the left
+    shuffled = np.random.default_rng(0).permutation(len(boxes))
     expected = vote(boxes[:99], labels[:99], boxes, scores, labels, iou_threshold=0.5)
     found = vote(boxes[:99], labels[:99], boxes[shuffled], scores[shuffled], labels[shuffled], iou_threshold=0.5)
     for array, other in zip(found, expected, strict=True):
