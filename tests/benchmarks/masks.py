@@ -48,7 +48,7 @@ def rows() -> list[Row]:
 
 
 def _mask_nms_row() -> Row:
-    found = views_of_boxes(5, 500, num_classes=1)
+    found = views_of_boxes(20, 500, num_classes=1)
     instances = Instances.of(found.boxes, found.scores, found.labels, BoxMasks(found.boxes, patches_of(500)))
     runs = instances.masks.to_runs(FRAME_HEIGHT, FRAME_WIDTH)  # both get masks that are encoded already
     rles = [

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tis_ray.ops.ordering import falling
 from tis_ray.ops.run_columns import Columns, lay_out, shared_of_extras, shared_of_firsts
 from tis_ray.ops.runs import Runs
 
@@ -27,28 +28,30 @@ def mask_nms_keep(
     A mask is dropped where its IoU with a kept one that precedes it (higher score, or the same and further to the
     front) is greater than `iou_threshold`, and where it has no pixel.
     """
-    kept = np.flatnonzero(_decayed(runs, scores, groups, _HARD, iou_threshold=iou_threshold) >= 0)
-    return kept[np.argsort(-scores[kept], kind="stable")]
+    ranked = falling(scores)
+    kept = _decayed(runs, scores, groups, ranked, _HARD, iou_threshold=iou_threshold) >= 0
+    return ranked[kept[ranked]]
 
 
 def mask_soft_nms_linear(
     runs: Runs, scores: NDArray[np.float32], groups: Groups, *, iou_threshold: float, min_score: float
 ) -> NDArray[np.float32]:
     """Scores (N,) decayed by `1 - IoU` where the IoU is greater than `iou_threshold`; see `_suppress`."""
-    return _decayed(runs, scores, groups, _LINEAR, iou_threshold=iou_threshold, min_score=min_score)
+    return _decayed(runs, scores, groups, falling(scores), _LINEAR, iou_threshold=iou_threshold, min_score=min_score)
 
 
 def mask_soft_nms_gaussian(
     runs: Runs, scores: NDArray[np.float32], groups: Groups, *, sigma: float, min_score: float
 ) -> NDArray[np.float32]:
     """Scores (N,) decayed by `exp(-IoU^2 / sigma)` for every overlap; see `_suppress`."""
-    return _decayed(runs, scores, groups, _GAUSSIAN, sigma=sigma, min_score=min_score)
+    return _decayed(runs, scores, groups, falling(scores), _GAUSSIAN, sigma=sigma, min_score=min_score)
 
 
 def _decayed(
     runs: Runs,
     scores: NDArray[np.float32],
     groups: Groups,
+    ranked: NDArray[np.int64],
     decay: int,
     *,
     iou_threshold: float = 0.0,
@@ -62,6 +65,7 @@ def _decayed(
             (runs.height, runs.width),
             scores,
             groups,
+            ranked,
             decay,
             float(iou_threshold),
             float(sigma),
@@ -83,18 +87,18 @@ class _Scene(NamedTuple):
 
 @njit(cache=True)
 def _lay_out_and_suppress(  # type: ignore[no-untyped-def]
-    spans, offsets, image_hw, scores, groups, decay, threshold, sigma, min_score
+    spans, offsets, image_hw, scores, groups, ranked, decay, threshold, sigma, min_score
 ):
     """One call for it all: each that returns to Python costs as much as hundreds of comparisons."""
     scene = _arrange(lay_out(spans, offsets, image_hw[0]), groups, image_hw[1])
-    return _suppress(scene, scores.astype(np.float64), decay, threshold, sigma, min_score)
+    return _suppress(scene, scores.astype(np.float64), ranked, decay, threshold, sigma, min_score)
 
 
 @njit(cache=True)
 def _arrange(columns, groups, width):  # type: ignore[no-untyped-def]
     order = np.flatnonzero(columns.areas)
     shifts = groups[order].astype(np.int64) * (width + 1)  # groups side by side, so that one search serves them all
-    by_left = np.argsort(columns.frames[order, 0] + shifts, kind="mergesort")
+    by_left = np.argsort(columns.frames[order, 0] + shifts, kind="quicksort")
     order, shifts = order[by_left], shifts[by_left]
     frames = columns.frames[order].T.copy()
     left, right = frames[0] + shifts, frames[2] + shifts
@@ -117,12 +121,17 @@ def _may_exceed(x1, y1, x2, y2, area, a1, b1, a2, b2, other_area, threshold):  #
     width, height = min(x2, a2) - max(x1, a1), min(y2, b2) - max(y1, b1)
     if width <= 0 or height <= 0:
         return False
-    most = min(min(area, other_area), width * height)
-    return most / (area + other_area - most) > threshold
+    return _iou(min(min(area, other_area), width * height), area + other_area) > threshold
 
 
 @njit(cache=True)
-def _suppress(scene, given, decay, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
+def _iou(shared, both):  # type: ignore[no-untyped-def]
+    """IoU of two masks that share so many pixels, and whose areas make `both`; grows with `shared`, rounded too."""
+    return shared / (both - shared)
+
+
+@njit(cache=True)
+def _suppress(scene, given, ranked, decay, threshold, sigma, min_score):  # type: ignore[no-untyped-def]
     """Decayed scores, float32 (N,), of masks with the scores `given`; -1 of those that are dropped or empty.
 
     The mask of the highest decayed score (of equals, the first that was given) takes its score and suppresses the rest
@@ -131,18 +140,20 @@ def _suppress(scene, given, decay, threshold, sigma, min_score):  # type: ignore
     before a decay: one that comes up is put back with what has become of it.
 
     The scene's fields are read ahead of the loops: each read counts references, and takes as long as comparing two
-    small masks does.
+    small masks does. The spans that follow the first of their column are compared only where the first ones alone do
+    not settle it: what two masks share is no less than that of their first spans, and no more than with all the others.
     """
     columns, order, areas, firsts, lasts = scene.columns, scene.order, scene.areas, scene.firsts, scene.lasts
     x1, y1, x2, y2 = scene.frames[0], scene.frames[1], scene.frames[2], scene.frames[3]
-    tops, bottoms, bases, extras = columns.tops, columns.bottoms, columns.bases, columns.extra_offsets
+    bases, tops, bottoms, height = columns.bases, columns.tops, columns.bottoms, columns.height
+    extras, extra_offsets, extra_areas = columns.extras, columns.extra_offsets, columns.extra_areas
     result, scores = np.full(len(given), -1.0, dtype=np.float32), given[order]
     settled = scores < min_score
-    rank = _ranked(given, order)
-    ranked = len(rank) if decay == _HARD else 0
-    heap = [(-scores[k], order[k], k) for k in rank[ranked:] if not settled[k]]  # in order, which is a heap already
+    rank = _places(order, ranked)
+    to_take = len(rank) if decay == _HARD else 0
+    heap = [(-scores[k], order[k], k) for k in rank[to_take:] if not settled[k]]  # in order, which is a heap already
     taken = 0
-    while taken < ranked or len(heap) > 0:
+    while taken < to_take or len(heap) > 0:
         if decay == _HARD:
             k = rank[taken]
             taken += 1
@@ -161,10 +172,13 @@ def _suppress(scene, given, decay, threshold, sigma, min_score):  # type: ignore
             if not _may_exceed(x1[k], y1[k], x2[k], y2[k], areas[k], x1[m], y1[m], x2[m], y2[m], areas[m], threshold):
                 continue
             j, low, high = order[m], max(x1[k], x1[m]), min(x2[k], x2[m])
-            shared = shared_of_firsts(tops, bottoms, bases[i] + low, tops, bottoms, bases[j] + low, high - low)
-            if extras[i] < extras[i + 1] or extras[j] < extras[j + 1]:
-                shared += shared_of_extras(columns, i, columns, j, low, high)
-            iou = shared / (areas[k] + areas[m] - shared)
+            shared = shared_of_firsts(tops, bottoms, bases[i] + low, bases[j] + low, high - low)
+            both, rest = areas[k] + areas[m], extra_areas[i] + extra_areas[j]
+            most = min(min(areas[k], areas[m]), shared + rest)
+            enough = decay == _HARD and _iou(shared, both) > threshold
+            if rest > 0 and not enough and _iou(most, both) > threshold:
+                shared += shared_of_extras(bases, tops, bottoms, extras, extra_offsets, height, i, j, low, high)
+            iou = _iou(shared, both)
             if iou > threshold:
                 scores[m] = _lowered(scores[m], iou, decay, sigma)
                 settled[m] = scores[m] < min_score
@@ -172,11 +186,11 @@ def _suppress(scene, given, decay, threshold, sigma, min_score):  # type: ignore
 
 
 @njit(cache=True)
-def _ranked(given, order):  # type: ignore[no-untyped-def]
-    """Places in `order` (K,), best score first; of equals, the first that was given."""
-    places = np.full(len(given), -1)
+def _places(order, ranked):  # type: ignore[no-untyped-def]
+    """Places in `order` (K,) of the positions in `ranked` (N,) that are there, as they rank."""
+    places = np.full(len(ranked), -1)
     places[order] = np.arange(len(order))
-    places = places[np.argsort(-given, kind="mergesort")]
+    places = places[ranked]
     return places[places >= 0]
 
 

@@ -5,7 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
-from tis_ray.ops.run_columns import columns_of, shared_pixels
+from tis_ray.ops.run_columns import columns_of, shared_of_extras, shared_of_firsts
 from tis_ray.ops.runs import Runs
 
 
@@ -36,10 +36,11 @@ def pairwise_shared(a: Runs, b: Runs) -> NDArray[np.int64]:
     Pairs whose bounds do not meet cost nothing. Raises `InputError` for masks of another image size.
     """
     _check_one_image(a, b)
-    ours, theirs = columns_of(a), columns_of(b)
-    by_left = np.argsort(theirs.frames[:, 0], kind="stable")
-    reach = np.maximum.accumulate(theirs.frames[by_left, 2])
-    return np.asarray(_pairwise(ours, theirs, by_left, theirs.frames[by_left, 0], reach))
+    both = columns_of(Runs.concatenate([a, b]))
+    theirs = both.frames[len(a) :]
+    by_left = np.argsort(theirs[:, 0], kind="stable")
+    reach = np.maximum.accumulate(theirs[by_left, 2])
+    return np.asarray(_pairwise(both, by_left, theirs[by_left, 0], reach))
 
 
 def pairwise_iou(a: Runs, b: Runs) -> NDArray[np.float64]:
@@ -57,15 +58,23 @@ def _check_one_image(a: Runs, b: Runs) -> None:
 
 
 @njit(cache=True)
-def _pairwise(a, b, by_left, lefts, reach):  # type: ignore[no-untyped-def]
-    """`by_left` lists the masks of `b` by left edge; `lefts` are these edges, `reach` the rightmost x2 so far."""
-    result = np.zeros((len(a.frames), len(b.frames)), dtype=np.int64)
-    frames, others = a.frames, b.frames
-    for i in range(len(frames)):
+def _pairwise(columns, by_left, lefts, reach):  # type: ignore[no-untyped-def]
+    """What all but the last M masks share with these; `by_left` lists them by left edge, M positions from 0.
+
+    `lefts` are these edges, `reach` the rightmost x2 so far.
+    """
+    frames, bases, tops, bottoms = columns.frames, columns.bases, columns.tops, columns.bottoms
+    extras, extra_offsets, height = columns.extras, columns.extra_offsets, columns.height
+    count = len(frames) - len(by_left)
+    result = np.zeros((count, len(by_left)), dtype=np.int64)
+    for i in range(count):
         first = np.searchsorted(reach, frames[i, 0], side="right")
         last = np.searchsorted(lefts, frames[i, 2])
         for k in range(first, last):
-            j = by_left[k]
-            if frames[i, 0] < others[j, 2] and frames[i, 1] < others[j, 3] and others[j, 1] < frames[i, 3]:
-                result[i, j] = shared_pixels(a, i, b, j)
+            j = count + by_left[k]
+            low, high = max(frames[i, 0], frames[j, 0]), min(frames[i, 2], frames[j, 2])
+            if low < high and frames[i, 1] < frames[j, 3] and frames[j, 1] < frames[i, 3]:
+                shared = shared_of_firsts(tops, bottoms, bases[i] + low, bases[j] + low, high - low)
+                shared += shared_of_extras(bases, tops, bottoms, extras, extra_offsets, height, i, j, low, high)
+                result[i, j - count] = shared
     return result

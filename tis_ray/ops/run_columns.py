@@ -22,6 +22,7 @@ class Columns(NamedTuple):
     bases:  (N,) column x of mask i is at `bases[i] + x` of `tops` and `bottoms`
     tops, bottoms: int32 (C,) rows [top, bottom) of each column's first span; 0, 0 where the column is empty
     extras: (E, 2) the other spans, numbered as in `Runs`; those of mask i are `extras[extra_offsets[i]:...[i + 1]]`
+    extra_areas: (N,) number of pixels in these
     """
 
     frames: NDArray[np.int64]
@@ -31,6 +32,7 @@ class Columns(NamedTuple):
     bottoms: NDArray[np.int32]
     extras: NDArray[np.int64]
     extra_offsets: NDArray[np.int64]
+    extra_areas: NDArray[np.int64]
     height: int
 
 
@@ -54,68 +56,68 @@ def lay_out(spans, offsets, height):  # type: ignore[no-untyped-def]
             num_columns += frames[i, 2] - frames[i, 0]
     tops, bottoms = np.zeros(num_columns, dtype=np.int32), np.zeros(num_columns, dtype=np.int32)
     extras, extra_offsets, num_extras = np.empty((len(spans), 2), np.int64), np.zeros(count + 1, np.int64), 0
+    extra_areas = np.zeros(count, np.int64)
     for i in range(count):
-        base, column = bases[i], np.int64(-1)
-        begin, filled = np.int64(-height), False  # begin: the first pixel of the column
+        first, last = np.uint64(offsets[i]), np.uint64(offsets[i + 1])  # unsigned: nothing is counted from the end
+        begin = (frames[i, 0] - 1) * height  # the first pixel of the column that was filled last, none yet
+        at = bases[i] + frames[i, 0] - 1  # and that column's position
         top, bottom, area = np.int64(height), np.int64(0), np.int64(0)
-        for k in range(np.uint64(offsets[i]), np.uint64(offsets[i + 1])):  # unsigned: nothing is counted from the end
-            start, stop = spans[k, 0], spans[k, 1]
+        for k in range(first, last):
+            start, stop = spans[k, 0] - begin - height, spans[k, 1] - begin - height
             area += stop - start
+            if start >= 0 and stop <= height:  # all of it in the next column, as most are
+                at, begin = at + 1, begin + height
+                tops[np.uint64(at)], bottoms[np.uint64(at)] = start, stop
+                top, bottom = min(top, start), max(bottom, stop)
+                continue
+            start, stop = spans[k, 0], spans[k, 1]
             while start < stop:
-                if start >= begin + height:
-                    column, begin, filled = column + 1, begin + height, False
-                    if start >= begin + height:
-                        column = start // height
-                        begin = column * height
+                filled = start < begin + height
+                if not filled:
+                    column = start // height
+                    at, begin = bases[i] + column, column * height
                 end = min(stop, begin + height)
                 top, bottom = min(top, start - begin), max(bottom, end - begin)
                 if filled:
                     extras[num_extras, 0], extras[num_extras, 1] = start, end
                     num_extras += 1
+                    extra_areas[i] += end - start
                 else:
-                    at = np.uint64(base + column)
-                    tops[at], bottoms[at] = start - begin, end - begin
-                    filled = True
+                    tops[np.uint64(at)], bottoms[np.uint64(at)] = start - begin, end - begin
                 start = end
         extra_offsets[i + 1] = num_extras
         areas[i] = area
         if area > 0:
             frames[i, 1], frames[i, 3] = top, bottom
-    return Columns(frames, areas, bases, tops, bottoms, extras[:num_extras].copy(), extra_offsets, height)
+    return Columns(frames, areas, bases, tops, bottoms, extras[:num_extras].copy(), extra_offsets, extra_areas, height)
 
 
 @njit(cache=True)
-def shared_pixels(a, i, b, j):  # type: ignore[no-untyped-def]
-    """Number of pixels that mask i of `a` and mask j of `b` share; both are `Columns` of one image."""
-    low, high = max(a.frames[i, 0], b.frames[j, 0]), min(a.frames[i, 2], b.frames[j, 2])
-    if low >= high:
-        return np.int64(0)
-    total = shared_of_firsts(a.tops, a.bottoms, a.bases[i] + low, b.tops, b.bottoms, b.bases[j] + low, high - low)
-    return total + shared_of_extras(a, i, b, j, low, high)
-
-
-@njit(cache=True)
-def shared_of_firsts(tops, bottoms, at, other_tops, other_bottoms, other, width):  # type: ignore[no-untyped-def]
+def shared_of_firsts(tops, bottoms, at, other, width):  # type: ignore[no-untyped-def]
     """Number of pixels that the first spans of `width` columns share, from positions `at` and `other` on."""
     at, other = np.uint64(at), np.uint64(other)  # unsigned: nothing is counted from the end, so eight go at a time
     total = np.int64(0)
     for x in range(np.uint64(width)):
-        rows = min(bottoms[at + x], other_bottoms[other + x]) - max(tops[at + x], other_tops[other + x])
+        rows = min(bottoms[at + x], bottoms[other + x]) - max(tops[at + x], tops[other + x])
         total += max(rows, 0)
     return total
 
 
 @njit(cache=True)
-def shared_of_extras(a, i, b, j, low, high):  # type: ignore[no-untyped-def]
-    """Number of pixels that two masks share beside those of first spans; their common columns are low..high."""
-    first, last = a.extra_offsets[i], a.extra_offsets[i + 1]
-    other_first, other_last = b.extra_offsets[j], b.extra_offsets[j + 1]
+def shared_of_extras(bases, tops, bottoms, extras, extra_offsets, height, i, j, low, high):  # type: ignore[no-untyped-def]
+    """Number of pixels that masks i and j share beside those of first spans; their common columns are low..high.
+
+    The arrays are those of `Columns`, which callers read from it ahead of their loops: each read counts references,
+    and takes as long as comparing two small masks does.
+    """
+    first, last = extra_offsets[i], extra_offsets[i + 1]
+    other_first, other_last = extra_offsets[j], extra_offsets[j + 1]
     total = np.int64(0)
     if first < last:
-        total += _with_columns(a.extras, first, last, b.bases[j], b.tops, b.bottoms, low, high, a.height)
+        total += _with_columns(extras, first, last, bases[j], tops, bottoms, low, high, height)
     if other_first < other_last:
-        total += _with_columns(b.extras, other_first, other_last, a.bases[i], a.tops, a.bottoms, low, high, a.height)
-        total += _with_runs(a.extras, first, last, b.extras, other_first, other_last)
+        total += _with_columns(extras, other_first, other_last, bases[i], tops, bottoms, low, high, height)
+        total += _of_extras(extras, first, last, other_first, other_last)
     return total
 
 
@@ -132,12 +134,12 @@ def _with_columns(extras, first, last, base, tops, bottoms, low, high, height): 
 
 
 @njit(cache=True)
-def _with_runs(spans, i, last, others, j, other_last):  # type: ignore[no-untyped-def]
-    """Pixels in both of two lists of rising spans, read once side by side."""
+def _of_extras(extras, i, last, j, other_last):  # type: ignore[no-untyped-def]
+    """Pixels in both of two lists of rising spans, i..last and j..other_last, read once side by side."""
     total = np.int64(0)
     while i < last and j < other_last:
-        stop, other_stop = spans[i, 1], others[j, 1]
-        total += max(min(stop, other_stop) - max(spans[i, 0], others[j, 0]), 0)
+        stop, other_stop = extras[i, 1], extras[j, 1]
+        total += max(min(stop, other_stop) - max(extras[i, 0], extras[j, 0]), 0)
         i += stop <= other_stop
         j += other_stop <= stop
     return total

@@ -13,6 +13,7 @@ from pydantic import Field
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
 from tis_ray.ops.mask_suppression import mask_nms_keep, mask_soft_nms_gaussian, mask_soft_nms_linear
+from tis_ray.ops.ordering import falling
 from tis_ray.ops.runs import Runs
 
 
@@ -42,8 +43,8 @@ def merge(
         scores[masked] = _suppressed(
             runs, scores[masked], groups[masked], iou_threshold=iou_threshold, method=method, sigma=sigma, low=min_score
         )
-    kept = np.flatnonzero(scores >= 0)
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    kept = falling(scores)
+    kept = kept[scores[kept] >= 0]
     return instances[kept].with_scores(scores[kept])
 
 
