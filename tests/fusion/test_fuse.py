@@ -156,6 +156,16 @@ def test_equal_scores_come_in_order_of_view_then_place():
     assert fused.boxes[:, 0].tolist() == [12, 0, 4, 8]
 
 
+def test_scores_that_a_rule_makes_equal_come_in_order_of_view_too():
+    views = {
+        VIEWS[0]: instances_of([(0, 0, 5, 5, 0.5, 0), (9, 9, 5, 5, 0, 0)]),
+        VIEWS[1]: instances_of([(0, 0, 5, 5, 0.25, 0), (9, 9, 5, 5, 0.75, 0)]),
+    }
+    fused = fuse(views, section(rules=["nms", {"vote": {"scores": "avg"}}]), image_hw=HW)
+    assert fused.scores.tolist() == [0.375, 0.375]
+    assert fused.source.tolist() == [0, 1]
+
+
 def test_a_failed_view_keeps_its_number():
     views = {VIEWS[2]: instances_of([(0, 0, 5, 5, 0.5, 0)]), VIEWS[0]: instances_of([(9, 9, 5, 5, 0.4, 0)])}
     assert fuse(views, section(), image_hw=HW, sources=VIEWS).source.tolist() == [2, 0]
