@@ -95,6 +95,14 @@ def test_equals_brute_force_on_many_boxes_of_uneven_sizes(threshold):
     compare(boxes.astype(np.float32), groups, rng.integers(0, 4, 1200).astype(np.int32), slice(0, 300), threshold)
 
 
+@pytest.mark.parametrize(("part", "whole"), [(7, 25), (14, 25), (15, 29), (29, 35)])
+def test_an_iou_of_the_threshold_itself_is_found_though_rounding_puts_it_out_of_reach(part, whole):
+    assert part / whole * whole > part  # what a search may ask the smaller box to reach
+    boxes, group = np.array([[0, 0, whole, 1], [0, 0, part, 1]], dtype=np.float32), np.zeros(1, np.int32)
+    found = best_of_each_source(boxes[:1], group, boxes[1:], group, group, num_sources=1, iou_threshold=part / whole)
+    assert found.tolist() == [[0]]
+
+
 def test_a_source_without_boxes_has_no_match():
     box, zero = np.array([[0, 0, 9, 9]], np.float32), np.zeros(1, np.int32)
     found = best_of_each_source(box, zero, box, zero, zero + 1, num_sources=3, iou_threshold=0.5)
