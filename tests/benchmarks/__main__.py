@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import growth, masks, rules, whole
+from tests.benchmarks import growth, masks, openvino_peer, rules, whole
 from tests.benchmarks.timing import Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -27,6 +27,10 @@ def main() -> None:
     parts.append(f"Peak memory above the process while 500 patches become RLEs: {masks.extra_memory_mb():.1f} MB.")
     for num_classes in rules.CLASSES:
         parts += [f"### Rules, 20 views, 4000 boxes, {num_classes} classes", _table(rules.rows(num_classes))]
+    if not openvino_peer.is_installed():
+        parts.append(
+            "OpenVINO was not installed here: the row of NMS and then soft-NMS, which it takes part in, is left out."
+        )
     parts += ["### Whole fusion, 20 views x 300 instances", _table(whole.rows())]
     sparse, crowded = growth.measure()
     growth.plot(sparse, crowded, PLOT)
@@ -38,10 +42,9 @@ def main() -> None:
 
 def _machine() -> str:
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    packages = ", ".join(
-        f"{name} {version(name)}"
-        for name in ("torch", "torchvision", "pycocotools", "ensemble-boxes", "numba", "numpy")
-    )
+    names = ["torch", "torchvision", "pycocotools", "ensemble-boxes", "numba", "numpy"]
+    names += ["openvino"] if openvino_peer.is_installed() else []
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     return f"{model[1] if model else platform.processor()}, one thread; Python {platform.python_version()}, {packages}."
 
 

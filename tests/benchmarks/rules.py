@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.benchmarks import peers
+import numpy as np
+
+from tests.benchmarks import openvino_peer, peers
 from tests.benchmarks.generate import FRAME_HEIGHT, FRAME_WIDTH, Detections, views_of_boxes
 from tests.benchmarks.timing import Row, compare
 from tis_ray import menu
@@ -17,7 +19,7 @@ def rows(num_classes: int) -> list[Row]:
     """Every rule that a peer has too, on boxes of `num_classes` classes."""
     found = views_of_boxes(20, 4000, num_classes)
     ensemble = peers.ensemble_boxes_rule
-    return [
+    table = [
         compare(
             "nms 0.5",
             "torchvision batched_nms",
@@ -48,6 +50,27 @@ def rows(num_classes: int) -> list[Row]:
             target=40,
         ),
     ]
+    return [*table, _nms_then_soft_nms(found, num_classes)] if openvino_peer.is_installed() else table
+
+
+def _nms_then_soft_nms(found: Detections, num_classes: int) -> Row:
+    sigma, min_score = 0.5, 1e-4
+    theirs = openvino_peer.nms_then_soft_nms(found, num_classes, iou_threshold=0.7, sigma=sigma, min_score=min_score)
+    ours = rule(
+        found, nms={"iou_threshold": 0.7}, soft_nms={"method": "gaussian", "sigma": sigma, "min_score": min_score}
+    )
+    (positions, labels, scores), merged = theirs(), ours()
+    assert np.array_equal(merged.boxes, found.boxes[positions]), "the two keep other boxes"
+    assert np.array_equal(merged.labels, labels), "the two keep other labels"
+    assert np.abs(merged.scores - scores).max() < 1e-5, "the two give other scores"
+    return compare(
+        "nms 0.7, then soft_nms gaussian",
+        "torchvision batched_nms, then OpenVINO NonMaxSuppression",
+        theirs,
+        ours,
+        target=3,
+        repeats=40,
+    )
 
 
 def rule(found: Detections, **named: dict[str, Any]) -> Callable[[], Instances]:
