@@ -89,6 +89,7 @@ def test_values_about_the_threshold_equal_the_walk(pasting, seed, length):
     boxes = np.concatenate([corners, corners + rng.uniform(0.5, 1, (4, 2)) * 2 * length], axis=1).astype(np.float32)
     check(patches, boxes, 90, 40, pasting)
     check(nudged, boxes, 90, 40, pasting)
+    check(rng.choice(np.float32([0.5 - 3e-8, 0.5, 0.5 + 6e-8]), (4, 5, 5)), boxes, 90, 40, pasting)  # and float32's
 
 
 @pytest.mark.parametrize("pasting", PASTINGS)
