@@ -1,4 +1,4 @@
-"""`tis-ray fuse` as a user meets it: no PyTorch, the same bytes in every process, one line for a mistake."""
+"""`tis-ray fuse`, and calibrating files, as a user meets them: no PyTorch, the same bytes in every process, one line for a mistake."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from tests.results.files import results_of, write, write_data
+from tests.results.files import HEIGHT, WIDTH, results_of, write, write_data
 from tis_ray.results import progress
 
 WITHOUT_TORCH = """
@@ -24,9 +24,9 @@ main()
 """
 
 
-def fuse(*arguments, cwd, hash_seed=0):
+def call(*arguments, cwd, hash_seed=0, command="fuse"):
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, "fuse", *map(str, arguments)],
+        [sys.executable, "-c", WITHOUT_TORCH, command, *map(str, arguments)],
         capture_output=True, text=True, cwd=cwd, timeout=120, check=False,
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
     )  # fmt: skip
@@ -39,7 +39,7 @@ def test_files_and_a_yaml_that_lists_them_give_the_same_bytes_in_any_process(tmp
     write(tmp_path / "runs/b.json", results_of(1))
     described = {"results": {"b": "b.json", "a": {"file": "a.json"}}, "fusion": {"preset": "tis"}}
     write(tmp_path / "runs/fuse.yaml", described)  # its paths start at its own folder
-    quick = fuse(
+    quick = call(
         *("runs/a.json", "runs/b.json", "--data", "data.json", "--out", "new/one.json"),
         *("--fusion", "tis", "--set", "results.a.weight=1"),
         cwd=tmp_path, hash_seed=1,
@@ -47,9 +47,24 @@ def test_files_and_a_yaml_that_lists_them_give_the_same_bytes_in_any_process(tmp
     assert quick.returncode == 0, quick.stderr
     written = (tmp_path / "new/one.json").read_bytes()
     assert quick.stdout == (f"3 images, results 36 of a, 36 of b: {len(json.loads(written))} written to new/one.json\n")
-    longer = fuse("runs/fuse.yaml", "--data", "data.json", "--out", "two.json", cwd=tmp_path, hash_seed=2)
+    longer = call("runs/fuse.yaml", "--data", "data.json", "--out", "two.json", cwd=tmp_path, hash_seed=2)
     assert longer.returncode == 0, longer.stderr
     assert (tmp_path / "two.json").read_bytes() == written
+
+
+def test_files_are_calibrated_without_torch_and_a_model_is_not(tmp_path):
+    found = results_of(0)
+    truth = [{**one, "id": number} for number, one in enumerate(found[::3])]
+    images = [{"id": id_, "file_name": f"{id_}.png", "height": HEIGHT, "width": WIDTH} for id_ in (1, 3, 5)]
+    write_data(tmp_path, images=images, annotations=truth)
+    write(tmp_path / "a.json", found)
+    write(tmp_path / "files.yaml", {"results": {"a": "a.json"}})
+    write(tmp_path / "ensemble.yaml", {"members": {"a": {"checkpoint": "a", "scales": [64]}}})
+    done = call("files.yaml", "--data", "data.json", cwd=tmp_path, command="calibrate")
+    assert done.returncode == 0, done.stderr
+    assert "calibration: {platt: {slope: " in (tmp_path / "files.calibrated.yaml").read_text()
+    refused = call("ensemble.yaml", "--data", "data.json", cwd=tmp_path, command="calibrate")
+    assert "torch was imported" in refused.stderr  # so that the test above could fail
 
 
 MISTAKES = {

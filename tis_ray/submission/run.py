@@ -59,13 +59,13 @@ def predict(
             f"{ensemble.quorum.views:g}, with which an ensemble of {len(ensemble.views)} views gives no such answers"
         )
     _check_writable(out, images, files)
-    if views is not None:
-        view_files.make_folder(views)
     listed = read_image_list(images, image_folder)
     categories = ensemble_categories(ensemble)
     written = _table(images, image_folder) or categories
     class_map(categories, written)
     rehearse(files, listed, written)
+    if views is not None:
+        view_files.make_folder(views)
     if resume and not journal_path(out).exists():
         console.print(f"no unfinished run of {out} is here to go on with; a new one begins", soft_wrap=True)
     with (
