@@ -64,7 +64,7 @@ def _mask_nms_row() -> Row:
         lambda: peers.greedy_mask_nms(rles, found.scores, 0.5),
         lambda: mask_nms.merge(instances, pool),
         target=30,
-        repeats=25,
+        repeats=40,
     )
 
 
