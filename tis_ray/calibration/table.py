@@ -13,7 +13,7 @@ from tis_ray.config import Choice
 
 def fits_table(fits: Mapping[str, MemberFit]) -> Table:
     """One row for each member: what was fitted, on how many detections, and two measures before and after."""
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("member", overflow="fold")
     table.add_column("calibration", no_wrap=True)
     for heading in ("found", "hits", "ECE", "NLL"):
