@@ -1,5 +1,7 @@
 """Mask patches to COCO RLE in a 3384x2710 frame, and mask NMS, beside torchvision and pycocotools."""
 
+import ctypes
+import gc
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,8 @@ def _extra_memory_mb(count: int) -> float:
 
 def peak_mb(function: Callable[[], Any]) -> float:
     """Peak resident memory of this process during a call, above that before, MB, by the kernel's own mark."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back, or the call could take it unseen
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_kb("VmRSS")
     function()
