@@ -7,6 +7,8 @@ import torch
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks, paste_mask_in_image
 
 from tis_ray.ops import rle as rle_ops
+from tis_ray.ops.patch_runs import paste
+from tis_ray.ops.rle import from_runs
 
 # pycocotools hands NumPy an array in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -78,7 +80,7 @@ def test_random_boxes_equal_the_peer_and_pycocotools(count, pasting):
     differing = pixels = 0
     for kind in KINDS:
         boxes, probabilities = boxes_of(kind, rng, count // len(KINDS)), patches(rng, count // len(KINDS))
-        rles = rle_ops.encode_patches(probabilities, boxes, HEIGHT, WIDTH, pasting=pasting)
+        rles = from_runs(paste(probabilities, boxes, HEIGHT, WIDTH, pasting=pasting))
         for rle, values in zip(rles, values_of(probabilities, boxes), strict=True):
             wanted = compare(values, 0.5)
             pixels += int(np.count_nonzero(values))
@@ -98,7 +100,7 @@ def test_images_of_one_pixel_or_one_line_equal_the_peer(height, width, pasting):
     values_of, compare = PEERS[pasting]
     boxes = np.float32([[0, 0, width, height], [-3.3, -2.2, width * 0.7, height + 1], [0.2, 0.2, 0.4, 0.4]])
     probabilities = patches(np.random.default_rng(1), 3)
-    rles = rle_ops.encode_patches(probabilities, boxes, height, width, pasting=pasting)
+    rles = from_runs(paste(probabilities, boxes, height, width, pasting=pasting))
     for rle, values in zip(rles, values_of(probabilities, boxes, height, width), strict=True):
         found = coco_mask.decode({**rle, "counts": rle["counts"].encode()})
         np.testing.assert_array_equal(found, compare(values, 0.5))
@@ -109,6 +111,6 @@ def test_a_box_without_area_is_pasted_as_the_peer_does(pasting):
     values_of, compare = PEERS[pasting]
     boxes = np.float32([[10, 10, 10, 30], [10, 10, 30, 10], [20.5, 20.5, 20.5, 20.5]])
     probabilities = np.ones((3, SIZE, SIZE), np.float16)
-    rles = rle_ops.encode_patches(probabilities, boxes, HEIGHT, WIDTH, pasting=pasting)
+    rles = from_runs(paste(probabilities, boxes, HEIGHT, WIDTH, pasting=pasting))
     wanted = [compare(values, 0.5).sum() for values in values_of(probabilities, boxes)]
     assert rle_ops.areas(rles).tolist() == wanted

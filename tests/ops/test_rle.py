@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from tis_ray.errors import InputError
 from tis_ray.ops import rle as rle_ops
+from tis_ray.ops.patch_runs import paste
 from tis_ray.ops.runs import Runs
 
 MASK = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1))
@@ -244,4 +245,4 @@ def test_patches_and_boxes_must_match():
     with pytest.raises(
         InputError, match=r"probabilities: expected shape \(2, M, M\), a patch for each box; got \(1, 3, 3\)"
     ):
-        rle_ops.encode_patches(np.zeros((1, 3, 3), np.float16), np.zeros((2, 4), np.float32), 5, 5)
+        paste(np.zeros((1, 3, 3), np.float16), np.zeros((2, 4), np.float32), 5, 5)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from tests.tiny import CATEGORIES
 from tis_ray.errors import ConfigError, ServiceError
+from tis_ray.formats.categories import class_map
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
-from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmented, class_map, segment_images
+from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmented, segment_images
 from tis_ray.submission.writing import write_results
 
 

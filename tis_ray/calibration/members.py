@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tis_ray.calibration.spoken import by_member
 from tis_ray.data.dataset import check_size
-from tis_ray.errors import ConfigError
+from tis_ray.formats.categories import class_map
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.images import open_image
 from tis_ray.inference.ensemble import EnsemblePredictor
-from tis_ray.instances import Annotations, Categories, Instances
+from tis_ray.instances import Annotations, Instances
 from tis_ray.results.progress import Progress, silent
 
 
@@ -23,23 +20,10 @@ def found_by_members(
     Classes that the data set does not know are left out. Raises `ConfigError` where it knows none of the ensemble's,
     and `DataError` for an image that cannot be read or is not as large as listed.
     """
-    index_map = labels_in(dataset.categories, ensemble.categories)
+    index_map = class_map(ensemble.categories, dataset.categories, key="--data")
     for record in progress(dataset.images, "looking for objects", len(dataset), "images"):
         image = open_image(record.path)
         check_size(record, image)
         found = {view: one.relabelled(index_map) for view, one in ensemble.predict_views(image).items()}
         members = by_member(found, ensemble.fuser, image_hw=(record.height, record.width))
         yield dataset.annotations(record.id), members
-
-
-def labels_in(known: Categories, found: Categories) -> NDArray[np.int32]:
-    """For each class of `found` its label in `known`, joined by name; -1 where that lacks it.
-
-    Raises `ConfigError` naming both tables where they share no name.
-    """
-    labels = {name: label for label, name in enumerate(known.names)}
-    if labels.keys().isdisjoint(found.names):
-        raise ConfigError(
-            f"--data: expected some of the classes {', '.join(found.names)}; got {', '.join(known.names)}"
-        )
-    return np.array([labels.get(name, -1) for name in found.names], dtype=np.int32)

@@ -1,10 +1,12 @@
-"""The class table of a checkpoint directory, readable without PyTorch."""
+"""Class tables: that of a checkpoint directory, readable without PyTorch, and how tables are joined by name."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.instances import Categories
@@ -38,3 +40,17 @@ def join_categories(tables: Sequence[tuple[str, Categories]]) -> Categories:
     if first.counts or not counted.counts:
         return first
     return replace(first, counts=tuple(counted.counts[counted.names.index(name)] for name in first.names))
+
+
+def class_map(found: Categories, known: Categories, *, key: str = "categories") -> NDArray[np.int32]:
+    """For each class of `found` its label in `known`, joined by name; -1 where `known` lacks it.
+
+    Raises `ConfigError` at `key` naming both tables where they share no name.
+    """
+    labels = {name: label for label, name in enumerate(known.names)}
+    mapped = np.array([labels.get(name, -1) for name in found.names], dtype=np.int32)
+    if (mapped < 0).all():
+        raise ConfigError(
+            f"{key}: expected some of the ensemble's ({', '.join(found.names)}); got {', '.join(known.names)}"
+        )
+    return mapped

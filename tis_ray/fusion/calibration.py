@@ -1,6 +1,5 @@
 """The members' calibrations at work: which one for whose scores, and for which of their classes."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -12,6 +11,7 @@ from tis_ray.config import Choice
 from tis_ray.config.fusion import FusionMember
 from tis_ray.errors import ConfigError
 from tis_ray.fusion.calibrations import Calibrate
+from tis_ray.fusion.class_names import label_of
 from tis_ray.instances import Instances
 
 MENU = "tis_ray.fusion.calibrations"
@@ -60,9 +60,4 @@ def calibration(choice: Choice, *, key: str) -> Calibrate:
 def _label(name: str, class_names: Sequence[str] | None, key: str) -> int:
     if class_names is None:
         raise ConfigError(f"{key}: expected the ensemble's class table, to know which classes are meant; got none")
-    if name in class_names:
-        return class_names.index(name)
-    known = ", ".join(class_names) if len(class_names) <= 20 else f"the ensemble's {len(class_names)} classes"
-    near = difflib.get_close_matches(name, class_names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise ConfigError(f"{key}: expected some of {known}; got '{name}'{hint}")
+    return label_of(name, class_names, key=key)

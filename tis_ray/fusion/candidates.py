@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tis_ray.fusion.pool import Pool
 from tis_ray.instances import Instances
-from tis_ray.masks import BoxMasks, Masks
+from tis_ray.masks import Masks
 from tis_ray.ops.patches import Of
 from tis_ray.ops.voting import best_of_each_source
 
@@ -75,12 +75,7 @@ def average_masks(
     shares = pool.masked.scores[picks].astype(np.float64) if weights == "score" else np.ones(picks.shape)
     silent = np.where(picked, shares, 0).sum(axis=1, keepdims=True) == 0
     shares = np.where(silent, 1, shares)  # where all score 0 they count alike
-    boxes = instances.boxes
-    means: Masks
-    if isinstance(masks, BoxMasks):
-        means = masks.averaged(boxes, picks, shares, of=of)
-    else:
-        means = masks.averaged(boxes, picks, shares)
+    means = masks.averaged(instances.boxes, picks, shares, of=of)
     return with_own(instances, means, np.asarray(~picked.any(axis=1)))
 
 

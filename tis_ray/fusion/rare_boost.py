@@ -1,12 +1,11 @@
 """Rare-class boost (LVIS 2020): classes seldom trained on score lower, and are raised a little before fusion."""
 
-import difflib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.config.fusion import RareBoost
 from tis_ray.errors import ConfigError
+from tis_ray.fusion.class_names import label_of
 from tis_ray.instances import Categories, Instances
 
 _KEY = "fusion.rare_boost"
@@ -29,10 +28,8 @@ def boost_factors(boost: RareBoost, categories: Categories | None) -> NDArray[np
             f"{_KEY}.max_count: expected classes with the number of their training instances, instance_count; the "
             f"table of {len(categories)} classes has none: name the rare ones in {_KEY}.classes"
         )
-    for name in boost.classes:
-        if name not in categories.names:
-            raise ConfigError(f"{_KEY}.classes: expected {_choices(categories)}; got '{name}'{_hint(name, categories)}")
-    chosen = np.isin(categories.names, boost.classes) | np.isin(categories.frequency or "", boost.frequency)
+    named = [label_of(name, categories.names, key=f"{_KEY}.classes") for name in boost.classes]
+    chosen = np.isin(np.arange(len(categories)), named) | np.isin(categories.frequency or "", boost.frequency)
     if boost.max_count is not None:
         chosen |= np.array(categories.counts) <= boost.max_count
     return np.where(chosen, 1 + boost.delta, 1.0)
@@ -41,15 +38,3 @@ def boost_factors(boost: RareBoost, categories: Categories | None) -> NDArray[np
 def boosted(instances: Instances, factors: NDArray[np.float64]) -> Instances:
     """The instances with their scores times the factor of their class, at most 1."""
     return instances.with_scores(np.minimum(instances.scores * factors[instances.labels], 1))
-
-
-def _choices(categories: Categories) -> str:
-    """The names, where they fit into a message."""
-    if len(categories) > 20:
-        return f"some of the ensemble's {len(categories)} classes"
-    return f"some of {', '.join(categories.names)}"
-
-
-def _hint(name: str, categories: Categories) -> str:
-    near = difflib.get_close_matches(name, categories.names, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

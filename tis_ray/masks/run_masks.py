@@ -10,6 +10,7 @@ from tis_ray.errors import InputError
 from tis_ray.masks.index import Index
 from tis_ray.ops import rle
 from tis_ray.ops.boxes import Boxes, area
+from tis_ray.ops.patches import Of
 from tis_ray.ops.rle import Rle
 from tis_ray.ops.run_algebra import areas
 from tis_ray.ops.run_voting import weighted_vote
@@ -84,11 +85,14 @@ class RunMasks:
         boxes: Boxes,  # noqa: ARG002
         picks: NDArray[np.int64],
         shares: NDArray[np.float64],
+        *,
+        of: Of = "probability",  # noqa: ARG002
     ) -> "RunMasks":
         """For each of `boxes` (N, 4) the pixels that picked masks with at least half of all shares hold.
 
         picks, shares: (N, S) positions here, or -1 for none, and how much each counts; see `run_voting.weighted_vote`.
-        A box is without a mask where no pick counts. What the voters do not agree on is an empty mask.
+        `of` changes nothing: the mean of the logits of pixels is their majority, too. A box is without a mask where no
+        pick counts. What the voters do not agree on is an empty mask.
         """
         counts = np.where(picks >= 0, shares, 0).sum(axis=1) > 0
         return RunMasks(weighted_vote(self.runs, picks, shares), np.asarray(counts))

@@ -6,16 +6,14 @@ run counting 0s, packed into COCO's printable string. No full-frame mask is ever
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
-from tis_ray.ops import crop_runs, patch_runs
-from tis_ray.ops.boxes import Boxes
-from tis_ray.ops.patch_runs import Pasting
+from tis_ray.ops import crop_runs
 from tis_ray.ops.runs import Runs
 
 Counts = NDArray[np.int64]  # (K,) run lengths, zeros first
@@ -46,19 +44,6 @@ def to_runs(rles: Sequence[Rle], height: int, width: int) -> Runs:
         if list(rle["size"]) != [height, width]:
             raise InputError(f"size: expected [{height}, {width}]; got {rle['size']} at position {i}")
     return _runs_of(*_counts(rles), height, width)
-
-
-def encode_patches(
-    probabilities: NDArray[np.floating[Any]],
-    boxes: Boxes,
-    height: int,
-    width: int,
-    *,
-    threshold: float = 0.5,
-    pasting: Pasting = "torchvision",
-) -> list[Rle]:
-    """Masks of an image from their probability patches (N, M, M) over boxes (N, 4); see `patch_runs.paste`."""
-    return from_runs(patch_runs.paste(probabilities, boxes, height, width, threshold=threshold, pasting=pasting))
 
 
 def encode_crops(crops: Sequence[NDArray[np.uint8]], offsets: NDArray[np.int32], height: int, width: int) -> list[Rle]:

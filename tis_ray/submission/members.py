@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from tis_ray.config import Ensemble
 from tis_ray.evaluation.coco import CocoReport, evaluate
+from tis_ray.formats.categories import class_map
 from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_results import to_results
 from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.fusion.auto_ranges import check_sizes
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories, Instances
-from tis_ray.submission.pipeline import ImageResult, class_map
+from tis_ray.submission.pipeline import ImageResult
 from tis_ray.views import View
 
 _EVERY_SIZE = {"ranges": {}, "auto_ranges": None}

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tis_ray.errors import ConfigError, DataError, ServiceError
+from tis_ray.errors import DataError, ServiceError
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.images import open_image
-from tis_ray.instances import Categories, Instances
+from tis_ray.instances import Instances
 from tis_ray.views import View
 
 
@@ -85,20 +85,6 @@ def _in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def class_map(found: Categories, written: Categories) -> NDArray[np.int32]:
-    """For each class of `found` its label in `written`, joined by name; -1 where `written` lacks it.
-
-    Raises `ConfigError` naming both tables where they share no name.
-    """
-    labels = {name: label for label, name in enumerate(written.names)}
-    mapped = np.array([labels.get(name, -1) for name in found.names], dtype=np.int32)
-    if (mapped < 0).all():
-        raise ConfigError(
-            f"categories: expected some of the ensemble's ({', '.join(found.names)}); got {', '.join(written.names)}"
-        )
-    return mapped
 
 
 def _segment_one(segmenter: Segmenter, image: ListedImage) -> ImageResult:

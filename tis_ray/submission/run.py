@@ -11,6 +11,7 @@ from rich.console import Console
 from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
 from tis_ray.formats import coco
+from tis_ray.formats.categories import class_map
 from tis_ray.formats.image_list import ListedImage, read_image_list
 from tis_ray.formats.members import ensemble_categories
 from tis_ray.instances import Categories
@@ -19,7 +20,7 @@ from tis_ray.serving.running import connect, fusion_handle
 from tis_ray.submission import view_files
 from tis_ray.submission.identity import describe
 from tis_ray.submission.journal import Journal, journal_path
-from tis_ray.submission.pipeline import ImageResult, class_map, segment_images
+from tis_ray.submission.pipeline import ImageResult, segment_images
 from tis_ray.submission.progress import watched
 from tis_ray.submission.service import ServiceSegmenter
 from tis_ray.submission.writing import ResultsFile, Summary, rehearse, results_files, write_results, write_whole

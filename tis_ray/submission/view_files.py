@@ -9,9 +9,10 @@ import yaml
 
 from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
+from tis_ray.formats.categories import class_map
 from tis_ray.formats.coco_results import ResultsWriter, to_results
 from tis_ray.instances import Categories
-from tis_ray.submission.pipeline import ImageResult, class_map
+from tis_ray.submission.pipeline import ImageResult
 from tis_ray.views import View
 
 INDEX = "fuse.yaml"

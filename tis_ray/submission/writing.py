@@ -13,9 +13,10 @@ import orjson
 
 from tis_ray import menu
 from tis_ray.errors import ConfigError
+from tis_ray.formats.categories import class_map
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.instances import Categories, Instances
-from tis_ray.submission.pipeline import ImageResult, class_map
+from tis_ray.submission.pipeline import ImageResult
 
 FORMATS = "tis_ray.submission.formats"
 

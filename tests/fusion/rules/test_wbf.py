@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from tests.box_rows import iou_of
 from tis_ray.config import FusionSection
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.fusion.pool import Pool
@@ -49,13 +50,6 @@ def pool_of(instances, weights=(1, 1, 1), **fields):
 
 def merge(instances, weights=(1, 1, 1), **options):
     return wbf.merge(instances, pool_of(instances, weights), **options)
-
-
-def iou_of(a, b):
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
-    return shared / union if shared else 0.0
 
 
 def mean_of(members, boxes, scores):
