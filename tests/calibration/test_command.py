@@ -95,7 +95,7 @@ def test_a_data_set_of_other_classes_is_refused(folder: Path, tmp_path: Path) ->
         json.dumps({**content, "annotations": [], "categories": [{"id": 1, "name": "tram"}]})
     )
     found = found_by_members(tis_ray.load(folder / "ensemble.yaml"), coco.read(tmp_path / "gt.json", folder))
-    with pytest.raises(ConfigError, match=r"^--data: expected some of the ensemble's (car, person, bus); got tram$"):
+    with pytest.raises(ConfigError, match=r"^--data: expected some of the ensemble's \(car, person, bus\); got tram$"):
         next(iter(found))
 
 
