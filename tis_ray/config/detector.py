@@ -1,54 +1,103 @@
 """The detector section of a recipe: one choice per part."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tis_ray.config.section import Choice, Fraction, Part, Section
 
-Norm = Literal["batch", "group"]
+Norm = Literal["batch", "sync", "group"]
+# At 1 even equal boxes would both stay; what is to be left out is then not suppressed either.
+NmsIou = Annotated[float, Field(ge=0, lt=1)]
+DeltaWeights = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class RpnSection(Section):
-    """Region proposal network: its convolutions, IoU bounds of anchor matching, sampling and proposal counts."""
+    """Region proposal network: its convolutions, how anchors are matched and sampled, and proposal counts."""
 
     convs: PositiveInt = 1
-    positive_iou: Fraction = 0.7
-    negative_iou: Fraction = 0.3
+    matching: Part = Choice(name="iou")
     samples_per_image: PositiveInt = 256
     positive_fraction: Fraction = 0.5
-    nms_iou: Fraction = 0.7
+    nms_iou_train: NmsIou = 0.7
+    nms_iou_test: NmsIou = 0.7
     pre_nms_top_n_train: PositiveInt = 2000
     post_nms_top_n_train: PositiveInt = 2000
     pre_nms_top_n_test: PositiveInt = 1000
     post_nms_top_n_test: PositiveInt = 1000
 
+
+class CascadeSection(Section):
+    """Further box heads after the first, each trained and run on the boxes that the one before refined.
+
+    ious:            each one's bound of a positive, after `box.positive_iou` of the first head
+    delta_weights:   of all heads, the first one's too; by default (10, 10, 5, 5) times 1, 2, 3, ...
+    loss_weights:    of all heads; by default 1 each
+    scale_gradients: the heads' gradients into the pyramid are divided by their number
+    """
+
+    ious: tuple[Fraction, ...] = Field(default=(0.6, 0.7), min_length=1)
+    delta_weights: tuple[DeltaWeights, ...] | None = None
+    loss_weights: tuple[PositiveFloat, ...] | None = None
+    scale_gradients: bool = True
+
     @model_validator(mode="after")
-    def _check_order(self) -> Self:
-        if self.negative_iou > self.positive_iou:
-            raise ValueError(f"expected negative_iou <= positive_iou; got {self.negative_iou} > {self.positive_iou}")
+    def _check_lengths(self) -> Self:
+        for name in ("delta_weights", "loss_weights"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.ious) + 1:
+                raise ValueError(
+                    f"{name}: expected {len(self.ious) + 1}, one for each head with the first; got {len(values)}"
+                )
         return self
 
 
+class ContextSection(Section):
+    """Each region is seen with what surrounds it: pooled again, enlarged by `factor` about its centre."""
+
+    factor: float = Field(default=1.5, gt=1, allow_inf_nan=False)
+    merge: Literal["concat", "add"] = "concat"
+
+
 class BoxSection(Section):
-    """Second stage: the box head, RoI sampling and the post-processing of one view."""
+    """Second stage: heads, RoI sampling and the post-processing of one view.
+
+    class_agnostic: one box for all classes rather than one for each; by default so in a cascade
+    max_candidates: that many best pairs of region and class of an image enter NMS
+    """
 
     pool_size: PositiveInt = 7
     head: Part = Choice(name="mlp")
+    classification: Part = Choice(name="softmax")
+    sampling: Part = Choice(name="random")
+    context: ContextSection | None = None
+    cascade: CascadeSection | None = None
+    class_agnostic: bool | None = None
     positive_iou: Fraction = 0.5
     samples_per_image: PositiveInt = 512
     positive_fraction: Fraction = 0.25
     score_threshold: Fraction = 0.05
-    nms_iou: Fraction = 0.5
+    nms_iou: NmsIou = 0.5
+    max_candidates: PositiveInt = 10_000
     max_instances: PositiveInt = 100
+
+    @model_validator(mode="after")
+    def _check_cascade(self) -> Self:
+        if self.cascade is not None and self.class_agnostic is False:
+            raise ValueError("class_agnostic: expected true or nothing beside cascade, whose boxes are of no class yet")
+        return self
 
 
 class MaskSection(Section):
-    """Mask branch: RoI grid before up-sampling (the patch has twice its side), convolution widths and their norm."""
+    """Mask branch: RoI grid before up-sampling (the patch has twice its side), convolution widths and their norm.
+
+    `only_in_training` lets masks teach the features and then leaves them out: boxes are the same, masks are absent.
+    """
 
     pool_size: PositiveInt = 14
-    channels: tuple[PositiveInt, ...] = Field(default=(256, 256, 256, 256), min_length=1)
+    channels: tuple[PositiveInt, ...] = (256, 256, 256, 256)
     norm: Norm | None = None
+    only_in_training: bool = False
 
 
 class DetectorSection(Section):

@@ -1,7 +1,8 @@
 """Menu of box heads. Each module exports `build(in_channels, pool_size, *, ...) -> BoxHead`; its name is the option's.
 
-A `BoxHead` turns regions pooled from the pyramid, float (R, `in_channels`, `pool_size`, `pool_size`), into vectors
-(R, `out_channels`) from which classes and box deltas are predicted.
+A `BoxHead` turns regions pooled from the pyramid, float (R, `in_channels`, `pool_size`, `pool_size`), into two sets of
+vectors: what classes are told from, (R, `class_channels`), and what boxes are refined by, (R, `box_channels`). A head
+without branches gives the same ones twice.
 """
 
 from typing import Protocol
@@ -10,8 +11,9 @@ from torch import Tensor
 
 
 class BoxHead(Protocol):
-    """What the class and box predictors are built on."""
+    """What the classifier and the box layer are built on."""
 
-    out_channels: int
+    class_channels: int
+    box_channels: int
 
-    def __call__(self, regions: Tensor) -> Tensor: ...
+    def __call__(self, regions: Tensor) -> tuple[Tensor, Tensor]: ...

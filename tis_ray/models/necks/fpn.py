@@ -15,6 +15,10 @@ from tis_ray.models.norm import norm_layer
 class Fpn(nn.Module):
     """Levels "0".."3" of strides 4 to 32 and "pool" of stride 64, all with `channels` channels."""
 
+    strides = (4, 8, 16, 32, 64)
+    roi_levels = 4
+    leaves_last_stage = False
+
     def __init__(self, in_channels: Sequence[int], *, channels: int, norm: Norm | None = None) -> None:
         super().__init__()
         self.pyramid = FeaturePyramidNetwork(
