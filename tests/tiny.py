@@ -7,6 +7,12 @@ from tis_ray.instances import Categories
 
 CATEGORIES = Categories((33, 36, 39), ("car", "person", "bus"), ("vehicle", "human", "vehicle"))
 
+
+def classes(count: int) -> Categories:
+    """A table of that many classes."""
+    return Categories(tuple(range(1, count + 1)), tuple(f"class {i}" for i in range(1, count + 1)))
+
+
 TINY_DETECTOR = {
     "backbone": "shufflenet_v2_x0_5",
     "neck": {"fpn": {"channels": 16}},
@@ -33,10 +39,10 @@ def save_tiny_checkpoint(folder: Path, *, seed: int = 0, categories: Categories 
     import torch
 
     from tis_ray.models import checkpoint
-    from tis_ray.models.detector import build_detector
+    from tis_ray.models.assembly import build_detector
 
     resolved = tiny_recipe(**recipe)
     torch.manual_seed(seed)
-    detector = build_detector(resolved.detector, len(categories))
+    detector = build_detector(resolved.detector, categories)
     checkpoint.save(folder, detector=detector, recipe=resolved, categories=categories, metrics={})
     return folder

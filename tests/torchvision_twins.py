@@ -14,8 +14,10 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
+from tests.tiny import classes
 from tis_ray.config import DetectorSection, parse
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.assembly import build_detector
+from tis_ray.models.detector import Detector
 from tis_ray.models.torchvision_import import DETECTORS
 from tis_ray.models.torchvision_names import from_torchvision
 
@@ -56,7 +58,7 @@ def torchvision_model(name: str, num_classes: int, **settings: Any) -> MaskRCNN:
 
 def twin(name: str, model: MaskRCNN, num_classes: int) -> Detector:
     """Our detector of `name` with the weights of `model`, looking at few anchors and regions."""
-    detector = build_detector(parse(DetectorSection, DETECTORS[name], OUR_FEW, source=name), num_classes - 1)
+    detector = build_detector(parse(DetectorSection, DETECTORS[name], OUR_FEW, source=name), classes(num_classes - 1))
     detector.load_state_dict(from_torchvision(model.state_dict()))
     return detector
 

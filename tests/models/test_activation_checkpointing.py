@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import TINY_DETECTOR
+from tests.tiny import CATEGORIES, TINY_DETECTOR
 from tis_ray.config import DetectorSection, parse
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
 from tis_ray.models.activation_checkpointing import checkpoint_activations
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.assembly import build_detector
+from tis_ray.models.detector import Detector
 from tis_ray.models.targets import to_targets
 
 BACKBONES = [
@@ -31,7 +32,7 @@ HEIGHT, WIDTH = 96, 128
 def pair(backbone: dict) -> tuple[Detector, Detector]:
     """A detector and its twin whose activations are recomputed."""
     torch.manual_seed(0)
-    kept = build_detector(parse(DetectorSection, {**TINY_DETECTOR, "backbone": backbone}, source="test"), 3)
+    kept = build_detector(parse(DetectorSection, {**TINY_DETECTOR, "backbone": backbone}, source="test"), CATEGORIES)
     recomputed = copy.deepcopy(kept)
     checkpoint_activations(recomputed)
     return kept.train(), recomputed.train()

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from tests.tiny import TINY_DETECTOR, tiny_recipe
+from tests.tiny import CATEGORIES, TINY_DETECTOR, tiny_recipe
 from tis_ray.config import DetectorSection, parse
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
-from tis_ray.models.detector import Detector, build_detector, check_parts
+from tis_ray.models.assembly import build_detector, check_parts
+from tis_ray.models.detector import Detector
 from tis_ray.models.roi_heads import PyramidRoIAlign
 from tis_ray.models.targets import to_targets
 
@@ -18,7 +19,7 @@ from tis_ray.models.targets import to_targets
 @pytest.fixture
 def detector() -> Detector:
     torch.manual_seed(0)
-    return build_detector(tiny_recipe().detector, 3)
+    return build_detector(tiny_recipe().detector, CATEGORIES)
 
 
 def annotations(*boxes: tuple[int, int, int, int], crowd: bool = False) -> Annotations:
@@ -84,7 +85,7 @@ def test_other_parts_learn_and_find(boxes: tuple[tuple[int, int, int, int], ...]
     torch.manual_seed(0)
     overrides = [f"neck.fpn.norm={norm}", f"box.head.convs.norm={norm}", f"mask.norm={norm}"]
     section = parse(DetectorSection, {**TINY_DETECTOR, **OTHER_PARTS}, overrides, source="test")
-    detector = build_detector(section, 3)
+    detector = build_detector(section, CATEGORIES)
     found = losses(detector, ((64, 96), annotations(*boxes)))
     sum(found.values()).backward()
     for name, parameter in detector.named_parameters():
@@ -151,7 +152,7 @@ def test_autocast_keeps_boxes_in_float32(detector: Detector) -> None:
 
 def test_mask_branch_can_be_left_out() -> None:
     section = parse(DetectorSection, {**TINY_DETECTOR, "mask": None}, source="test")
-    detector = build_detector(section, 3)
+    detector = build_detector(section, CATEGORIES)
     assert "loss_mask" not in losses(detector, ((64, 96), annotations((10, 10, 40, 30))))
     with torch.inference_mode():
         assert detector.eval()([random_image(64, 96)])[0].mask_probs is None
@@ -214,6 +215,6 @@ def test_loss_falls_on_one_image(detector: Detector) -> None:
 )
 def test_misspelt_parts_are_refused_with_the_choices(change: dict, message: str) -> None:
     section = parse(DetectorSection, {**TINY_DETECTOR, **change}, source="test")
-    for judge in (check_parts, lambda section: build_detector(section, 3)):
+    for judge in (check_parts, lambda section: build_detector(section, CATEGORIES)):
         with pytest.raises(ConfigError, match=message):
             judge(section)

@@ -9,10 +9,11 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from tests.tiny import tiny_recipe
+from tests.tiny import CATEGORIES, tiny_recipe
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.assembly import build_detector
+from tis_ray.models.detector import Detector
 from tis_ray.models.ignore import CELL_PX, IGNORED_SHARE, IgnoreMap, without_ignored
 from tis_ray.models.targets import Target, to_targets
 
@@ -131,7 +132,7 @@ def test_only_negatives_that_lie_half_inside_are_left_out() -> None:
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     torch.manual_seed(0)
-    return build_detector(tiny_recipe().detector, 3).train()
+    return build_detector(tiny_recipe().detector, CATEGORIES).train()
 
 
 def target(objects: Crowd, crowds: Crowd) -> Target:

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.models import detection
 
+from tests.tiny import CATEGORIES
 from tis_ray.config import DetectorSection, parse
-from tis_ray.models.detector import build_detector
+from tis_ray.models.assembly import build_detector
 from tis_ray.models.torchvision_import import DETECTORS
 from tis_ray.models.torchvision_names import from_torchvision, to_torchvision
 
@@ -29,7 +30,7 @@ def as_before_0_13(key: str) -> str:
 def test_names_are_those_of_our_detector_and_come_back(name: str) -> None:
     state = torchvision_state(name)
     with torch.device("meta"):
-        ours = build_detector(parse(DetectorSection, DETECTORS[name], source=name), 3).state_dict()
+        ours = build_detector(parse(DetectorSection, DETECTORS[name], source=name), CATEGORIES).state_dict()
     converted = from_torchvision(state)
     counters = {key for key in converted if key.endswith("num_batches_tracked")}
     assert {key: value.shape for key, value in converted.items() if key not in counters - ours.keys()} == {
@@ -57,7 +58,7 @@ def test_first_names_of_torchvision_are_understood_as_torchvision_does() -> None
 def test_a_detector_of_ours_becomes_one_of_torchvisions() -> None:
     """Trained on three classes, say; torchvision loads it and finds nothing missing or in excess."""
     section = {"backbone": "resnet50", "anchors": "torchvision", "rpn": {"convs": 1}}
-    ours = build_detector(parse(DetectorSection, section, source="test"), 3)
+    ours = build_detector(parse(DetectorSection, section, source="test"), CATEGORIES)
     model = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
     model.load_state_dict(to_torchvision(ours.state_dict()))
     assert torch.equal(model.backbone.fpn.inner_blocks[0][0].weight, ours.neck.pyramid.inner_blocks[0][0].weight)

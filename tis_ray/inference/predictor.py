@@ -98,7 +98,7 @@ class Predictor:
         return [self._to_instances(one, view, pixels.image_hw) for one, view in zip(detections, views, strict=True)]
 
     def _nothing(self) -> Instances:
-        with_masks = self.detector.roi_heads.mask_branch is not None
+        with_masks = self.detector.predicts_masks
         return Instances.of([], [], [], BoxMasks.empty() if with_masks else None)
 
     def _to_instances(self, found: Detections, view: View, image_hw: tuple[int, int]) -> Instances:

@@ -2,7 +2,7 @@
 
 `model.safetensors` weights, `recipe.yaml` the resolved recipe, `categories.json` the classes in COCO's form with their
 training instances, `metrics.json` what validation measured; where it was trained here, `training_sizes.json`, how large
-its objects were.
+its objects were; and `ensemble.yaml`, by which this member alone is served, with the views of the recipe's `test`.
 """
 
 from pathlib import Path
@@ -14,12 +14,13 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tis_ray.config import Choice, Recipe, dump, parse, read_yaml
+from tis_ray.config import ENSEMBLE, Recipe, dump, dump_views, parse, read_yaml
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.formats.categories import read_categories
 from tis_ray.formats.training_sizes import TRAINING_SIZES, TrainingSizes
 from tis_ray.instances import Categories
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.assembly import build_detector, without_weights
+from tis_ray.models.detector import Detector
 
 WEIGHTS, RECIPE, CATEGORIES, METRICS = "model.safetensors", "recipe.yaml", "categories.json", "metrics.json"
 
@@ -33,7 +34,10 @@ def save(
     metrics: dict[str, Any],
     sizes: TrainingSizes | None = None,
 ) -> None:
-    """Write the four files, and the training `sizes` where they are known, into `folder`, which is made if need be."""
+    """Write the files into `folder`, which is made if need be.
+
+    Training `sizes` and the ensemble of this member are left out where they are not known.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()}
     save_file(state, folder / WEIGHTS)
@@ -42,6 +46,8 @@ def save(
     (folder / METRICS).write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
     if sizes is not None:
         (folder / TRAINING_SIZES).write_bytes(orjson.dumps(sizes.to_json(), option=orjson.OPT_INDENT_2))
+    if (ensemble := recipe.ensemble()) is not None:
+        (folder / ENSEMBLE).write_text(yaml.safe_dump(dump_views(ensemble), sort_keys=False))
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> tuple[Detector, Recipe, Categories]:
@@ -52,18 +58,11 @@ def load(folder: Path, device: torch.device | str = "cpu") -> tuple[Detector, Re
     categories = read_categories(folder)
     try:
         recipe = parse(Recipe, read_yaml(folder / RECIPE), source=str(folder / RECIPE))
-        detector = build_detector(_without_weight_files(recipe).detector, len(categories))
+        detector = build_detector(without_weights(recipe.detector), categories)
     except ConfigError as error:
         raise CheckpointError(f"checkpoint {folder}: {error}") from None
     _load_weights(detector, folder)
     return detector.to(device).eval(), recipe, categories
-
-
-def _without_weight_files(recipe: Recipe) -> Recipe:
-    """The recipe whose backbone starts from nothing: its weights are in the checkpoint, the first file may be gone."""
-    options = {key: value for key, value in recipe.detector.backbone.options.items() if key != "weights"}
-    backbone = Choice(name=recipe.detector.backbone.name, options=options)
-    return recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"backbone": backbone})})
 
 
 def _load_weights(detector: Detector, folder: Path) -> None:

@@ -15,7 +15,7 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, *,
     Groups are laid side by side in float64. In float32 offsets of a thousand classes times the width of a frame would
     cost a small box its last bits, and other boxes would be kept. `iou_threshold` is below 1.
     """
-    guard = boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])
+    guard = torch.cat([boxes.new_zeros((1, 2)), boxes.new_ones((1, 2))], dim=1)  # numbers from here would be waited for
     placed = torch.cat([guard, torch.where(valid[:, None], boxes, guard)]).double()
     span = placed.max() - placed.min().clamp(max=0) + 1
     group = torch.cat([groups.new_zeros(1), torch.where(valid, groups + 1, 0)])

@@ -1,19 +1,22 @@
-"""The second stage of Mask R-CNN (He et al. 2017): classify and refine boxes, then segment them.
+"""The second stage: classify and refine regions, once (Fast R-CNN) or in a cascade, then segment them (Mask R-CNN).
 
-torchvision's `RoIHeads` supplies sampling, box losses and post-processing; the mask branch is ours, because
-torchvision's works on full-frame masks in training and forgets the patch's own frame in testing.
+In training the regions of each image are chosen once; a cascade's later heads (Cai and Vasconcelos 2018) learn from the
+same ones as the head before has refined them, against a stricter bound.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import box_iou
 
-from tis_ray.models.ignore import without_ignored
-from tis_ray.models.roi_levels import LevelRule, fpn_levels
+from tis_ray.models.box_stage import BoxStage
+from tis_ray.models.ignore import IGNORED_SHARE, without_ignored
+from tis_ray.models.mask_branch import MaskBranch
+from tis_ray.models.postprocess import Postprocess
+from tis_ray.models.roi_pooling import Features, SizesHW, clipped
+from tis_ray.models.roi_sampling import Candidates, RoiSampler
 from tis_ray.models.targets import Target
 
 
@@ -29,149 +32,177 @@ class Detections(NamedTuple):
     mask_probs: Tensor | None
 
 
-class MaskBranch(nn.Module):
-    """RoI pooling, mask head and per-class mask predictor: RoIs to logits (R, classes, M, M)."""
+class Regions(NamedTuple):
+    """Training regions of one image: boxes (S, 4), `matched` int64 (S,) the object of each, `labels` int64 (S,) from 1,
+    0 for background, -1 where the place does not count.
+    """
 
-    def __init__(self, pool: nn.Module, head: nn.Module, predictor: nn.Module) -> None:
-        super().__init__()
-        self.pool = pool
-        self.head = head
-        self.predictor = predictor
-
-    def forward(
-        self, features: dict[str, Tensor], boxes: list[Tensor], labels: Tensor, sizes_hw: list[tuple[int, int]]
-    ) -> Tensor:
-        """Logits (R, M, M) of each RoI's own class; `labels` int64 (R,) over all images."""
-        logits = self.predictor(self.head(self.pool(features, boxes, sizes_hw)))  # (R, classes, M, M)
-        return logits[torch.arange(len(labels), device=labels.device), labels]
+    boxes: Tensor
+    matched: Tensor
+    labels: Tensor
 
 
-class BoxMaskHeads(RoIHeads):
-    """torchvision's RoI heads with an optional `MaskBranch` fed by packed crops."""
+class RoiHeads(nn.Module):
+    """Box stages in a row and an optional mask branch over the proposals of a batch.
 
-    def __init__(self, *, mask_branch: MaskBranch | None, **box_parts: object) -> None:
-        super().__init__(**box_parts)
-        self.mask_branch = mask_branch
-
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[Target] | None = None,
-    ) -> tuple[list[Detections], dict[str, Tensor]]:
-        """Detections of each image when testing, losses when training; the other one is empty."""
-        if self.training:
-            return [], self._losses(features, proposals, image_shapes, targets)
-        logits, deltas = self._boxes(features, proposals, image_shapes)
-        found = self.postprocess_detections(logits, deltas, proposals, image_shapes)
-        return self._with_masks(features, *found, image_shapes), {}
-
-    def _boxes(
-        self, features: dict[str, Tensor], rois: list[Tensor], sizes_hw: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
-        logits, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, rois, sizes_hw)))
-        return logits.float(), deltas.float()
-
-    def _losses(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        sizes_hw: list[tuple[int, int]],
-        targets: list[Target],
-    ) -> dict[str, Tensor]:
-        rois, matched, labels, deltas = self.select_training_samples(proposals, targets)
-        losses = self._box_losses(*self._boxes(features, rois, sizes_hw), labels, deltas)
-        if self.mask_branch is not None:
-            losses["loss_mask"] = self._mask_loss(features, rois, matched, labels, sizes_hw, targets)
-        return losses
-
-    def select_training_samples(
-        self, proposals: list[Tensor], targets: list[Target]
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
-        """torchvision's sampling, except that no RoI in an ignore region is a negative.
-
-        For each image R RoIs (R, 4), the ground truth (R,) that each is matched with, its label (R,) and its box
-        deltas (R, 4).
-        """
-        boxes = [target["boxes"].to(proposals[0].dtype) for target in targets]
-        candidates = self.add_gt_proposals(proposals, boxes)
-        matched, labels = self.assign_targets_to_proposals(candidates, boxes, [target["labels"] for target in targets])
-        labels = [
-            without_ignored(label, box, target["ignore"])
-            for label, box, target in zip(labels, candidates, targets, strict=True)
-        ]
-        chosen = self.subsample(labels)
-        rois, matched, labels = (
-            [values[keep] for values, keep in zip(each, chosen, strict=True)] for each in (candidates, matched, labels)
-        )
-        wanted = [  # an image without objects has RoIs all the same, matched with a box that no loss looks at
-            (box if len(box) else box.new_zeros((1, 4)))[match] for box, match in zip(boxes, matched, strict=True)
-        ]
-        return rois, matched, labels, self.box_coder.encode(wanted, rois)
-
-    def _box_losses(
-        self, logits: Tensor, deltas: Tensor, labels: list[Tensor], wanted_deltas: list[Tensor]
-    ) -> dict[str, Tensor]:
-        if len(logits) == 0:  # ignore regions left no RoI; 0 keeps the head in the graph
-            return {"loss_classifier": logits.sum() * 0, "loss_box_reg": deltas.sum() * 0}
-        loss_class, loss_box = fastrcnn_loss(logits, deltas, labels, wanted_deltas)
-        return {"loss_classifier": loss_class, "loss_box_reg": loss_box}
-
-    def _mask_loss(
-        self,
-        features: dict[str, Tensor],
-        rois: list[Tensor],
-        matched: list[Tensor],
-        labels: list[Tensor],
-        sizes_hw: list[tuple[int, int]],
-        targets: list[Target],
-    ) -> Tensor:
-        """Mean binary cross entropy on the logits of the positive RoIs' own classes."""
-        positive = [torch.where(label > 0)[0] for label in labels]
-        boxes = [roi[keep] for roi, keep in zip(rois, positive, strict=True)]
-        own = torch.cat([label[keep] for label, keep in zip(labels, positive, strict=True)])
-        logits = self.mask_branch(features, boxes, own, sizes_hw)
-        if len(logits) == 0:  # keeps the branch in the graph, so that every rank reduces the same gradients
-            return logits.sum() * 0
-        wanted = torch.cat(
-            [
-                target["masks"].sample(box, match[keep], logits.shape[-1])
-                for target, box, match, keep in zip(targets, boxes, matched, positive, strict=True)
-            ]
-        )
-        return F.binary_cross_entropy_with_logits(logits.float(), wanted.float())
-
-    def _with_masks(
-        self,
-        features: dict[str, Tensor],
-        boxes: list[Tensor],
-        scores: list[Tensor],
-        labels: list[Tensor],
-        sizes_hw: list[tuple[int, int]],
-    ) -> list[Detections]:
-        if self.mask_branch is None:
-            return [Detections(*one, None) for one in zip(boxes, scores, labels, strict=True)]
-        logits = self.mask_branch(features, boxes, torch.cat(labels), sizes_hw)
-        probs = logits.float().sigmoid().split([len(one) for one in boxes])
-        return [Detections(*one) for one in zip(boxes, scores, labels, probs, strict=True)]
-
-
-class PyramidRoIAlign(MultiScaleRoIAlign):
-    """RoIAlign on the pyramid level that a rule of `roi_levels` picks by each RoI's size.
-
-    torchvision guesses the levels' strides from the first batch it sees, and guesses wrong where a tiny image was
-    padded to a whole number of strides; here they are given.
+    shared:           what all of them begin with, between RoI pool and head; `nn.Identity` where nothing
+    sampler:          chooses `samples_per_image` regions, at most `positive_fraction` of them positive
+    ious:             the bound of a positive, for each stage
+    loss_weights:     of each stage's losses
+    scale_gradients:  divide what the stages send back into the pyramid by their number
     """
 
     def __init__(
         self,
-        output_size: int,
+        stages: Sequence[BoxStage],
+        mask_branch: MaskBranch | None,
         *,
-        levels: LevelRule | None = None,
-        strides: tuple[int, ...] = (4, 8, 16, 32),
-        sampling_ratio: int = 2,
+        shared: nn.Module,
+        sampler: RoiSampler,
+        samples_per_image: int,
+        positive_fraction: float,
+        ious: Sequence[float],
+        loss_weights: Sequence[float],
+        scale_gradients: bool,
+        postprocess: Postprocess,
     ) -> None:
-        super().__init__([str(i) for i in range(len(strides))], output_size, sampling_ratio)
-        self.scales = [1 / stride for stride in strides]
-        self.map_levels = levels or fpn_levels()
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.mask_branch = mask_branch
+        self.shared = shared
+        self.sampler = sampler
+        self.samples_per_image = samples_per_image
+        self.max_positives = int(samples_per_image * positive_fraction)
+        self.ious = tuple(ious)
+        self.loss_weights = tuple(loss_weights)
+        self.gradient_scale = 1 / len(stages) if scale_gradients else 1.0
+        self.postprocess = postprocess
+
+    def forward(
+        self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW, targets: list[Target] | None = None
+    ) -> tuple[list[Detections], dict[str, Tensor]]:
+        """Detections of each image when testing, losses when training; the other one is empty."""
+        if self.training:
+            return [], self._losses(features, proposals, sizes_hw, targets)
+        return self._detect(features, proposals, sizes_hw), {}
+
+    # ------------------------------------------------------------------------------------------- Training
+
+    def _losses(
+        self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW, targets: list[Target]
+    ) -> dict[str, Tensor]:
+        chosen = [self.choose(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
+        losses, regions = {}, chosen
+        for number, stage in enumerate(self.stages):
+            rois = torch.cat([one.boxes for one in regions])
+            wanted = torch.cat([_objects(t)[one.matched] for t, one in zip(targets, regions, strict=True)])
+            logits, deltas = self._look(stage, features, [one.boxes for one in regions], sizes_hw)
+            found = stage.losses(logits, deltas, rois, torch.cat([one.labels for one in regions]), wanted)
+            for name, loss in zip(("loss_classifier", "loss_box_reg"), found, strict=True):
+                losses[name if number == 0 else f"{name}_{number + 1}"] = loss * self.loss_weights[number]
+            if number + 1 < len(self.stages):
+                refined = self._split(stage.refined(deltas.detach(), rois)[:, 0], regions, sizes_hw)
+                regions = self._relabelled(refined, regions, targets, self.ious[number + 1])
+        if self.mask_branch is not None:
+            losses["loss_mask"] = self._mask_loss(features, chosen, sizes_hw, targets)
+        return losses
+
+    @torch.no_grad()
+    def choose(self, proposals: Tensor, target: Target) -> Regions:
+        """Training regions of one image among its `proposals` (P, 4), best first, and its objects' own boxes."""
+        boxes = torch.cat([proposals, target["boxes"].to(proposals.dtype)])
+        overlaps, matched = _best_objects(boxes, target)
+        ignored = torch.zeros_like(overlaps, dtype=torch.bool)
+        if target["ignore"] is not None:
+            ignored = target["ignore"].shares(boxes) >= IGNORED_SHARE
+        labels = _labels(target)[matched]
+        sample = self.sampler(
+            Candidates(overlaps, matched, labels, ignored, target["labels"]),
+            size=self.samples_per_image,
+            max_positives=self.max_positives,
+            positive_iou=self.ious[0],
+        )
+        return Regions(boxes[sample.index], matched[sample.index], sample.labels)
+
+    @staticmethod
+    def _relabelled(
+        boxes: list[Tensor], before: list[Regions], targets: list[Target], positive_iou: float
+    ) -> list[Regions]:
+        """The regions as one stage has refined them, judged anew; places that did not count stay so."""
+        regions = []
+        for box, old, target in zip(boxes, before, targets, strict=True):
+            overlaps, matched = _best_objects(box, target)
+            found = torch.where(overlaps >= positive_iou, _labels(target)[matched], 0)
+            labels = without_ignored(torch.where(old.labels < 0, -1, found), box, target["ignore"])
+            regions.append(Regions(box, matched, labels))
+        return regions
+
+    def _mask_loss(
+        self, features: Features, regions: list[Regions], sizes_hw: SizesHW, targets: list[Target]
+    ) -> Tensor:
+        counts = torch.stack([(one.labels > 0).sum() for one in regions]).tolist()  # the one wait of this branch
+        first = [torch.sort(one.labels <= 0, stable=True).indices[:n] for one, n in zip(regions, counts, strict=True)]
+        boxes, matched, labels = (
+            [values[index] for values, index in zip(each, first, strict=True)] for each in zip(*regions, strict=True)
+        )
+        return self.mask_branch.loss(features, boxes, labels, matched, targets, sizes_hw, shared=self.shared)
+
+    # -------------------------------------------------------------------------------------------- Testing
+
+    def _detect(self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW) -> list[Detections]:
+        boxes, scores = self._scored(features, proposals, sizes_hw)
+        found = [self.postprocess(*one) for one in zip(boxes, scores, sizes_hw, strict=True)]
+        if self.mask_branch is None or self.mask_branch.only_in_training:
+            return [Detections(*one, None) for one in found]
+        boxes, _, labels = (list(each) for each in zip(*found, strict=True))
+        logits = self.mask_branch(features, boxes, torch.cat(labels), sizes_hw, shared=self.shared)
+        probs = logits.float().sigmoid().split([len(one) for one in boxes])
+        return [Detections(*one, mask) for one, mask in zip(found, probs, strict=True)]
+
+    def _scored(
+        self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Each image's boxes (R, K or 1, 4) by the last stage and scores (R, K), the mean of all stages'."""
+        rois, scores = proposals, []
+        for number, stage in enumerate(self.stages):
+            logits, deltas = self._look(stage, features, rois, sizes_hw)
+            scores.append(stage.classifier.scores(logits))
+            refined = stage.refined(deltas, torch.cat(rois))
+            if number + 1 < len(self.stages):
+                rois = self._split(refined[:, 0], rois, sizes_hw)
+        counts = [len(one) for one in proposals]
+        mean = scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
+        return list(refined.split(counts)), list(mean.split(counts))
+
+    # --------------------------------------------------------------------------------------------- Both
+
+    def _look(
+        self, stage: BoxStage, features: Features, rois: list[Tensor], sizes_hw: SizesHW
+    ) -> tuple[Tensor, Tensor]:
+        regions = stage.pool(features, rois, sizes_hw)
+        if self.gradient_scale != 1 and regions.requires_grad:
+            regions.register_hook(lambda gradient: gradient * self.gradient_scale)
+        return stage(self.shared(regions))
+
+    @staticmethod
+    def _split(boxes: Tensor, like: Sequence[Regions] | Sequence[Tensor], sizes_hw: SizesHW) -> list[Tensor]:
+        """The boxes of all images, clipped, image by image."""
+        counts = [len(one.boxes if isinstance(one, Regions) else one) for one in like]
+        return [clipped(one, size) for one, size in zip(boxes.split(counts), sizes_hw, strict=True)]
+
+
+def _best_objects(boxes: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """The largest overlap (N,) of each box with an object, and which one that is, int64 (N,); 0s without objects."""
+    if len(target["boxes"]) == 0:
+        return boxes.new_zeros(len(boxes)), target["labels"].new_zeros(len(boxes))
+    return box_iou(boxes, target["boxes"].to(boxes.dtype)).max(dim=1)
+
+
+def _objects(target: Target) -> Tensor:
+    """The objects' boxes (G, 4); one that nothing looks at where there are none, so that there is a row to read."""
+    return target["boxes"] if len(target["boxes"]) else target["boxes"].new_zeros((1, 4))
+
+
+def _labels(target: Target) -> Tensor:
+    """The objects' classes (G,), from 1; background where there are none."""
+    return target["labels"] if len(target["labels"]) else target["labels"].new_zeros(1)

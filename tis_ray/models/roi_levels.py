@@ -20,8 +20,15 @@ LevelRule = Callable[[list[Tensor]], Tensor]
 NUM_LEVELS = 4
 
 
-def level_rule(name: Literal["fpn", "pyramid"], anchor_sizes: Sequence[Sequence[float]]) -> LevelRule:
-    """The rule of that name; `anchor_sizes` are the sides of each level's anchors in network pixels."""
+def level_rule(
+    name: Literal["fpn", "pyramid"], anchor_sizes: Sequence[Sequence[float]], num_levels: int = NUM_LEVELS
+) -> LevelRule:
+    """The rule of that name; `anchor_sizes` are the sides of each level's anchors in network pixels.
+
+    Where all regions are pooled from one level there is nothing to choose: `ConfigError` for `pyramid`.
+    """
+    if num_levels == 1 and name == "pyramid":
+        raise ConfigError("detector.roi_levels: pyramid expects a neck of several levels; got one with a single level")
     return fpn_levels() if name == "fpn" else NearestAnchors(anchor_sizes)
 
 

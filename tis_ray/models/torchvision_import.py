@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
@@ -17,11 +16,11 @@ from tis_ray.config import Recipe, parse
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.instances import Categories
 from tis_ray.models import checkpoint
+from tis_ray.models.assembly import build_detector
 from tis_ray.models.backbones._weights import read_state
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.detector import Detector
 from tis_ray.models.torchvision_names import from_torchvision, to_torchvision
 
-ENSEMBLE = "ensemble.yaml"
 # What torchvision builds for its COCO weights. The first ones were trained when frozen normalisation knew no eps.
 DETECTORS: dict[str, dict[str, Any]] = {
     "maskrcnn_resnet50_fpn": {
@@ -49,7 +48,7 @@ CLASS_LAYERS = {
 def import_weights(network: str, file: Path, out: Path) -> None:
     """Write the COCO weights of torchvision's `network` in `file` (.pth or .safetensors) as a checkpoint to `out`.
 
-    Beside the checkpoint's own files lies `ensemble.yaml`, which asks for the one view that torchvision looks at.
+    Its `ensemble.yaml` asks for the one view that torchvision looks at.
     torchvision has rows for the background and 90 ids, 10 of which no class of COCO bears; only the other 81 rows are
     kept, which raises scores by whatever share those ids had. Raises `ConfigError` for an unknown network or a folder
     that holds something, `CheckpointError` for weights of another architecture.
@@ -58,10 +57,10 @@ def import_weights(network: str, file: Path, out: Path) -> None:
         raise ConfigError(f"network: expected one of {', '.join(DETECTORS)}; got '{network}'")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out: expected a new or empty folder; {out} holds something")
-    content = {"name": network, "detector": DETECTORS[network]}
+    content = {"name": network, "detector": DETECTORS[network], "test": TEST_SETTINGS}
     recipe, categories = parse(Recipe, content, source=network), coco_categories()
     state = read_state(file)
-    detector = build_detector(recipe.detector, len(categories))
+    detector = build_detector(recipe.detector, categories)
     detector.load_state_dict(_fitting(state, detector, network=network, file=file))
     checkpoint.save(
         out,
@@ -70,8 +69,6 @@ def import_weights(network: str, file: Path, out: Path) -> None:
         categories=categories,
         metrics={"imported": {"network": network, "file": file.name}},
     )
-    members = {network: {"checkpoint": ".", **TEST_SETTINGS}}
-    (out / ENSEMBLE).write_text(yaml.safe_dump({"members": members}, sort_keys=False))
 
 
 def coco_categories() -> Categories:

@@ -18,7 +18,7 @@ from rich.console import Console
 from tis_ray import local_ray
 from tis_ray.config import Recipe
 from tis_ray.errors import ConfigError
-from tis_ray.models.detector import check_parts
+from tis_ray.models.assembly import check_parts
 from tis_ray.training import run_folder
 from tis_ray.training.failures import TrainingError, explain, first_line
 from tis_ray.training.fit import fit

@@ -36,7 +36,7 @@ class Validation:
         """
         predictor = Predictor(detector, device=device, index_map=self.index_map)
         results = self._results(predictor)
-        kinds = {"box": "bbox"} | ({"mask": "segm"} if detector.roi_heads.mask_branch is not None else {})
+        kinds = {"box": "bbox"} | ({"mask": "segm"} if detector.predicts_masks else {})
         report = evaluate(self.truth, results, kinds=tuple(kinds.values()))
         scores: dict[str, float] = {}
         for name, kind in kinds.items():

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
-from tests.tiny import TINY_DETECTOR
+from tests.tiny import CATEGORIES, TINY_DETECTOR
 from tis_ray.config import DetectorSection, parse
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
 from tis_ray.models.anchors.pyramid import build
-from tis_ray.models.detector import build_detector
+from tis_ray.models.assembly import build_detector
 from tis_ray.models.targets import to_targets
 
 SIDES = ((8, 16), (32, 64), (128, 192), (256, 512), (1024, 2048))
@@ -47,7 +47,7 @@ def test_anchors_larger_than_the_frame_are_kept(size: tuple[int, int]) -> None:
 def test_an_object_that_fills_the_frame_has_a_positive_anchor() -> None:
     """No anchor overlaps it by 0.7; its best one counts all the same."""
     section = parse(DetectorSection, {**TINY_DETECTOR, "anchors": "pyramid"}, source="test")
-    rpn = build_detector(section, 3).rpn
+    rpn = build_detector(section, CATEGORIES).rpn
     size = (320, 448)
     (anchors,) = rpn.anchor_generator(ImageList(torch.zeros(1, 3, *size), [size]), maps(*size))
     objects = np.array([(0, 0, 448, 320), (100, 100, 103, 103)], np.int32)

@@ -1,0 +1,166 @@
+"""From a recipe's `detector` section to the detector: which part is made of what."""
+
+import torch
+from torch import nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+
+from tis_ray.config import BoxSection, CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
+from tis_ray.instances import Categories
+from tis_ray.models.box_stage import BoxStage
+from tis_ray.models.detector import Detector
+from tis_ray.models.mask_branch import MaskBranch
+from tis_ray.models.norm import norm_layer
+from tis_ray.models.parts import part
+from tis_ray.models.postprocess import Postprocess
+from tis_ray.models.roi_heads import RoiHeads
+from tis_ray.models.roi_levels import level_rule
+from tis_ray.models.roi_pooling import ContextPooling, PyramidRoIAlign
+from tis_ray.models.rpn import Float32Head, ProposalNetwork
+
+DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a first box head; later ones' deltas are that much smaller
+MASK_CHANNELS = 256  # after up-sampling, where no convolution precedes it
+FEWEST = Categories((1,), ("object",))
+
+
+def build_detector(section: DetectorSection, categories: Categories) -> Detector:
+    """Assemble the detector that a recipe's `detector` section names, with random weights but for its backbone's.
+
+    `categories` are the classes, and how often each was seen in training where parts ask for that. Raises
+    `ConfigError` for an unknown part or option, and for parts that do not go together.
+    """
+    backbone = part("backbones", section.backbone, key="detector.backbone")
+    neck = part("necks", section.neck, backbone.channels, key="detector.neck")
+    anchors = part("anchors", section.anchors, neck.strides, key="detector.anchors")
+    shared = backbone.take_last_stage() if neck.leaves_last_stage else None
+    heads = _Heads(section, neck, anchors, shared, categories)
+    return Detector(
+        backbone,
+        neck,
+        _build_rpn(section.rpn, anchors, neck.out_channels),
+        heads.build(),
+        pixel_mean=section.pixel_mean,
+        pixel_std=section.pixel_std,
+    )
+
+
+def check_parts(section: DetectorSection) -> None:
+    """Raise `ConfigError` for an unknown part or option or for parts that do not go together.
+
+    Nothing is computed and no weights are read: the detector is put together without memory behind it.
+    """
+    with torch.device("meta"):
+        build_detector(without_weights(section), FEWEST)
+
+
+def without_weights(section: DetectorSection) -> DetectorSection:
+    """The section whose backbone starts from nothing; its file may be gone."""
+    options = {key: value for key, value in section.backbone.options.items() if key != "weights"}
+    return section.model_copy(update={"backbone": Choice(name=section.backbone.name, options=options)})
+
+
+def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> ProposalNetwork:
+    return ProposalNetwork(
+        anchors,
+        Float32Head(channels, anchors.num_anchors_per_location()[0], conv_depth=section.convs),
+        matcher=part("anchor_matching", section.matching, key="detector.rpn.matching"),
+        samples_per_image=section.samples_per_image,
+        positive_fraction=section.positive_fraction,
+        nms_iou_train=section.nms_iou_train,
+        nms_iou_test=section.nms_iou_test,
+        pre_nms_top_n_train=section.pre_nms_top_n_train,
+        pre_nms_top_n_test=section.pre_nms_top_n_test,
+        post_nms_top_n_train=section.post_nms_top_n_train,
+        post_nms_top_n_test=section.post_nms_top_n_test,
+    )
+
+
+class _Heads:
+    """The second stage's assembly; what its parts need of the first."""
+
+    def __init__(
+        self,
+        section: DetectorSection,
+        neck: nn.Module,
+        anchors: AnchorGenerator,
+        shared: nn.Module | None,
+        categories: Categories,
+    ) -> None:
+        self.box, self.mask = section.box, section.mask
+        self.levels = level_rule(section.roi_levels, anchors.sizes, neck.roi_levels)
+        self.strides = neck.strides[: neck.roi_levels]
+        self.pooled_channels = neck.out_channels
+        self.shared = shared
+        self.channels = neck.out_channels if shared is None else shared.out_channels
+        self.categories = categories
+
+    def build(self) -> RoiHeads:
+        """Box stages and mask branch over the neck's levels."""
+        box, cascade = self.box, self.box.cascade
+        count = 1 if cascade is None else len(cascade.ious) + 1
+        return RoiHeads(
+            [self._stage(weights) for weights in _delta_weights(cascade, count)],
+            None if self.mask is None else self._mask_branch(self.mask),
+            shared=nn.Identity() if self.shared is None else self.shared,
+            sampler=part("roi_sampling", box.sampling, key="detector.box.sampling"),
+            samples_per_image=box.samples_per_image,
+            positive_fraction=box.positive_fraction,
+            ious=(box.positive_iou, *(() if cascade is None else cascade.ious)),
+            loss_weights=(cascade and cascade.loss_weights) or (1.0,) * count,
+            scale_gradients=cascade is not None and cascade.scale_gradients,
+            postprocess=Postprocess(
+                score_threshold=box.score_threshold,
+                nms_iou=box.nms_iou,
+                max_candidates=box.max_candidates,
+                max_instances=box.max_instances,
+            ),
+        )
+
+    def _stage(self, delta_weights: tuple[float, ...]) -> BoxStage:
+        box = self.box
+        head = part("box_heads", box.head, self.channels, self._region_size(box.pool_size), key="detector.box.head")
+        agnostic = box.class_agnostic or (box.class_agnostic is None and box.cascade is not None)
+        return BoxStage(
+            self._pool(box),
+            head,
+            part(
+                "classification",
+                box.classification,
+                head.class_channels,
+                self.categories,
+                key="detector.box.classification",
+            ),
+            nn.Linear(head.box_channels, 4 if agnostic else 4 * (len(self.categories) + 1)),
+            delta_weights=delta_weights,
+        )
+
+    def _pool(self, box: BoxSection) -> nn.Module:
+        pool = self._align(box.pool_size)
+        if box.context is None:
+            return pool
+        return ContextPooling(pool, self.pooled_channels, factor=box.context.factor, merge=box.context.merge)
+
+    def _align(self, size: int) -> PyramidRoIAlign:
+        return PyramidRoIAlign(size, strides=self.strides, levels=self.levels)
+
+    def _region_size(self, pool_size: int) -> int:
+        """Side of what a head sees: a shared stage halves it."""
+        return pool_size if self.shared is None else -(-pool_size // 2)
+
+    def _mask_branch(self, section: MaskSection) -> MaskBranch:
+        head = MaskRCNNHeads(self.channels, section.channels, dilation=1, norm_layer=norm_layer(section.norm))
+        width = section.channels[-1] if section.channels else self.channels
+        predictor = MaskRCNNPredictor(
+            width, section.channels[-1] if section.channels else 256, len(self.categories) + 1
+        )
+        # Small first logits, as Detectron has them: torchvision's initialisation makes them huge for few classes.
+        nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
+        nn.init.zeros_(predictor.mask_fcn_logits.bias)
+        return MaskBranch(self._align(section.pool_size), head, predictor, only_in_training=section.only_in_training)
+
+
+def _delta_weights(cascade: CascadeSection | None, count: int) -> tuple[tuple[float, ...], ...]:
+    """Each stage's; the more exact its boxes are, the smaller the deltas that are left to learn."""
+    if cascade is not None and cascade.delta_weights is not None:
+        return cascade.delta_weights
+    return tuple(tuple(weight * (stage + 1) for weight in DELTA_WEIGHTS) for stage in range(count))
