@@ -9,9 +9,8 @@ import orjson
 import pytest
 
 from tis_ray.cluster.fetch import fetch_checkpoint
-from tis_ray.cluster.job import FILES, MANIFEST, lay_out, shelf
+from tis_ray.cluster.job import FILES, MANIFEST, OPTIONAL_FILES, lay_out, shelf
 from tis_ray.errors import ConfigError, ServiceError
-from tis_ray.formats.training_sizes import TRAINING_SIZES
 
 
 class Head:
@@ -94,12 +93,17 @@ def test_a_damaged_transfer_leaves_what_was_there(head: Head, checkpoint: Path, 
     assert not list(tmp_path.glob(".partial*"))
 
 
-def test_the_training_sizes_come_along_where_there_are_any(checkpoint: Path, tmp_path: Path) -> None:
-    (checkpoint / TRAINING_SIZES).write_bytes(b'{"quantiles": [1, 2]}')
+@pytest.mark.parametrize("there", [OPTIONAL_FILES, OPTIONAL_FILES[:1], OPTIONAL_FILES[1:]], ids=str)
+def test_training_sizes_and_ensemble_come_along_where_they_are(
+    checkpoint: Path, tmp_path: Path, there: tuple[str, ...]
+) -> None:
+    assert set(OPTIONAL_FILES) == {"training_sizes.json", "ensemble.yaml"}
+    for name in there:
+        (checkpoint / name).write_text(name)
     lay_out(checkpoint, tmp_path / "logs" / shelf("job") / "r50")
     head, target = Head(tmp_path / "logs"), tmp_path / "here" / "checkpoint"
     fetch(head, target)
-    assert head.asked == [MANIFEST, *FILES, TRAINING_SIZES]
+    assert head.asked == [MANIFEST, *FILES, *there]
     assert contents(target) == contents(checkpoint)
 
 

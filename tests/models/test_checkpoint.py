@@ -4,12 +4,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+import tis_ray
 from tests.tiny import CATEGORIES, save_tiny_checkpoint, tiny_recipe
 from tis_ray.errors import CheckpointError
 from tis_ray.formats.training_sizes import TrainingSizes, read_training_sizes
@@ -38,6 +40,19 @@ def test_training_sizes_are_kept_where_they_are_known(folder: Path) -> None:
     checkpoint.save(folder, detector=detector, recipe=recipe, categories=counted, metrics={}, sizes=sizes)
     assert read_training_sizes(folder) == sizes
     assert checkpoint.load(folder)[2] == counted
+
+
+def test_the_folder_itself_can_be_asked(tmp_path: Path) -> None:
+    folder = save_tiny_checkpoint(tmp_path / "own", test={"scales": [64, 96], "flip": True, "fusion": {"top_k": 3}})
+    predictor = tis_ray.load(folder, device="cpu")
+    assert [view.name for view in predictor.views] == ["tiny@64", "tiny@64/flip", "tiny@96", "tiny@96/flip"]
+    found = predictor.predict(np.random.default_rng(0).integers(0, 256, (80, 112, 3), dtype=np.uint8))
+    assert len(found) == 3
+
+
+def test_a_member_of_unknown_scale_has_no_ensemble(tmp_path: Path) -> None:
+    folder = save_tiny_checkpoint(tmp_path / "elsewhere", data=None)
+    assert not (folder / "ensemble.yaml").exists()
 
 
 def test_backbone_weight_file_is_not_needed_again(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def import_weights(
 
     Example: `tis-ray import maskrcnn_resnet50_fpn_v2 maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth --out coco`
     """
-    from tis_ray.models.torchvision_import import ENSEMBLE
+    from tis_ray.config import ENSEMBLE
     from tis_ray.models.torchvision_import import import_weights as run
 
     run(network, file, out)

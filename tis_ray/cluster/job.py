@@ -12,7 +12,7 @@ import orjson
 import ray
 from rich.console import Console
 
-from tis_ray.config import Recipe, load_recipe
+from tis_ray.config import ENSEMBLE, Recipe, load_recipe
 from tis_ray.errors import TisRayError
 from tis_ray.formats.training_sizes import TRAINING_SIZES
 from tis_ray.models.checkpoint import CATEGORIES, METRICS, RECIPE, WEIGHTS
@@ -21,7 +21,7 @@ from tis_ray.training.trainer import train
 
 MANIFEST = "manifest.json"
 FILES = (WEIGHTS, RECIPE, CATEGORIES, METRICS)
-OPTIONAL_FILES = (TRAINING_SIZES,)  # a training set without any object leaves none
+OPTIONAL_FILES = (TRAINING_SIZES, ENSEMBLE)  # no sizes of a training set without any object, no ensemble in old ones
 RETRIES, PAUSE_S = 3, 10.0
 
 

@@ -5,20 +5,22 @@ named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
 from tis_ray.config.data import CocoFolder, DataFolder, DataSection, RegionsSection, WadFolder
-from tis_ray.config.detector import BoxSection, DetectorSection, MaskSection, Norm, RpnSection
+from tis_ray.config.detector import BoxSection, CascadeSection, DetectorSection, MaskSection, Norm, RpnSection
 from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
 from tis_ray.config.member import Crop, Member, Tiles
-from tis_ray.config.reading import dump, load_ensemble, load_recipe, parse, read_yaml
+from tis_ray.config.reading import ENSEMBLE, dump, dump_views, load_ensemble, load_recipe, parse, read_yaml
 from tis_ray.config.recipe import Recipe, ScheduleSection, TrainResources
 from tis_ray.config.results import ResultsFile, ResultsFiles
 from tis_ray.config.section import Choice, Part, Section
 from tis_ray.config.service import Auth, Autoscaling, Limits, Quorum, Replica
 
 __all__ = [
+    "ENSEMBLE",
     "Auth",
     "Autoscaling",
     "BoxSection",
+    "CascadeSection",
     "Choice",
     "CocoFolder",
     "Crop",
@@ -45,6 +47,7 @@ __all__ = [
     "TrainResources",
     "WadFolder",
     "dump",
+    "dump_views",
     "load_ensemble",
     "load_recipe",
     "parse",

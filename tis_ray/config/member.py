@@ -72,8 +72,8 @@ def _as_texts(keys: Any) -> Any:
 Group = Annotated[tuple[str, ...], BeforeValidator(_as_texts), Field(min_length=1)]
 
 
-class Member(Section):
-    """One trained model and the views it is asked for: every scale, each also mirrored where `flip`.
+class MemberViews(Section):
+    """The views that a trained model is asked for: every scale, each also mirrored where `flip`.
 
     `scales` look at the whole image, `crops` at parts of it. Each scale gets a view server of its own,
     `member@SCALE` or `member@SCALE.CROP`; `groups` puts several on one, as `groups: {low: [600, 800]}` does for
@@ -81,7 +81,6 @@ class Member(Section):
     `max_long_edge` caps the network input's longer edge, so that no picture of 1 x 50000 px takes all memory.
     """
 
-    checkpoint: Path
     preset: Literal["tis", "megdet"] | None = None
     scales: Scales = ()
     max_long_edge: PositiveInt | None = 8000
@@ -126,3 +125,9 @@ class Member(Section):
         """Name of the deployment that runs `view`."""
         name, _, key = view.key.partition("@")
         return next((f"{name}@{group}" for group, keys in self.groups.items() if key in keys), view.key)
+
+
+class Member(MemberViews):
+    """One trained model and the views it is asked for."""
+
+    checkpoint: Path

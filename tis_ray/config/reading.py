@@ -16,6 +16,7 @@ from tis_ray.menu import explain
 
 Model = TypeVar("Model", bound=BaseModel)
 SHIPPED_RECIPES = Path(__file__).parents[1] / "recipes"
+ENSEMBLE = "ensemble.yaml"  # in a checkpoint folder: what asks for that member alone
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -33,8 +34,13 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_ensemble(path: Path | str, overrides: Sequence[str] = ()) -> Ensemble:
-    """Read an ensemble; paths of checkpoints and tokens in the file are relative to the file's own folder."""
+    """Read an ensemble; paths of checkpoints and tokens in the file are relative to the file's own folder.
+
+    A folder, as a checkpoint's, stands for the `ensemble.yaml` in it.
+    """
     path = Path(path)
+    if path.is_dir():
+        path = path / ENSEMBLE
     return parse(Ensemble, read_yaml(path), overrides, source=str(path)).located_in(path.parent)
 
 
@@ -65,6 +71,16 @@ def parse(model: type[Model], content: dict[str, Any], overrides: Sequence[str] 
 def dump(section: Section) -> dict[str, Any]:
     """A section as plain YAML values that validate to the same section."""
     return section.model_dump(mode="json")
+
+
+def dump_views(ensemble: Ensemble) -> dict[str, Any]:
+    """An ensemble as the file that a person would write: its members' views, and what is not the default."""
+    content = ensemble.model_dump(mode="json", exclude_defaults=True, exclude={"fusion": {"preset"}})
+    for name, member in ensemble.members.items():
+        views = {"scales": list(member.scales), "max_long_edge": member.max_long_edge, "flip": member.flip}
+        others = {key: value for key, value in content["members"][name].items() if key in ("crops", "groups")}
+        content["members"][name] = {"checkpoint": str(member.checkpoint), **views, **others}
+    return {key: value for key, value in content.items() if value}
 
 
 def _override(content: dict[str, Any], override: str) -> None:

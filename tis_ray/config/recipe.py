@@ -1,13 +1,17 @@
-"""The recipe of one member: data, detector parts, schedule and resources."""
+"""The recipe of one member: data, detector parts, schedule and resources, and the views it is tested by."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from tis_ray.config.data import DataSection
 from tis_ray.config.detector import DetectorSection
+from tis_ray.config.ensemble import Ensemble
+from tis_ray.config.fusion import FusionSection
+from tis_ray.config.member import MemberViews
 from tis_ray.config.section import Section
+from tis_ray.menu import explain
 
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -52,10 +56,19 @@ class TrainResources(Section):
     activation_checkpointing: bool = False
 
 
-class Recipe(Section):
-    """Everything that trains one member; its run folder is `output`/`name`.
+class TestSection(MemberViews):
+    """The views that the trained member is asked for, as under `members` of an ensemble, and what fuses them."""
 
-    A member that was trained elsewhere has no `data`; it can be served, and trained on once a section is given.
+    __test__ = False  # no test case, whatever pytest makes of the name
+
+    fusion: FusionSection = FusionSection()
+
+
+class Recipe(Section):
+    """Everything that trains one member, serves it and scores it; its run folder is `output`/`name`.
+
+    Without `test` the trained member is asked for one view: the last of the training scales, not mirrored. A member
+    that was trained elsewhere has no `data`; it can be served, and trained on once a section is given.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -63,10 +76,34 @@ class Recipe(Section):
     detector: DetectorSection
     schedule: ScheduleSection = ScheduleSection()
     resources: TrainResources = TrainResources()
+    test: TestSection | None = None
     seed: int = Field(default=0, ge=0)
     output: Path = Path("runs")
+
+    @model_validator(mode="after")
+    def _check_test(self) -> Self:
+        try:
+            self.ensemble()
+        except ValidationError as error:
+            raise ValueError(f"test: {explain(error)}") from None
+        return self
 
     @property
     def run_dir(self) -> Path:
         """Folder of the run: `checkpoint/`, `tensorboard/` and Ray Train's own state."""
         return self.output / self.name
+
+    def ensemble(self) -> Ensemble | None:
+        """The ensemble of this member alone, its checkpoint beside the file; None where no view is known.
+
+        A member trained elsewhere may have neither `test` nor `data` to take a scale from.
+        """
+        if self.test is not None:
+            views = self.test.model_dump(mode="json", exclude={"preset", "fusion"})
+            content: dict[str, Any] = {"fusion": self.test.fusion.model_dump(mode="json")}
+        elif self.data is not None:
+            views = {"scales": self.data.scales[-1:], "max_long_edge": self.data.max_long_edge, "flip": False}
+            content = {}
+        else:
+            return None
+        return Ensemble.model_validate({"members": {self.name: {"checkpoint": ".", **views}}, **content})

@@ -46,9 +46,10 @@ class EnsemblePredictor:
 
 
 def load(ensemble: Ensemble | Path | str, *, device: str | None = None) -> EnsemblePredictor:
-    """Read an ensemble file and its checkpoints; on the GPU if there is one, unless `device` says otherwise.
+    """Read an ensemble file, or the one in a checkpoint folder, and its checkpoints.
 
-    Raises `ConfigError` or `CheckpointError` naming what is wrong.
+    It runs on the GPU if there is one, unless `device` says otherwise. Raises `ConfigError` or `CheckpointError` naming
+    what is wrong.
     """
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)
