@@ -177,14 +177,14 @@ def test_annotations_are_indexed_and_checked():
 
 
 LVIS = [
-    {"id": 7, "name": "zebra", "frequency": "f", "instance_count": 900},
-    {"id": 3, "name": "acorn", "frequency": "r", "instance_count": 4},
+    {"id": 7, "name": "zebra", "frequency": "f", "instance_count": 900, "image_share": 0.1},
+    {"id": 3, "name": "acorn", "frequency": "r", "instance_count": 4, "image_share": 0.0003},
 ]
 
 
 def test_categories_come_back_from_json_in_the_order_of_ids():
     categories = Categories.from_json(LVIS)
-    assert categories == Categories((3, 7), ("acorn", "zebra"), (), ("r", "f"), (4, 900))
+    assert categories == Categories((3, 7), ("acorn", "zebra"), (), ("r", "f"), (4, 900), (0.0003, 0.1))
     assert categories.to_json() == sorted(LVIS, key=lambda entry: entry["id"])
     assert Categories.from_json(categories.to_json()) == categories
     assert len(Categories.from_json([])) == 0
@@ -205,6 +205,11 @@ def test_a_column_that_some_entries_lack_is_left_out():
         (((1,), ()), r"categories\.names: expected 1 entries; got 0"),
         (((1, 2), ("a", "b"), ("s",)), r"categories\.supercategories: expected 2 entries; got 1"),
         (((1, 2), ("a", "b"), (), ("r", "c", "f")), r"categories\.frequency: expected 2 entries; got 3"),
+        (((1, 2), ("a", "b"), (), (), (), (0.5,)), r"categories\.image_shares: expected 2 entries; got 1"),
+        (((1,), ("a",), (), (), (-1,)), r"categories\.counts: expected whole numbers of at least 0; got -1"),
+        (((1,), ("a",), (), (), (None,)), r"categories\.counts: expected whole numbers of at least 0; got None"),
+        (((1,), ("a",), (), (), (), (1.5,)), r"categories\.image_shares: expected numbers in 0\.\.1; got 1\.5"),
+        (((1,), ("a",), (), (), (), ("1",)), r"categories\.image_shares: expected numbers in 0\.\.1; got '1'"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(fields, message):

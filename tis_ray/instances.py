@@ -157,7 +157,8 @@ class Annotations:
 class Categories:
     """The classes of a data set, in label order. It travels with every checkpoint and ensemble.
 
-    `frequency` holds LVIS's 'r', 'c' or 'f' for each class, or is empty; `counts` training instances, or empty.
+    `frequency` holds LVIS's 'r', 'c' or 'f' for each class, or is empty; `counts` training instances, or empty;
+    `image_shares` the share of training images in 0..1 that hold each class, or empty.
     """
 
     ids: tuple[int, ...]
@@ -165,6 +166,7 @@ class Categories:
     supercategories: tuple[str, ...] = ()
     frequency: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
+    image_shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("ids", "names"):
@@ -172,10 +174,16 @@ class Categories:
             doubles = sorted({value for value in values if values.count(value) > 1})
             if doubles:
                 raise DataError(f"categories.{field}: expected each once; got twice: {doubles}")
-        for field in ("names", "supercategories", "frequency", "counts"):
+        for field in ("names", "supercategories", "frequency", "counts", "image_shares"):
             values = getattr(self, field)
             if len(values) != len(self.ids) and (values or field == "names"):
                 raise DataError(f"categories.{field}: expected {len(self.ids)} entries; got {len(values)}")
+        for count in self.counts:
+            if not isinstance(count, int) or count < 0:
+                raise DataError(f"categories.counts: expected whole numbers of at least 0; got {count!r}")
+        for share in self.image_shares:
+            if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise DataError(f"categories.image_shares: expected numbers in 0..1; got {share!r}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -194,6 +202,7 @@ class Categories:
             column("supercategory"),
             column("frequency"),
             column("instance_count"),
+            column("image_share"),
         )
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -204,6 +213,7 @@ class Categories:
             "supercategory": self.supercategories,
             "frequency": self.frequency,
             "instance_count": self.counts,
+            "image_share": self.image_shares,
         }
         filled = {key: values for key, values in columns.items() if values}
         return [{key: values[i] for key, values in filled.items()} for i in range(len(self))]

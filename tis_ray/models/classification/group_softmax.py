@@ -1,0 +1,111 @@
+"""Balanced GroupSoftmax (Li et al. 2020), with which the winner of LVIS 2020 trains its classifier once more.
+
+Classes compete with those that have about as many training instances, so that frequent ones do not push rare ones down.
+Each group has an entry for everything else, and a group of its own tells objects from background.
+"""
+
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from tis_ray.instances import Categories
+from tis_ray.models.classification._layer import class_layer
+
+BACKGROUND, FOREGROUND = 0, 1  # rows of the layer; those after them are the groups' entries for everything else
+
+
+class GroupSoftmax(nn.Module):
+    """Logits: background, foreground, "others" of each of G groups, then the K classes.
+
+    groups: for each class its group in 0..G-1
+    """
+
+    targets: Tensor
+    places: Tensor
+
+    def __init__(
+        self, in_channels: int, groups: Tensor, *, num_groups: int, others_ratio: float, cosine: float | None
+    ) -> None:
+        super().__init__()
+        shared = 2 + num_groups
+        self.layer = class_layer(in_channels, shared + len(groups), cosine=cosine)
+        nn.init.normal_(self.layer.weight, std=0.01)
+        if self.layer.bias is not None:
+            nn.init.zeros_(self.layer.bias)
+        self.others_ratio = others_ratio
+        members = [torch.where(groups == group)[0] for group in range(num_groups)]
+        targets = torch.zeros(num_groups, len(groups) + 1, dtype=torch.int64)  # 0: background and other groups' classes
+        for group, classes in enumerate(members):
+            targets[group, classes + 1] = torch.arange(1, len(classes) + 1)
+            columns = torch.cat([torch.tensor([2 + group]), shared + classes])
+            self.register_buffer(f"columns_{group}", columns, persistent=False)
+        self.register_buffer("targets", targets, persistent=False)
+        self.register_buffer("places", torch.cat(members).argsort(), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (R, C) to logits float32 (R, 2 + G + K)."""
+        return self.layer(features)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sum of the groups' cross entropies, each the mean of the regions that it learns from.
+
+        All regions teach background from objects. A group learns from its F own regions and from `others_ratio` * F
+        others, drawn anew each time; from none where F is 0.
+        """
+        counts, known = labels >= 0, labels.clamp(min=0)
+        loss = _mean_cross_entropy(logits[:, : FOREGROUND + 1], (known > 0).long(), counts)
+        for targets, group_logits in zip(self.targets, self._groups(logits), strict=True):
+            target = targets[known]
+            own = counts & (target > 0)
+            others = _some_of(counts & ~own, at_most=self.others_ratio * own.sum())
+            loss = loss + _mean_cross_entropy(group_logits, target, own | others)
+        return loss
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """The merged scores (R, K): the chance of an object times that of the class in its group."""
+        chances = torch.cat([group_logits.softmax(dim=1)[:, 1:] for group_logits in self._groups(logits)], dim=1)
+        return logits[:, : FOREGROUND + 1].softmax(dim=1)[:, FOREGROUND:] * chances[:, self.places]
+
+    def _groups(self, logits: Tensor) -> list[Tensor]:
+        """Logits (R, 1 + K_g) of each group, others first."""
+        return [logits[:, self.get_buffer(f"columns_{group}")] for group in range(len(self.targets))]
+
+
+def _mean_cross_entropy(logits: Tensor, targets: Tensor, chosen: Tensor) -> Tensor:
+    total = (F.cross_entropy(logits.float(), targets, reduction="none") * chosen).sum()
+    return total / chosen.sum().clamp(min=1)
+
+
+def _some_of(allowed: Tensor, *, at_most: Tensor) -> Tensor:
+    """Bool (R,): `at_most`, rounded down, of the regions `allowed`, by chance; all where there are fewer."""
+    chance = torch.where(allowed, torch.rand(len(allowed), device=allowed.device), 2)  # 2: after all others
+    ranks = chance.argsort().argsort()
+    return allowed & (ranks + 1 <= at_most)
+
+
+def _check_rising(bounds: tuple[int, ...]) -> tuple[int, ...]:
+    if list(bounds) != sorted(set(bounds)):
+        raise ValueError(f"expected rising numbers of instances; got {list(bounds)}")
+    return bounds
+
+
+def build(
+    in_channels: int,
+    categories: Categories,
+    *,
+    bounds: Annotated[tuple[PositiveInt, ...], Field(min_length=1), AfterValidator(_check_rising)] = (10, 100, 1000),
+    others_ratio: PositiveFloat = 8.0,
+    cosine: PositiveFloat | None = None,
+) -> GroupSoftmax:
+    """Classes of fewer training instances than the first of `bounds` are the first group, and so on.
+
+    Where their numbers are unknown all classes are in the last group. `cosine` is the temperature of a cosine layer in
+    the place of a linear one.
+    """
+    counts = categories.counts or (bounds[-1],) * len(categories)
+    groups = torch.from_numpy(np.searchsorted(bounds, counts, side="right"))
+    return GroupSoftmax(in_channels, groups, num_groups=len(bounds) + 1, others_ratio=others_ratio, cosine=cosine)
