@@ -4,7 +4,8 @@ import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from tis_ray.models.anchors.exact import ExactAnchors
+from tis_ray.errors import ConfigError
+from tis_ray.models.anchors.exact import ExactAnchors, build
 
 
 def test_small_anchor_is_not_rounded() -> None:
@@ -45,3 +46,42 @@ def test_equals_torchvision_where_its_strides_are_whole() -> None:
     (expected,) = AnchorGenerator(((16,), (32,)), ((1.0,),) * 2)(images, maps)
     (anchors,) = ExactAnchors([[16], [32]], [1.0], strides=(4, 8))(images, maps)
     assert torch.equal(anchors, expected)
+
+
+FPN = (4, 8, 16, 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("strides", "sizes"),
+    [
+        pytest.param(FPN, ((32,), (64,), (128,), (256,), (512,)), id="a pyramid of five"),
+        pytest.param(FPN[:4], ((32,), (64,), (128,), (256,)), id="a pyramid of four"),
+        pytest.param((16,), ((32, 64, 128, 256, 512),), id="a single map"),
+    ],
+)
+def test_default_sides_follow_the_neck(strides: tuple[int, ...], sizes: tuple[tuple[float, ...], ...]) -> None:
+    anchors = build(strides)
+    assert anchors.sizes == sizes
+    assert anchors.num_anchors_per_location() == [3 * len(sizes[0])] * len(strides)
+
+
+@pytest.mark.parametrize(
+    ("strides", "sizes"),
+    [
+        pytest.param(FPN, ((8,), (16,)), id="too few levels"),
+        pytest.param((16,), ((8,), (16,)), id="too many levels"),
+        pytest.param((4, 8), ((8,), (16, 32)), id="the head is shared, so levels are alike"),
+    ],
+)
+def test_sides_that_do_not_fit_the_neck_are_refused(
+    strides: tuple[int, ...], sizes: tuple[tuple[float, ...], ...]
+) -> None:
+    with pytest.raises(ConfigError, match=rf"detector\.anchors: expected {len(strides)} levels"):
+        build(strides, sizes=sizes)
+
+
+def test_images_of_a_batch_share_their_anchors() -> None:
+    images = ImageList(torch.zeros(2, 3, 64, 64), [(64, 64), (32, 50)])
+    first, second = build((16,))(images, [torch.zeros(2, 8, 4, 4)])
+    assert first is second
+    assert first.shape == (4 * 4 * 15, 4)

@@ -12,15 +12,20 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from tis_ray.models.anchors import STRIDES, Ratios, Sizes
+from tis_ray.models.anchors import Ratios, Sizes, check_levels
+from tis_ray.models.anchors._defaults import default_sizes
 
 
 class ExactAnchors(AnchorGenerator):
-    """torchvision's anchor generator without rounding; ratios are height / width, one stride for each level."""
+    """torchvision's anchor generator without rounding; ratios are height / width, one stride for each level.
+
+    Raises `ConfigError` unless there are as many levels of `sizes` as of `strides`, with equally many sides each.
+    """
 
     def __init__(
-        self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float], *, strides: Sequence[int] = STRIDES
+        self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float], *, strides: Sequence[int]
     ) -> None:
+        check_levels(sizes, strides)
         super().__init__(tuple(map(tuple, sizes)), (tuple(aspect_ratios),) * len(sizes))
         self.strides = tuple(strides)
 
@@ -40,16 +45,17 @@ class ExactAnchors(AnchorGenerator):
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
         """All anchors float32 (A, 4) xyxy in the network frame, level by level, the same for each image."""
-        device = feature_maps[0].device
-        self.set_cell_anchors(torch.float32, device)
+        self.set_cell_anchors(torch.float32, feature_maps[0].device)
         grids = [list(level.shape[-2:]) for level in feature_maps]
-        strides = [[torch.tensor(stride, device=device)] * 2 for stride in self.strides]
-        anchors = torch.cat(self.grid_anchors(grids, strides))
+        anchors = torch.cat(self.grid_anchors(grids, [[stride, stride] for stride in self.strides]))
         return [anchors] * len(image_list.image_sizes)
 
 
 def build(
-    *, sizes: Sizes = ((32,), (64,), (128,), (256,), (512,)), aspect_ratios: Ratios = (0.5, 1.0, 2.0)
+    strides: Sequence[int], *, sizes: Sizes | None = None, aspect_ratios: Ratios = (0.5, 1.0, 2.0)
 ) -> ExactAnchors:
-    """Every side of `sizes`, one tuple per level from fine to coarse, at every height/width ratio."""
-    return ExactAnchors(sizes, aspect_ratios)
+    """Every side of `sizes`, one tuple per level from fine to coarse, at every height/width ratio.
+
+    By default one side of 8 strides on each level, 32 to 512 px on five; all five of them where there is one level.
+    """
+    return ExactAnchors(default_sizes(strides) if sizes is None else sizes, aspect_ratios, strides=strides)
