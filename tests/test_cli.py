@@ -33,6 +33,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         "evaluate",
         "calibrate",
         "demo",
+        "models",
         "jobs",
         "stop",
     ],

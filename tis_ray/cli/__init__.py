@@ -16,6 +16,7 @@ from tis_ray.cli.batch import evaluate, predict
 from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
 from tis_ray.cli.fusing import fuse
+from tis_ray.cli.models import models
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
 from tis_ray.cli.training import import_weights, scenes, train
@@ -56,6 +57,7 @@ for _name, _command in (
     ("fuse", fuse),
     ("evaluate", evaluate),
     ("calibrate", calibrate),
+    ("models", models),
     ("jobs", jobs),
     ("stop", stop),
 ):
