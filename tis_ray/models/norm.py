@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from tis_ray.config import Norm
 
@@ -13,7 +13,25 @@ def norm_layer(norm: Norm | None) -> Callable[[int], nn.Module] | None:
     """What makes a layer for a number of channels; None stands for no normalisation."""
     if norm is None:
         return None
-    return {"batch": nn.BatchNorm2d, "group": group_norm}[norm]
+    return {"batch": nn.BatchNorm2d, "sync": SyncBatchNorm2d, "group": group_norm}[norm]
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation with the mean and variance of the batches of all workers of a run (MegDet, Peng et al. 2018).
+
+    On a GPU it is PyTorch's, which waits for the other workers in every layer: all must come by equally often. In
+    one process, in evaluation and on a CPU, where PyTorch has none, it is plain batch normalisation: of several
+    workers on CPUs each normalises by its own batch. Weights and statistics have the names of batch normalisation's.
+    """
+
+    # What PyTorch's forward pass asks of its own layer. This one is no subclass of that, since
+    # DistributedDataParallel refuses every such layer on a CPU.
+    process_group = None
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to maps of the same shape, type and layout."""
+        return super().forward(values) if values.device.type == "cpu" else nn.SyncBatchNorm.forward(self, values)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

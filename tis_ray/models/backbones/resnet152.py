@@ -10,6 +10,8 @@ from tis_ray.models.backbones._resnet import resnet_features
 from tis_ray.models.backbones._stem import Stem
 
 
-def build(*, norm: Norm = "batch", weights: Path | None = None, stem: Stem = "7x7") -> Features:
+def build(
+    *, norm: Norm = "batch", weights: Path | None = None, stem: Stem = "7x7", deformable: bool = False
+) -> Features:
     """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a file, of this stem or the 7x7 one."""
-    return resnet_features(resnet152(weights=None), norm=norm, weights=weights, stem=stem)
+    return resnet_features(resnet152(weights=None), norm=norm, weights=weights, stem=stem, deformable=deformable)

@@ -14,7 +14,12 @@ from tis_ray.models.backbones._stem import Stem
 
 
 def build(
-    *, norm: Norm = "batch", weights: Path | None = None, stem: Stem = "7x7", eps: NonNegativeFloat = 1e-5
+    *,
+    norm: Norm = "batch",
+    weights: Path | None = None,
+    stem: Stem = "7x7",
+    eps: NonNegativeFloat = 1e-5,
+    deformable: bool = False,
 ) -> Features:
     """Maps of stages 2 to 5; `weights` is torchvision's ImageNet state dict in a file, of this stem or the 7x7 one.
 
@@ -22,4 +27,4 @@ def build(
     `maskrcnn_resnet50_fpn`, were trained with 0.
     """
     network = resnet50(weights=None, norm_layer=partial(nn.BatchNorm2d, eps=eps))
-    return resnet_features(network, norm=norm, weights=weights, stem=stem)
+    return resnet_features(network, norm=norm, weights=weights, stem=stem, deformable=deformable)
