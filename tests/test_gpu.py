@@ -78,7 +78,7 @@ def test_trains_in_bfloat16_and_resumes(tmp_path: Path, conv_dtypes: set[torch.d
 
 def test_the_gpu_finds_what_the_cpu_finds(tmp_path: Path, picture: np.ndarray) -> None:
     """Rounded to bfloat16, so most rather than all: half of the boxes have a twin that overlaps by 0.8 or more."""
-    everything = {"pre_nms_top_n_test": 5000, "post_nms_top_n_test": 5000, "nms_iou": 0.95}
+    everything = {"pre_nms_top_n_test": 5000, "post_nms_top_n_test": 5000, "nms_iou_test": 0.95}
     box = TINY_DETECTOR["box"] | {"max_instances": 5000, "nms_iou": 0.95}
     detector = TINY_DETECTOR | {"rpn": TINY_DETECTOR["rpn"] | everything, "box": box}
     folder = save_tiny_checkpoint(tmp_path / "checkpoint", detector=detector)

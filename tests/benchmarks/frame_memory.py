@@ -42,7 +42,7 @@ def make_ensemble(folder: Path) -> Ensemble:
     """One randomly initialised member that finds 500 instances at one scale."""
     from tests.tiny import TINY_DETECTOR, save_tiny_checkpoint
 
-    rpn = {"pre_nms_top_n_test": 4000, "post_nms_top_n_test": 3000, "nms_iou": 0.9}
+    rpn = {"pre_nms_top_n_test": 4000, "post_nms_top_n_test": 3000, "nms_iou_test": 0.9}
     box = {**TINY_DETECTOR["box"], "max_instances": INSTANCES, "nms_iou": 0.9}
     detector = {**TINY_DETECTOR, "anchors": "pyramid", "rpn": rpn, "box": box}
     save_tiny_checkpoint(folder / "member", detector=detector)
