@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,15 +60,35 @@ def test_regions_to_ignore_and_boxes_without_area_do_not_count(tmp_path):
     assert categories.ids == (1, 7)
 
 
+def test_shares_are_of_all_images_and_know_no_numbers(tmp_path):
+    categories, _ = survey(write(tmp_path), scales=(50,), max_long_edge=None)
+    assert dict(zip(categories.names, categories.image_shares, strict=True)) == {"car": 2 / 3, "bus": 2 / 3}
+    more = {**OBJECTS, (90, 90): [(3, 4), (5, 6)], (80, 80): []}
+    assert survey(write(tmp_path, more), scales=(50,), max_long_edge=None)[0].image_shares == (2 / 5, 3 / 5)
+
+
 def test_counts_that_the_table_brings_are_kept(tmp_path):
     table = [{"id": 1, "name": "car", "instance_count": 5000}, {"id": 7, "name": "bus", "instance_count": 3}]
     truth = write(tmp_path, categories=table)
-    assert survey(truth, scales=(50,), max_long_edge=None)[0] == truth.categories
+    categories, _ = survey(truth, scales=(50,), max_long_edge=None)
+    assert categories == replace(truth.categories, image_shares=(2 / 3, 2 / 3))
+
+
+def test_shares_that_the_table_brings_are_kept(tmp_path):
+    table = [{"id": 1, "name": "car", "image_share": 0.25}, {"id": 7, "name": "bus", "image_share": 0.0}]
+    truth = write(tmp_path, categories=table)
+    categories, _ = survey(truth, scales=(50,), max_long_edge=None)
+    assert categories == replace(truth.categories, counts=(3, 2))
 
 
 def test_without_any_object_there_are_no_sizes(tmp_path):
     categories, sizes = survey(write(tmp_path, {(64, 64): []}, ignored=False), scales=(50,), max_long_edge=None)
-    assert (categories.counts, sizes) == ((0, 0), None)
+    assert (categories.counts, categories.image_shares, sizes) == ((0, 0), (0, 0), None)
+
+
+def test_without_any_image_there_are_no_shares(tmp_path):
+    categories, sizes = survey(write(tmp_path, {}, ignored=False), scales=(50,), max_long_edge=None)
+    assert (categories.counts, categories.image_shares, sizes) == ((0, 0), (), None)
 
 
 def test_many_objects_are_thinned_evenly(tmp_path, monkeypatch):
@@ -90,15 +111,16 @@ def label_images(folder, count):
 def test_label_images_are_measured_too(tmp_path):
     categories, sizes = survey(label_images(tmp_path, 3), scales=(40, 80), max_long_edge=None)
     assert categories.counts == (3, 0, 0, 0, 0, 0, 0)
+    assert categories.image_shares == (1, 0, 0, 0, 0, 0, 0)
     assert sizes.quantiles[0] == 16
     assert sizes.quantiles[-1] == 32
 
 
-def test_of_many_label_images_a_part_stands_for_all_and_nothing_is_counted(tmp_path, monkeypatch):
+def test_of_many_label_images_a_part_stands_for_all_and_only_shares_are_estimated(tmp_path, monkeypatch):
     monkeypatch.setattr(survey_module, "MOST_FILES", 2)
     truth = label_images(tmp_path, 5)
     for i in (1, 2, 4):
         (tmp_path / f"f{i}_instanceIds.png").unlink()  # 0 and 3 are looked at
     categories, sizes = survey(truth, scales=(40,), max_long_edge=None)
-    assert categories == truth.categories
+    assert categories == replace(truth.categories, image_shares=(1, 0, 0, 0, 0, 0, 0))
     assert sizes == TrainingSizes((16.0,) * 101)

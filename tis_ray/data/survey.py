@@ -1,13 +1,15 @@
-"""What a detector is trained on, in numbers: how large its objects are, and how many there are of each class.
+"""What a detector is trained on, in numbers: how large its objects are, how many there are of each class and on how
+many images.
 
 Nothing but annotations is read. Objects are measured in whole pictures: that some samples are cut to a region, and
 shown larger for it, does not count.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -23,32 +25,43 @@ MOST_SIZES = 4_000_000
 def survey(
     truth: GroundTruth, *, scales: Sequence[int], max_long_edge: int | None
 ) -> tuple[Categories, TrainingSizes | None]:
-    """The class table with its training instances, and the sizes of all objects at all `scales`, each counting alike.
+    """The class table with its training instances and shares of images, and the sizes of all objects at all `scales`,
+    each counting alike.
 
-    The table keeps counts that it has, and gets none where a part of the images stands for all. Regions to ignore and
-    boxes without area do not count; sizes are None where there is no object at all.
+    The table keeps counts and shares that it has. Where a part of the images stands for all it gets no counts, and its
+    shares are estimates: a class that none of them holds has share 0. Regions to ignore and boxes without area do not
+    count; sizes are None where there is no object at all. The answer is the same in every process.
     """
     step = 1 if truth.in_memory else -(-len(truth) // MOST_FILES)
+    records = truth.images[::step]
     counts: Counter[int] = Counter()
+    holding: Counter[int] = Counter()
     sides: list[float] = []
     factors: list[tuple[float, ...]] = []
     factors_of = lru_cache(maxsize=None)(lambda size_hw: _factors(size_hw, scales, max_long_edge))
-    for record in truth.images[::step]:
+    for record in records:
         at_scales = factors_of((record.height, record.width))
-        for entry in truth.entries(record.id):
-            _, _, width, height = entry["bbox"]
-            if width > 0 and height > 0 and not entry.get("iscrowd"):
-                counts[entry["category_id"]] += 1
-                sides.append(width * height)
-                factors.append(at_scales)
+        here = [entry for entry in truth.entries(record.id) if _is_object(entry)]
+        ids = [entry["category_id"] for entry in here]
+        counts.update(ids)
+        holding.update(set(ids))
+        sides += [entry["bbox"][2] * entry["bbox"][3] for entry in here]
+        factors += [at_scales] * len(here)
     categories = truth.categories
     if not categories.counts and step == 1:
         categories = replace(categories, counts=tuple(counts[id_] for id_ in categories.ids))
+    if not categories.image_shares and records:
+        categories = replace(categories, image_shares=tuple(holding[id_] / len(records) for id_ in categories.ids))
     if not sides:
         return categories, None
     thin = slice(None, None, -(-len(sides) * len(scales) // MOST_SIZES))
     sizes = np.sqrt(np.array(sides[thin], dtype=np.float64))[:, None] * np.array(factors[thin])
     return categories, TrainingSizes.of(sizes.ravel())
+
+
+def _is_object(entry: Mapping[str, Any]) -> bool:
+    _, _, width, height = entry["bbox"]
+    return width > 0 and height > 0 and not entry.get("iscrowd")
 
 
 def _factors(size_hw: SizeHW, scales: Sequence[int], max_long_edge: int | None) -> tuple[float, ...]:
