@@ -31,7 +31,10 @@ MENUS = [
     Menu("tis_ray.fusion.calibrations", "calibrate", ("scores",)),
     Menu("tis_ray.models.backbones", "build", ()),
     Menu("tis_ray.models.necks", "build", ("in_channels",)),
-    Menu("tis_ray.models.anchors", "build", ()),
+    Menu("tis_ray.models.anchors", "build", ("strides",)),
+    Menu("tis_ray.models.anchor_matching", "build", ()),
+    Menu("tis_ray.models.roi_sampling", "build", ()),
+    Menu("tis_ray.models.classification", "build", ("in_channels", "categories")),
     Menu("tis_ray.models.box_heads", "build", ("in_channels", "pool_size")),
     Menu("tis_ray.submission.formats", "open_writer", ("path",)),
 ]

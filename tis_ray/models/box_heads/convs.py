@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, PositiveInt
+from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 
 from tis_ray.config import Norm
@@ -17,7 +18,12 @@ class Convs(FastRCNNConvFCHead):
         self, in_channels: int, pool_size: int, *, channels: Sequence[int], hidden: int, norm: Norm | None
     ) -> None:
         super().__init__((in_channels, pool_size, pool_size), list(channels), [hidden], norm_layer=norm_layer(norm))
-        self.out_channels = hidden
+        self.class_channels = self.box_channels = hidden
+
+    def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Regions (R, C, S, S) to the same vectors (R, `hidden`) twice."""
+        vectors = super().forward(regions)
+        return vectors, vectors
 
 
 def build(
