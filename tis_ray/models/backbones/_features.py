@@ -1,17 +1,25 @@
-"""Shared by the backbones: feature taps of a classification network, its normalisation and weights from a file."""
+"""Shared by the backbones: feature taps of a classification network, its normalisation and weights."""
 
-from pathlib import Path
+from collections import OrderedDict
 
 from torch import Tensor, nn
 
 from tis_ray.models.backbones._norm import Norm, replace_norm
-from tis_ray.models.backbones._weights import load_state, read_state
+from tis_ray.models.backbones._weights import Weights, load_state, read_weights
+
+
+class Stage(nn.Sequential):
+    """The end of a network: maps (B, C, H, W) of the stage before to (B, `out_channels`, H/2, W/2)."""
+
+    def __init__(self, children: OrderedDict[str, nn.Module], *, out_channels: int) -> None:
+        super().__init__(children)
+        self.out_channels = out_channels
 
 
 class Features(nn.Module):
-    """Four maps of a network that calls its children one after the other: the outputs of `taps`, finest first."""
+    """Maps of a network that calls its children one after the other: the outputs of `taps`, finest first."""
 
-    def __init__(self, network: nn.Module, taps: tuple[str, ...], channels: tuple[int, int, int, int]) -> None:
+    def __init__(self, network: nn.Module, taps: tuple[str, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
         names = [name for name, _ in network.named_children()]
         self.body = nn.ModuleDict({name: getattr(network, name) for name in names[: names.index(taps[-1]) + 1]})
@@ -34,13 +42,24 @@ class Features(nn.Module):
             values = child(values)
         return values
 
+    def take_last_stage(self) -> Stage:
+        """Remove what makes the last map of the one before it, and return it: from now on there is one map less."""
+        names = list(self.body)
+        taken = names[names.index(self.taps[-2]) + 1 :]
+        stage = Stage(OrderedDict((name, self.body.pop(name)) for name in taken), out_channels=self.channels[-1])
+        self.taps, self.channels = self.taps[:-1], self.channels[:-1]
+        return stage
+
     def _stem_length(self) -> int:
         return list(self.body).index(self.taps[0])
 
 
-def finished(network: nn.Module, *, norm: Norm, weights: Path | None) -> nn.Module:
-    """The network with weights read from `weights`, where given, and its batch normalisation replaced as asked."""
+def finished(network: nn.Module, name: str, *, norm: Norm, weights: Weights) -> nn.Module:
+    """The network with `weights`, where given, and its batch normalisation replaced as asked; it is changed in place.
+
+    `name` is torchvision's or timm's of the network, by which a name of weights is looked up.
+    """
     if weights is not None:
-        load_state(network, read_state(weights), source=weights)
+        load_state(network, read_weights(weights, name), source=weights)
     replace_norm(network, norm)
     return network

@@ -1,16 +1,48 @@
-"""ImageNet weights of a classification network, from a local file into a backbone."""
+"""ImageNet weights of a classification network, from a file or by name, into a backbone."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from pydantic import PlainValidator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tis_ray.config.weights import is_weight_file
 from tis_ray.errors import CheckpointError
+from tis_ray.models.backbones._weight_names import PACKAGE, check_name, fetched, package_file
 
 State = Mapping[str, Tensor]
 HEAD = ("fc.", "classifier.")
+
+
+def _file_or_name(weights: Any) -> Any:
+    if weights is None or (isinstance(weights, str | Path) and str(weights)):
+        return weights
+    raise ValueError("expected a file, a name or null")
+
+
+# A file, a name of the library's or null for random weights: see `check_weights`.
+Weights = Annotated[Path | str | None, PlainValidator(_file_or_name)]
+
+
+def check_weights(weights: Weights, network: str, *, key: str) -> None:
+    """Raise `ConfigError` where `weights` is a name by which `network` has none; reads, fetches and builds nothing."""
+    if weights is not None and not is_weight_file(weights):
+        check_name(str(weights), network, key=key)
+
+
+def read_weights(weights: Path | str, network: str) -> dict[str, Tensor]:
+    """The tensors that `weights`, a file or a name, has for torchvision's or timm's classification network `network`.
+
+    Raises `ConfigError` for an unknown name, `CheckpointError` where the tensors cannot be read or fetched.
+    """
+    check_weights(weights, network, key="weights")
+    if is_weight_file(weights):
+        return read_state(Path(weights))
+    name = str(weights)
+    return read_state(package_file(network)) if name == PACKAGE else fetched(name, network)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -27,7 +59,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_state(
-    network: nn.Module, state: State, *, source: Path, stays_fresh: Callable[[str], bool] = lambda _: False
+    network: nn.Module, state: State, *, source: Path | str, stays_fresh: Callable[[str], bool] = lambda _: False
 ) -> None:
     """Copy a classification network's tensors into `network` by name.
 
@@ -54,7 +86,7 @@ def _shape(state: State, key: str) -> str:
     return str(tuple(state[key].shape)) if key in state else "nothing"
 
 
-def named_by_order(state: State, own: State, *, source: Path) -> State:
+def named_by_order(state: State, own: State, *, source: Path | str) -> State:
     """`state` under the names of `own`, where it has other names for the same tensors in the same order.
 
     A state that shares names with `own` comes back as it is. Raises `CheckpointError` where a tensor has not the

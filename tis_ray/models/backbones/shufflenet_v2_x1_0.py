@@ -1,13 +1,13 @@
 """ShuffleNet V2 x1.0 (Ma et al. 2018), the light backbone family of MegDetV2's segmenter."""
 
-from pathlib import Path
-
 from torchvision.models import shufflenet_v2_x1_0
 
-from tis_ray.models.backbones._features import Features, Norm, finished
+from tis_ray.models.backbones._features import Features
+from tis_ray.models.backbones._norm import Norm
+from tis_ray.models.backbones._shufflenet import shufflenet_features
+from tis_ray.models.backbones._weights import Weights
 
 
-def build(*, norm: Norm = "batch", weights: Path | None = None) -> Features:
-    """Maps after the max-pool (stride 4) and stages 2 to 4; `weights` is torchvision's state dict in a local file."""
-    network = finished(shufflenet_v2_x1_0(weights=None), norm=norm, weights=weights)
-    return Features(network, ("maxpool", "stage2", "stage3", "stage4"), (24, 116, 232, 464))
+def build(*, norm: Norm = "batch", weights: Weights = None) -> Features:
+    """Maps after the max-pool (stride 4) and stages 2 to 4; `weights` are torchvision's ImageNet ones."""
+    return shufflenet_features(shufflenet_v2_x1_0(weights=None), "shufflenet_v2_x1_0", norm=norm, weights=weights)

