@@ -1,21 +1,32 @@
 """Every backbone: strides, channels, normalisation, and weights from a file."""
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import resnet18, shufflenet_v2_x0_5
+from torchvision.models import resnet18, resnet50, shufflenet_v2_x0_5
 
-from tis_ray.errors import CheckpointError
-from tis_ray.menu import choices, pick
+from tis_ray.config import Norm
+from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.menu import check_options, choices, pick
+from tis_ray.models.backbones._norm import Norm as BackboneNorm
+from tis_ray.models.deformable import DeformableConv2d
+from tis_ray.models.norm import SyncBatchNorm2d
 
 BACKBONES = choices("tis_ray.models.backbones")
 
 
 def build(name: str, **options: object) -> nn.Module:
-    return pick("tis_ray.models.backbones", "build", name, key="backbone")(**options)
+    return builder(name)(**options)
+
+
+def builder(name: str) -> Callable[..., nn.Module]:
+    return pick("tis_ray.models.backbones", "build", name, key="backbone")
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -44,12 +55,30 @@ def test_promised_backbones_are_on_the_menu() -> None:
     } <= set(BACKBONES)
 
 
-@pytest.mark.parametrize("norm", ["frozen", "group"])
+@pytest.mark.parametrize("norm", ["sync", "frozen", "group"])
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "tf_efficientnet_lite0"])
 def test_normalisation_is_replaced_everywhere(name: str, norm: str) -> None:
     backbone = build(name, norm=norm)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
-    backbone(torch.rand(1, 3, 32, 32))
+    batch = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(isinstance(module, SyncBatchNorm2d) for module in batch)
+    assert bool(batch) == (norm == "sync")
+    backbone(torch.rand(1, 3, 64, 64))
+
+
+def test_norms_of_backbones_are_those_of_heads_and_frozen() -> None:
+    assert set(get_args(BackboneNorm)) - set(get_args(Norm)) == {"frozen"}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "seresnet18", "tf_efficientnet_lite0"])
+def test_norm_over_workers_is_batch_norm_in_one_process(name: str) -> None:
+    torch.manual_seed(0)
+    batch, images = build(name), torch.rand(2, 3, 64, 64)
+    sync = build(name, norm="sync")
+    sync.load_state_dict(batch.state_dict())
+    for training in (True, False):
+        for one, other in zip(batch.train(training)(images), sync.train(training)(images), strict=True):
+            torch.testing.assert_close(other, one)
+    torch.testing.assert_close(sync.state_dict(), batch.state_dict())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
@@ -66,17 +95,57 @@ def test_frozen_norm_computes_what_batch_norm_in_evaluation_does(name: str) -> N
             torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_group_norm_keeps_the_activations_that_sit_inside_batch_norm() -> None:
-    backbone = build("tf_efficientnet_lite0", norm="group")
+@pytest.mark.parametrize("norm", ["sync", "frozen", "group"])
+def test_norm_keeps_the_activations_that_sit_inside_batch_norm(norm: str) -> None:
+    backbone = build("tf_efficientnet_lite0", norm=norm)
     assert isinstance(backbone.body.bn1.act, nn.ReLU6)
     assert isinstance(backbone.body.blocks_0[0].bn2.act, nn.Identity)
 
 
 def test_batch_norm_takes_an_eps() -> None:
     """torchvision's first COCO detectors have 0."""
-    for norm in ("batch", "frozen"):
+    for norm in ("batch", "sync", "frozen"):
         backbone = build("resnet50", norm=norm, stem="deep3", eps=0.0)
         assert {module.eps for module in backbone.modules() if hasattr(module, "eps")} == {0.0}
+
+
+DEFORMABLE = [name for name in BACKBONES if "deformable" in signature(builder(name)).parameters]
+
+
+def test_the_family_of_resnets_offers_deformable_convolutions_and_no_other_does() -> None:
+    assert {name for name in BACKBONES if name.startswith(("resn", "sen", "seresn"))} == set(DEFORMABLE)
+    with pytest.raises(ConfigError, match=r"deformable: unknown key.*norm"):
+        check_options(builder("shufflenet_v2_x0_5"), {"deformable": True}, key="detector.backbone.shufflenet_v2_x0_5")
+
+
+@pytest.mark.parametrize("name", DEFORMABLE)
+def test_one_convolution_of_each_block_in_stages_3_to_5_is_deformable(name: str) -> None:
+    with torch.device("meta"):
+        body = build(name, deformable=True).body
+    for stage in ("layer2", "layer3", "layer4"):
+        for block in body[stage]:
+            (layer,) = [module for module in block.modules() if isinstance(module, DeformableConv2d)]
+            assert layer is block.conv2
+            assert layer.kernel_size == (3, 3)
+    assert not any(isinstance(module, DeformableConv2d) for module in body["layer1"].modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "source"),
+    [
+        pytest.param("resnet18", "group", resnet18, id="basic block"),
+        pytest.param("resnet50", "frozen", resnet50, id="bottleneck"),
+    ],
+)
+def test_plain_weights_give_deformable_backbones_the_plain_maps(
+    tmp_path: Path, name: str, norm: str, source: Callable[[], nn.Module]
+) -> None:
+    torch.save(source().state_dict(), path := tmp_path / "weights.pth")
+    plain, deformable = (build(name, norm=norm, weights=path, deformable=value).eval() for value in (False, True))
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        for one, other in zip(plain(image), deformable(image), strict=True):
+            torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
