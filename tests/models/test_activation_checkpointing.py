@@ -22,10 +22,11 @@ BACKBONES = [
     {"resnet18": {"norm": "batch"}},
     {"resnet18": {"norm": "frozen"}},
     {"resnet18": {"norm": "group", "stem": "deep3"}},
+    {"resnet18": {"norm": "sync", "deformable": True}},
     {"shufflenet_v2_x0_5": {}},
     {"tf_efficientnet_lite0": {}},
 ]
-IDS = [" ".join([name, *options.values()]) for backbone in BACKBONES for name, options in backbone.items()]
+IDS = [" ".join([name, *map(str, options.values())]) for backbone in BACKBONES for name, options in backbone.items()]
 HEIGHT, WIDTH = 96, 128
 
 
