@@ -124,8 +124,10 @@ def _ignored_by(folder: Path) -> list[_Ignored]:
 
 
 def _own_places(recipe: Recipe) -> Iterator[Path]:
-    """Files and folders of the recipe's data, and where its runs go."""
+    """Files and folders of the recipe's data, the checkpoint it starts from, and where its runs go."""
     yield recipe.output.resolve()
+    if recipe.start is not None:
+        yield recipe.start.checkpoint.resolve()
     for part in (recipe.data.train, recipe.data.val):
         values = (part.model_dump() if part is not None else {}).values()
         for value in values:

@@ -10,7 +10,7 @@ from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
 from tis_ray.config.member import Crop, Member, Tiles
 from tis_ray.config.reading import ENSEMBLE, dump, dump_views, load_ensemble, load_recipe, parse, read_yaml
-from tis_ray.config.recipe import Recipe, ScheduleSection, TrainResources
+from tis_ray.config.recipe import Recipe, ScheduleSection, StartSection, TrainResources
 from tis_ray.config.results import ResultsFile, ResultsFiles
 from tis_ray.config.section import Choice, Part, Section
 from tis_ray.config.service import Auth, Autoscaling, Limits, Quorum, Replica
@@ -43,6 +43,7 @@ __all__ = [
     "RpnSection",
     "ScheduleSection",
     "Section",
+    "StartSection",
     "Tiles",
     "TrainResources",
     "WadFolder",

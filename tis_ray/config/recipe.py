@@ -56,6 +56,18 @@ class TrainResources(Section):
     activation_checkpointing: bool = False
 
 
+class StartSection(Section):
+    """Another checkpoint, with whose weights training begins: all that fit, and class by class what has rows for each.
+
+    checkpoint: its folder
+    classes:    names of classes here and what they are called there, null for those that are to begin at random; the
+                others are called the same
+    """
+
+    checkpoint: Path
+    classes: dict[str, str | None] = Field(default_factory=dict)
+
+
 class TestSection(MemberViews):
     """The views that the trained member is asked for, as under `members` of an ensemble, and what fuses them."""
 
@@ -74,6 +86,7 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     data: DataSection | None = None
     detector: DetectorSection
+    start: StartSection | None = None
     schedule: ScheduleSection = ScheduleSection()
     resources: TrainResources = TrainResources()
     test: TestSection | None = None

@@ -8,6 +8,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from tis_ray.config import BoxSection, CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
 from tis_ray.instances import Categories
 from tis_ray.models.box_stage import BoxStage
+from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
 from tis_ray.models.detector import Detector
 from tis_ray.models.mask_branch import MaskBranch
 from tis_ray.models.norm import norm_layer
@@ -130,9 +131,12 @@ class _Heads:
                 self.categories,
                 key="detector.box.classification",
             ),
-            nn.Linear(head.box_channels, 4 if agnostic else 4 * (len(self.categories) + 1)),
+            nn.Linear(head.box_channels, 4) if agnostic else self._class_boxes(head.box_channels),
             delta_weights=delta_weights,
         )
+
+    def _class_boxes(self, channels: int) -> nn.Module:
+        return with_class_rows(nn.Linear(channels, 4 * (len(self.categories) + 1)), ClassRows((BACKGROUND,), width=4))
 
     def _pool(self, box: BoxSection) -> nn.Module:
         pool = self._align(box.pool_size)
@@ -156,6 +160,7 @@ class _Heads:
         # Small first logits, as Detectron has them: torchvision's initialisation makes them huge for few classes.
         nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
         nn.init.zeros_(predictor.mask_fcn_logits.bias)
+        with_class_rows(predictor.mask_fcn_logits, ClassRows((BACKGROUND,)))
         return MaskBranch(self._align(section.pool_size), head, predictor, only_in_training=section.only_in_training)
 
 

@@ -18,8 +18,9 @@ from tis_ray.instances import Categories
 from tis_ray.models import checkpoint
 from tis_ray.models.assembly import build_detector
 from tis_ray.models.backbones._weights import read_state
+from tis_ray.models.class_rows import class_rows
 from tis_ray.models.detector import Detector
-from tis_ray.models.torchvision_names import from_torchvision, to_torchvision
+from tis_ray.models.torchvision_names import from_torchvision, to_torchvision, torchvision_name
 
 # What torchvision builds for its COCO weights. The first ones were trained when frozen normalisation knew no eps.
 DETECTORS: dict[str, dict[str, Any]] = {
@@ -37,12 +38,6 @@ DETECTORS: dict[str, dict[str, Any]] = {
     },
 }
 TEST_SETTINGS = {"scales": [800], "max_long_edge": 1333, "flip": False}
-# Layers with a row for each class, and how many numbers each row holds.
-CLASS_LAYERS = {
-    "roi_heads.box_predictor.cls_score": 1,
-    "roi_heads.box_predictor.bbox_pred": 4,
-    "roi_heads.mask_predictor.mask_fcn_logits": 1,
-}
 
 
 def import_weights(network: str, file: Path, out: Path) -> None:
@@ -87,8 +82,10 @@ def _fitting(state: Mapping[str, Tensor], detector: Detector, *, network: str, f
     """The weights under our names, without the rows of ids without a class; `CheckpointError` where they do not fit."""
     theirs = to_torchvision(from_torchvision(state))  # old names become today's
     own = to_torchvision(detector.state_dict())
+    # What a row of each layer holds that has one for each class.
+    widths = {torchvision_name(f"{layer}."): rows.width for layer, rows in class_rows(detector).items()}
     for key in sorted(own.keys() | theirs.keys()):
-        expected = _all_rows(key, tuple(own[key].shape)) if key in own else "nothing"
+        expected = _all_rows(tuple(own[key].shape), widths.get(_layer(key))) if key in own else "nothing"
         came = tuple(theirs[key].shape) if key in theirs else "nothing"
         if came != expected and not key.endswith("num_batches_tracked"):  # training alone counts batches
             raise CheckpointError(
@@ -96,16 +93,20 @@ def _fitting(state: Mapping[str, Tensor], detector: Detector, *, network: str, f
                 f"{key} should be {expected}; got {came}"
             )
     kept = torch.tensor([0, *coco_categories().ids])
-    return from_torchvision({key: _rows_of(key, theirs.get(key, value), kept) for key, value in own.items()})
+    return from_torchvision(
+        {key: _rows_of(theirs.get(key, value), widths.get(_layer(key)), kept) for key, value in own.items()}
+    )
 
 
-def _all_rows(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _layer(key: str) -> str:
+    return key[: key.rfind(".") + 1]
+
+
+def _all_rows(shape: tuple[int, ...], width: int | None) -> tuple[int, ...]:
     """The shape of a weight of ours with torchvision's number of classes."""
-    per_class = CLASS_LAYERS.get(key.rpartition(".")[0])
-    return shape if per_class is None else (len(_rows()) * per_class, *shape[1:])
+    return shape if width is None else (len(_rows()) * width, *shape[1:])
 
 
-def _rows_of(key: str, weight: Tensor, kept: Tensor) -> Tensor:
+def _rows_of(weight: Tensor, width: int | None, kept: Tensor) -> Tensor:
     """The rows of the classes `kept`, where the weight has any."""
-    per_class = CLASS_LAYERS.get(key.rpartition(".")[0])
-    return weight if per_class is None else weight.unflatten(0, (-1, per_class))[kept].flatten(0, 1)
+    return weight if width is None else weight.unflatten(0, (-1, width))[kept].flatten(0, 1)

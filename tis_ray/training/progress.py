@@ -21,7 +21,8 @@ class RunProgress:
     """State of one run. `step` of `total_steps` and `epoch` of `epochs` are finished ones.
 
     `loss` and `images_per_s` are running means over the last steps, all workers together for the latter;
-    `box_ap` and `mask_ap` are the last validation's, in 0..1. None means not known yet.
+    `box_ap` and `mask_ap` are the last validation's, in 0..1. None means not known yet. `note` is a line to be shown
+    once.
     """
 
     recipe: str
@@ -34,6 +35,7 @@ class RunProgress:
     images_per_s: float | None = None
     box_ap: float | None = None
     mask_ap: float | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         if not self.total_steps:

@@ -28,12 +28,13 @@ from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.models import checkpoint
 from tis_ray.models.activation_checkpointing import checkpoint_activations
-from tis_ray.models.detector import Detector, build_detector
+from tis_ray.models.detector import Detector
 from tis_ray.training import run_folder
 from tis_ray.training.loop import Step, check_weights, scalars, seed_step, train_epoch
 from tis_ray.training.optim import build_optimizer
 from tis_ray.training.progress import Meter, RunProgress
 from tis_ray.training.schedule import WarmupSteps
+from tis_ray.training.start import first_detector
 from tis_ray.training.validation import Validation
 
 Report = Callable[[dict[str, Any], Path | None], None]
@@ -53,7 +54,8 @@ class Worker:
 class Job:
     """What a worker keeps in its hands during a run. `detector` is the bare one, `model` what the loop calls.
 
-    `categories`, with counts, and `sizes` are what checkpoints say of the training set; rank 0 writes them.
+    `categories`, with counts, and `sizes` are what checkpoints say of the training set; rank 0 writes them. `note` is
+    what a person should know of how the run begins.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Job:
     validation: Validation | None
     categories: Categories
     sizes: TrainingSizes | None
+    note: str
     epoch: int = 0
 
 
@@ -111,11 +114,10 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
     """Read the data, build the parts and load the newest checkpoint of the run folder where there is one."""
     data, schedule = recipe.data, recipe.schedule
     truth = _read_data(recipe, check_images=worker.rank == 0)
-    categories, sizes = truth.categories, None
-    if worker.rank == 0:
-        categories, sizes = survey(truth, scales=data.scales, max_long_edge=data.max_long_edge)
+    # Every worker surveys: parts of the detector depend on how often each class was seen.
+    categories, sizes = survey(truth, scales=data.scales, max_long_edge=data.max_long_edge)
     seed_step(recipe.seed, 0, 0)  # every worker builds the same first weights
-    detector = build_detector(recipe.detector, len(truth.categories))
+    detector, note = first_detector(recipe, categories)
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
     detector = detector.to(worker.device, memory_format=torch.channels_last)
     if recipe.resources.activation_checkpointing:
@@ -155,6 +157,7 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
         validation=_build_validation(recipe, truth) if worker.rank == 0 else None,
         categories=categories,
         sizes=sizes,
+        note=note,
     )
     _restore(job)
     if worker.world_size > 1:
@@ -252,7 +255,12 @@ def _validate(job: Job, meter: Meter, tell: Tell, write: Callable[[dict[str, Any
 def _start(job: Job) -> RunProgress:
     steps, epochs = len(job.batches), job.recipe.schedule.epochs
     return RunProgress(
-        job.recipe.name, epoch=job.epoch, epochs=epochs, step=job.epoch * steps, total_steps=epochs * steps
+        job.recipe.name,
+        epoch=job.epoch,
+        epochs=epochs,
+        step=job.epoch * steps,
+        total_steps=epochs * steps,
+        note=job.note,
     )
 
 

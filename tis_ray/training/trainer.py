@@ -19,6 +19,7 @@ from tis_ray import local_ray
 from tis_ray.config import Recipe
 from tis_ray.errors import ConfigError
 from tis_ray.models.assembly import check_parts
+from tis_ray.models.checkpoint import WEIGHTS
 from tis_ray.training import run_folder
 from tis_ray.training.failures import TrainingError, explain, first_line
 from tis_ray.training.fit import fit
@@ -81,6 +82,13 @@ def _check(recipes: Sequence[Recipe], *, resume: bool) -> None:
         run_folder.check(recipe, resume=resume)
         if not run_folder.finished(recipe.run_dir):
             _check_data(recipe)
+            _check_start(recipe)
+
+
+def _check_start(recipe: Recipe) -> None:
+    start = recipe.start
+    if start is not None and not _epochs_done(recipe) and not (start.checkpoint / WEIGHTS).is_file():
+        raise ConfigError(f"start.checkpoint: expected the folder of a checkpoint; got {start.checkpoint}")
 
 
 def _check_data(recipe: Recipe) -> None:
@@ -137,6 +145,9 @@ def _run_all(
             while going:
                 ended, _ = ray.wait(list(going), num_returns=len(going), timeout=POLL_S)
                 news = {name: run for name, run in _read(board).items() if run != runs[name]}
+                for name, run in news.items():
+                    if run.note != runs[name].note:
+                        display.line(f"{name}: {run.note}")
                 runs |= news
                 display.show(runs)
                 for run in news.values():

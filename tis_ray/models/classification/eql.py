@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from tis_ray.instances import Categories
+from tis_ray.models.class_rows import ClassRows, with_class_rows
 from tis_ray.models.classification._layer import class_layer
 
 FIRST_SCORE = 0.001  # of every class before training: else the loss of a thousand classes begins near 700
@@ -28,7 +29,8 @@ class EqualizedSigmoids(nn.Module):
 
     def __init__(self, in_channels: int, tail: Tensor, *, cosine: float | None) -> None:
         super().__init__()
-        self.layer = class_layer(in_channels, len(tail), cosine=cosine, cosine_bias=True)
+        layer = class_layer(in_channels, len(tail), cosine=cosine, cosine_bias=True)
+        self.layer = with_class_rows(layer, ClassRows())
         nn.init.normal_(self.layer.weight, std=0.01)
         nn.init.constant_(self.layer.bias, math.log(FIRST_SCORE / (1 - FIRST_SCORE)))
         self.register_buffer("tail", tail, persistent=False)

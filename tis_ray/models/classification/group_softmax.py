@@ -4,47 +4,60 @@ Classes compete with those that have about as many training instances, so that f
 Each group has an entry for everything else, and a group of its own tells objects from background.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from tis_ray.instances import Categories
+from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
 from tis_ray.models.classification._layer import class_layer
 
-BACKGROUND, FOREGROUND = 0, 1  # rows of the layer; those after them are the groups' entries for everything else
+FOREGROUND = 1  # row of the layer; background's is before it, the groups' entries for everything else after it
 
 
 class GroupSoftmax(nn.Module):
     """Logits: background, foreground, "others" of each of G groups, then the K classes.
 
-    groups: for each class its group in 0..G-1
+    groups: int64 (K,) each class's group, in 0..G-1
+    names:  of the groups; detectors whose groups have the same names can take over each other's rows
     """
 
     targets: Tensor
     places: Tensor
 
     def __init__(
-        self, in_channels: int, groups: Tensor, *, num_groups: int, others_ratio: float, cosine: float | None
+        self,
+        in_channels: int,
+        groups: NDArray[np.int64],
+        *,
+        names: Sequence[str],
+        others_ratio: float,
+        cosine: float | None,
     ) -> None:
         super().__init__()
-        shared = 2 + num_groups
-        self.layer = class_layer(in_channels, shared + len(groups), cosine=cosine)
+        shared = (BACKGROUND, "foreground", *(f"others of {name}" for name in names))
+        layer = class_layer(in_channels, len(shared) + len(groups), cosine=cosine)
+        self.layer = with_class_rows(layer, ClassRows(shared))
         nn.init.normal_(self.layer.weight, std=0.01)
         if self.layer.bias is not None:
             nn.init.zeros_(self.layer.bias)
         self.others_ratio = others_ratio
-        members = [torch.where(groups == group)[0] for group in range(num_groups)]
-        targets = torch.zeros(num_groups, len(groups) + 1, dtype=torch.int64)  # 0: background and other groups' classes
-        for group, classes in enumerate(members):
-            targets[group, classes + 1] = torch.arange(1, len(classes) + 1)
-            columns = torch.cat([torch.tensor([2 + group]), shared + classes])
-            self.register_buffer(f"columns_{group}", columns, persistent=False)
-        self.register_buffer("targets", targets, persistent=False)
-        self.register_buffer("places", torch.cat(members).argsort(), persistent=False)
+        targets = np.zeros((len(names), len(groups) + 1), np.int64)  # 0: background and the other groups' classes
+        for group in range(len(names)):
+            members = np.flatnonzero(groups == group)
+            targets[group, members + 1] = np.arange(1, len(members) + 1)
+            self._keep(f"columns_{group}", np.concatenate([[2 + group], len(shared) + members]))
+        self._keep("targets", targets)
+        self._keep("places", np.argsort(np.argsort(groups, kind="stable")))
+
+    def _keep(self, name: str, indices: NDArray[np.int64]) -> None:
+        self.register_buffer(name, torch.from_numpy(indices), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (R, C) to logits float32 (R, 2 + G + K)."""
@@ -107,5 +120,6 @@ def build(
     the place of a linear one.
     """
     counts = categories.counts or (bounds[-1],) * len(categories)
-    groups = torch.from_numpy(np.searchsorted(bounds, counts, side="right"))
-    return GroupSoftmax(in_channels, groups, num_groups=len(bounds) + 1, others_ratio=others_ratio, cosine=cosine)
+    groups = np.searchsorted(bounds, counts, side="right")
+    names = [*(f"fewer than {bound}" for bound in bounds), f"{bounds[-1]} and more"]
+    return GroupSoftmax(in_channels, groups, names=names, others_ratio=others_ratio, cosine=cosine)

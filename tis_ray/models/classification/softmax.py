@@ -5,6 +5,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from tis_ray.instances import Categories
+from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
 from tis_ray.models.classification._layer import class_layer
 
 
@@ -13,11 +14,12 @@ class Softmax(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, *, cosine: float | None) -> None:
         super().__init__()
-        self.layer = class_layer(in_channels, num_classes + 1, cosine=cosine)
+        rows = ClassRows((BACKGROUND,), relative=cosine is None)
+        self.layer = with_class_rows(class_layer(in_channels, num_classes + 1, cosine=cosine), rows)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (R, C) to logits float32 (R, K + 1)."""
-        return self.layer(features).float()
+        return self.layer(features)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross entropy of the regions that count."""

@@ -1,0 +1,49 @@
+"""The detector that training begins with: random but for its backbone's weights, or begun from another checkpoint."""
+
+from tis_ray.config import Recipe, StartSection
+from tis_ray.errors import CheckpointError
+from tis_ray.instances import Categories
+from tis_ray.models import checkpoint
+from tis_ray.models.assembly import build_detector, without_weights
+from tis_ray.models.detector import Detector
+from tis_ray.models.transfer import Transferred, transfer
+from tis_ray.training import run_folder
+
+MOST_NAMES = 10  # of classes or parts in one line
+
+
+def first_detector(recipe: Recipe, categories: Categories) -> tuple[Detector, str]:
+    """The detector before its first step, and a line about where its weights are from, empty where nobody asked.
+
+    Where the run folder has a checkpoint neither `start` nor the backbone's weights are looked at: what they are good
+    for has been learned from. Raises `CheckpointError` where nothing of `start.checkpoint` fits.
+    """
+    bare = without_weights(recipe.detector)
+    if run_folder.newest(recipe.run_dir) is not None:
+        return build_detector(bare, categories), ""
+    if recipe.start is None:
+        return build_detector(recipe.detector, categories), ""
+    source, their_recipe, their_categories = checkpoint.load(recipe.start.checkpoint)
+    same_backbone = without_weights(their_recipe.detector).backbone == bare.backbone
+    detector = build_detector(bare if same_backbone else recipe.detector, categories)
+    done = transfer(detector, categories, source=source, source_categories=their_categories, names=recipe.start.classes)
+    if not done.copied:
+        raise CheckpointError(
+            f"start.checkpoint: expected some weights of the same names and shapes as this detector's in "
+            f"{recipe.start.checkpoint}; it has none"
+        )
+    return detector, _told(recipe.start, categories, done)
+
+
+def _told(start: StartSection, categories: Categories, done: Transferred) -> str:
+    known = len(categories) - len(done.unknown)
+    told = f"begins with weights of {start.checkpoint}, {known} of {len(categories)} classes among them"
+    left = [_listed(names, of) for names, of in ((done.unknown, "class"), (done.kept, "part")) if names]
+    return f"{told}; not in them: {'; '.join(left)}" if left else told
+
+
+def _listed(names: tuple[str, ...], of: str) -> str:
+    more = len(names) - MOST_NAMES
+    shown = ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    plural = of if len(names) == 1 else {"class": "classes", "part": "parts"}[of]
+    return f"{plural} {shown}"
