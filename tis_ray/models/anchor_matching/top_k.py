@@ -3,6 +3,7 @@
 An object of a few pixels overlaps few anchors by much, and by the rule of overlap alone it is learnt from one or two.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,17 +34,19 @@ class TopMatching:
         """Labels 1, 0 or -1 and matched objects, both int64 (A,)."""
         if not len(boxes):
             return all_negative(anchors)
-        closest, first = [], 0
-        claims = torch.empty((len(boxes), 0), dtype=torch.int64, device=anchors.device)
-        for iou in stretches(anchors, boxes, pairs=self.pairs):
+        return self.match(stretches(anchors, boxes, pairs=self.pairs))
+
+    def match(self, stretches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Labels and matched objects from the IoU (G, C) of at least one object with C anchors after the other."""
+        closest, claims, first = [], None, 0
+        for iou in stretches:
             closest.append(iou.max(dim=0))
-            places = torch.arange(first, first + iou.shape[1], device=iou.device)
-            claims = torch.cat([claims, self._largest(ranked(iou, places))], dim=1)
-            claims = self._largest(claims)
+            own = self._largest(ranked(iou, torch.arange(first, first + iou.shape[1], device=iou.device)))
+            claims = own if claims is None else self._largest(torch.cat([claims, own], dim=1))
             first += iou.shape[1]
         overlap, matched = (torch.cat(values) for values in zip(*closest, strict=True))
         labels = labels_of(overlap, positive=self.positive, negative=self.negative)
-        owner = self._owners(claims, len(anchors))
+        owner = self._owners(claims, first)
         matched = torch.where((owner >= 0) & (labels != 1), owner, matched)
         return torch.where(owner >= 0, 1, labels), matched
 
