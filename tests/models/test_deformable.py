@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, grid_sample
 
-from tis_ray.models.deformable import DeformableConv2d
+from tis_ray.models.deformable import DeformableConv2d, fitted
 
 GEOMETRIES = [
     pytest.param({"padding": 1}, id="plain"),
@@ -164,3 +164,18 @@ def test_weights_have_a_plain_convolutions_names_beside_those_of_the_offsets() -
         "offsets.weight": (27, 4, 3, 3),
         "offsets.bias": (27,),
     }
+
+
+def test_weights_of_the_other_kind_are_fitted() -> None:
+    def network(*, deformable: bool) -> nn.Module:
+        convs = [nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]
+        return nn.Sequential(convs[0], DeformableConv2d.of(convs[1]) if deformable else convs[1])
+
+    values = torch.randn(2, 4, 9, 12)
+    for deformable in (False, True):
+        source, wanted = network(deformable=deformable), network(deformable=not deformable)
+        state = source.state_dict()
+        wanted.load_state_dict(fitted(state, wanted.state_dict()), strict=False)
+        torch.testing.assert_close(wanted(values), source(values))
+        same = fitted(state, state)
+        assert all(same[name] is value for name, value in state.items())

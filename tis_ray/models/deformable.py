@@ -9,6 +9,7 @@ channels 2k and 2k + 1 are (dy, dx) of tap k in pixels of the map, channel 2 K +
 It begins at zero: no offsets, and a modulation of 0.5.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import torch
@@ -92,3 +93,20 @@ def _layout(values: Tensor) -> torch.memory_format:
     """That of `values`; the operator itself answers in the contiguous one."""
     strided = not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if strided else torch.contiguous_format
+
+
+def fitted(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """`state`, weights by name, for a network of `names` in which other convolutions are deformable.
+
+    As in `DeformableConv2d.of`, a plain convolution's weight is doubled for a deformable one; a deformable one's is
+    halved for a plain one, which looks where that began to. Nothing is changed in place.
+    """
+    own, theirs = _deformable(names), _deformable(state)
+    factors = {**dict.fromkeys(own - theirs, 2.0), **dict.fromkeys(theirs - own, 0.5)}
+    return {name: value * factors[name] if name in factors else value for name, value in state.items()}
+
+
+def _deformable(names: Iterable[str]) -> set[str]:
+    """The names of the weights of deformable convolutions: those of offsets stand beside them."""
+    suffix = "offsets.weight"
+    return {name.removesuffix(suffix) + "weight" for name in names if f".{name}".endswith(f".{suffix}")}
