@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from tests.host_waits import host_waits
 from tis_ray.models.nms import grouped_nms
 
 
@@ -84,3 +85,10 @@ def test_a_box_where_invalid_ones_are_put_aside_is_kept_like_any_other() -> None
     boxes = torch.tensor([[0, 0, 1, 1], [5, 5, 9, 9]], dtype=torch.float32)
     scores, groups, valid = torch.tensor([0.1, 0.9]), torch.zeros(2, dtype=torch.int64), torch.tensor([True, False])
     assert grouped_nms(boxes, scores, groups, valid, iou_threshold=0.0).tolist() == [0]
+
+
+def test_only_nms_itself_waits_for_the_device() -> None:
+    boxes, scores, groups, valid = some(60, num_groups=3, extent=50, sides=(1, 50))
+    with host_waits() as waits:
+        grouped_nms(boxes, scores, groups, valid, iou_threshold=0.5)
+    assert waits == {"torchvision::nms": 1}

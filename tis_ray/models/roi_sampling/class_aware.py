@@ -47,7 +47,7 @@ class ClassAware:
         classes = torch.where(proposals & (candidates.overlaps > 0), candidates.labels, 0)
         good = proposals & overlapping(candidates, positive_iou if self.alpha_iou is None else self.alpha_iou)
         within_quota = rank_within(classes, candidates.overlaps) < self._quota(candidates, classes, good)
-        positive = own | (within_quota & (classes > 0) & overlapping(candidates, self.min_iou))
+        positive = (own | (within_quota & (classes > 0))) & overlapping(candidates, self.min_iou)
         return fill(
             candidates,
             positive,
