@@ -24,14 +24,21 @@ from tis_ray.models.torchvision_names import from_torchvision
 FEW = {
     "rpn_pre_nms_top_n_train": 40,
     "rpn_pre_nms_top_n_test": 40,
-    "box_batch_size_per_image": 24,
     "box_detections_per_img": 20,
+    # All anchors and regions are examples, so that chance has no say.
+    "rpn_batch_size_per_image": 1_000_000,
+    "rpn_positive_fraction": 1.0,
+    "box_batch_size_per_image": 1_000_000,
+    "box_positive_fraction": 1.0,
 }
 OUR_FEW = [
     "rpn.pre_nms_top_n_train=40",
     "rpn.pre_nms_top_n_test=40",
-    "box.samples_per_image=24",
     "box.max_instances=20",
+    "rpn.samples_per_image=1_000_000",
+    "rpn.positive_fraction=1.0",
+    "box.samples_per_image=1_000_000",
+    "box.positive_fraction=1.0",
 ]
 
 

@@ -95,7 +95,7 @@ def test_other_number_of_classes(folder: Path) -> None:
 
 def test_missing_weight(folder: Path) -> None:
     state = load_file(folder / "model.safetensors")
-    del state["roi_heads.box_head.fc6.weight"]
+    del state["roi_heads.stages.0.head.fc6.weight"]
     save_file(state, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"fc6\.weight should be .*; got nothing"):
         checkpoint.load(folder)

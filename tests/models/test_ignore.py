@@ -1,13 +1,9 @@
 """Ignore regions: how much of a box they cover, and that nothing in them is learnt as background."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from tests.tiny import CATEGORIES, tiny_recipe
 from tis_ray.instances import Annotations
@@ -15,6 +11,7 @@ from tis_ray.masks import CropMasks
 from tis_ray.models.assembly import build_detector
 from tis_ray.models.detector import Detector
 from tis_ray.models.ignore import CELL_PX, IGNORED_SHARE, IgnoreMap, without_ignored
+from tis_ray.models.proposals import Level
 from tis_ray.models.targets import Target, to_targets
 
 HEIGHT, WIDTH = 64, 96
@@ -143,11 +140,13 @@ def target(objects: Crowd, crowds: Crowd) -> Target:
     return one
 
 
-def anchors_of(detector: Detector) -> Tensor:
+def levels_of(detector: Detector) -> list[Level]:
     batch = detector._batch([torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)])
-    levels = detector.neck(detector.backbone(batch.tensors))
-    (anchors,) = detector.rpn.anchor_generator(batch, list(levels.values()))
-    return anchors
+    return detector.rpn.levels(batch, list(detector.neck(detector.backbone(batch.tensors)).values()))
+
+
+def anchors_of(detector: Detector) -> Tensor:
+    return torch.cat([level.anchors for level in levels_of(detector)])
 
 
 def test_crowds_become_an_ignore_map_and_no_object() -> None:
@@ -162,8 +161,8 @@ def test_anchors_in_ignore_regions_are_neither_positive_nor_negative(detector: D
     crowd = (32, 0, 96, 64)
     anchors = anchors_of(detector)
     objects = [(36, 20, 52, 36), (4, 4, 12, 12)]
-    (without,), _ = detector.rpn.assign_targets_to_anchors([anchors], [target(objects, [])])
-    (labels,), _ = detector.rpn.assign_targets_to_anchors([anchors], [target(objects, [crowd])])
+    without, _ = detector.rpn.labels(anchors, target(objects, []))
+    labels, _ = detector.rpn.labels(anchors, target(objects, [crowd]))
     x1, y1, x2, y2 = anchors.unbind(dim=1)
     inside = (x2.clamp(max=96) - x1.clamp(min=32)).clamp(min=0) * (y2.clamp(max=64) - y1.clamp(min=0)).clamp(min=0)
     ignored = inside / ((x2 - x1) * (y2 - y1)) >= IGNORED_SHARE
@@ -178,7 +177,7 @@ def test_rois_in_ignore_regions_are_never_drawn_as_negatives(detector: Detector)
     proposals[:, 0::2].clamp_(0, WIDTH)
     proposals[:, 1::2].clamp_(0, HEIGHT)
     one = target([(40, 20, 60, 40)], [(32, 0, 96, 64)])
-    (rois,), _, (labels,), _ = detector.roi_heads.select_training_samples([proposals], [one])
+    rois, _, labels = detector.roi_heads.choose(proposals, one)
     assert (labels == 0).any()
     assert (labels == 2).any()
     assert (one["ignore"].shares(rois[labels == 0]) < IGNORED_SHARE).all()
@@ -187,16 +186,15 @@ def test_rois_in_ignore_regions_are_never_drawn_as_negatives(detector: Detector)
 
 def test_losses_do_not_depend_on_what_is_predicted_in_ignore_regions(detector: Detector) -> None:
     """The logits of the anchors inside may be anything: an unlabelled object there is neither found nor missed."""
-    anchors = anchors_of(detector)
-    one = target([(4, 4, 12, 12)], [(32, 0, 96, 64)])
-    labels, matched = detector.rpn.assign_targets_to_anchors([anchors], [one])
-    deltas = list(detector.rpn.box_coder.encode(matched, [anchors]))
-    ignored = one["ignore"].shares(anchors) >= IGNORED_SHARE
+    levels, one = levels_of(detector), target([(4, 4, 12, 12)], [(32, 0, 96, 64)])
 
     def losses(inside: float) -> list[float]:
         torch.manual_seed(0)
-        logits = torch.where(ignored, inside, torch.linspace(-3, 3, len(anchors)))
-        return [float(loss) for loss in detector.rpn.compute_loss(logits, torch.zeros(len(anchors), 4), labels, deltas)]
+        said = []
+        for level in levels:
+            ignored = one["ignore"].shares(level.anchors) >= IGNORED_SHARE
+            said.append(level._replace(logits=torch.where(ignored, inside, torch.linspace(-3, 3, len(ignored)))[None]))
+        return [loss.item() for loss in detector.rpn.losses(said, [one]).values()]
 
     assert losses(30.0) == losses(-30.0)
 
@@ -225,33 +223,10 @@ def test_an_image_that_is_ignored_throughout_teaches_no_background(detector: Det
 
 
 def test_no_anchor_to_learn_from_gives_losses_of_zero_that_reach_the_weights(detector: Detector) -> None:
-    logits, deltas = torch.ones(6, requires_grad=True), torch.ones(6, 4, requires_grad=True)
-    ignored = [torch.full((3,), -1.0)] * 2
-    losses = detector.rpn.compute_loss(logits, deltas, ignored, [torch.zeros(3, 4)] * 2)
-    assert [loss.item() for loss in losses] == [0, 0]
-    sum(losses).backward()
+    anchors = torch.tensor([[8.0, 8, 16, 16], [0, 0, 40, 40], [50, 20, 58, 28]])
+    logits, deltas = torch.ones(1, 3, requires_grad=True), torch.ones(1, 3, 4, requires_grad=True)
+    losses = detector.rpn.losses([Level(logits, deltas, anchors)], [target([], [WHOLE])])
+    assert [loss.item() for loss in losses.values()] == [0, 0]
+    sum(losses.values()).backward()
     assert not logits.grad.any()
     assert not deltas.grad.any()
-
-
-@pytest.mark.parametrize("objects", [[], [(10, 10, 40, 30), (50, 20, 58, 28)]], ids=["no objects", "two objects"])
-def test_images_without_ignore_regions_are_sampled_as_torchvision_does(detector: Detector, objects: Crowd) -> None:
-    proposals = torch.from_numpy(random_boxes(np.random.default_rng(0), 200)).float()
-    anchors, one = anchors_of(detector), target(objects, [])
-
-    def drawn(sample: Callable, *arguments: object) -> list[Tensor]:
-        torch.manual_seed(0)
-        return [tensor for each in sample(*arguments) for tensor in each]
-
-    pairs = [
-        (detector.roi_heads.select_training_samples, RoIHeads.select_training_samples, detector.roi_heads, proposals),
-        (
-            detector.rpn.assign_targets_to_anchors,
-            RegionProposalNetwork.assign_targets_to_anchors,
-            detector.rpn,
-            anchors,
-        ),
-    ]
-    for ours, theirs, module, boxes in pairs:
-        for one_part, other in zip(drawn(ours, [boxes], [one]), drawn(theirs, module, [boxes], [one]), strict=True):
-            assert torch.equal(one_part, other)

@@ -5,8 +5,8 @@ import torch
 
 from tis_ray.errors import ConfigError
 from tis_ray.models.anchors.pyramid import build as pyramid_anchors
-from tis_ray.models.roi_heads import PyramidRoIAlign
 from tis_ray.models.roi_levels import level_rule
+from tis_ray.models.roi_pooling import PyramidRoIAlign
 
 FPN = [(1, 2), (111.9, 2), (112, 3), (223.9, 3), (224, 4), (447.9, 4), (448, 5), (1000, 5)]
 PYRAMID = [(1, 2), (22, 2), (23, 3), (90, 3), (91, 4), (221, 4), (222, 5), (724, 5), (3000, 5)]
@@ -19,7 +19,7 @@ def squares(*sides: float) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "table"), [("fpn", FPN), ("pyramid", PYRAMID)])
 def test_squares_go_to_the_level_of_the_paper(name: str, table: list[tuple[float, int]]) -> None:
-    rule = level_rule(name, pyramid_anchors().sizes)
+    rule = level_rule(name, pyramid_anchors((4, 8, 16, 32, 64)).sizes)
     boxes = squares(*[side for side, _ in table])
     levels = rule([boxes[:3], boxes[3:3], boxes[3:]])
     assert levels.dtype == torch.int64
@@ -27,7 +27,7 @@ def test_squares_go_to_the_level_of_the_paper(name: str, table: list[tuple[float
 
 
 def test_pyramid_bounds_are_geometric_means_of_neighbouring_sides() -> None:
-    bounds = level_rule("pyramid", pyramid_anchors().sizes).bounds
+    bounds = level_rule("pyramid", pyramid_anchors((4, 8, 16, 32, 64)).sizes).bounds
     assert bounds == pytest.approx([22.627, 90.510, 221.703], abs=1e-3)
 
 
@@ -42,14 +42,14 @@ def test_pyramid_picks_the_level_whose_anchor_is_nearest_in_log_scale() -> None:
 
 
 def test_only_the_area_counts() -> None:
-    rule = level_rule("pyramid", pyramid_anchors().sizes)
+    rule = level_rule("pyramid", pyramid_anchors((4, 8, 16, 32, 64)).sizes)
     boxes = torch.tensor([[0.0, 0, 200, 2], [0, 0, 2, 200], [0, 0, 20, 20]])
     assert rule([boxes]).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("name", ["fpn", "pyramid"])
 def test_no_regions_and_regions_without_area(name: str) -> None:
-    rule = level_rule(name, pyramid_anchors().sizes)
+    rule = level_rule(name, pyramid_anchors((4, 8, 16, 32, 64)).sizes)
     assert rule([torch.zeros(0, 4)]).tolist() == []
     assert rule([torch.zeros(1, 4)]).tolist() == [0]
 
@@ -66,5 +66,7 @@ def test_pooling_reads_the_level_of_the_rule() -> None:
     }
     boxes = squares(20, 60, 120, 230)
     for name, expected in (("fpn", [0, 0, 1, 2]), ("pyramid", [0, 1, 2, 3])):
-        pool = PyramidRoIAlign(2, levels=level_rule(name, pyramid_anchors().sizes))
+        pool = PyramidRoIAlign(
+            2, strides=(4, 8, 16, 32), levels=level_rule(name, pyramid_anchors((4, 8, 16, 32, 64)).sizes)
+        )
         assert pool(maps, [boxes], [(256, 256)])[:, 0, 0, 0].tolist() == expected

@@ -73,15 +73,29 @@ def test_settings_are_torchvisions(imported: tuple[str, MaskRCNN, Path]) -> None
     name, model, folder = imported
     detector, recipe, categories = checkpoint.load(folder)
     assert recipe.data is None
-    for part in ("rpn", "roi_heads"):
-        theirs, ours = getattr(model, part), getattr(detector, part)
-        for owner in ("box_coder", "proposal_matcher", "fg_bg_sampler"):
-            assert vars(getattr(ours, owner)) == vars(getattr(theirs, owner)), owner
-    assert detector.rpn._pre_nms_top_n == model.rpn._pre_nms_top_n
-    assert detector.rpn._post_nms_top_n == model.rpn._post_nms_top_n
-    assert detector.rpn.nms_thresh == model.rpn.nms_thresh
-    for key in ("score_thresh", "nms_thresh", "detections_per_img"):
-        assert getattr(detector.roi_heads, key) == getattr(model.roi_heads, key)
+    rpn, heads = detector.rpn, detector.roi_heads
+    (stage,) = heads.stages
+    for theirs, ours in ((model.rpn, rpn), (model.roi_heads, heads)):
+        assert theirs.fg_bg_sampler.batch_size_per_image == ours.samples_per_image
+        assert (
+            int(theirs.fg_bg_sampler.batch_size_per_image * theirs.fg_bg_sampler.positive_fraction)
+            == ours.max_positives
+        )
+    assert model.roi_heads.box_coder.weights == stage.delta_weights
+    assert heads.ious == (model.roi_heads.proposal_matcher.high_threshold,)
+    counts = model.rpn._pre_nms_top_n, model.rpn._post_nms_top_n
+    section = recipe.detector.rpn
+    assert counts == (
+        {"training": section.pre_nms_top_n_train, "testing": section.pre_nms_top_n_test},
+        {"training": section.post_nms_top_n_train, "testing": section.post_nms_top_n_test},
+    )
+    assert section.nms_iou_train == section.nms_iou_test == model.rpn.nms_thresh
+    limits = heads.postprocess
+    assert (limits.score_threshold, limits.nms_iou, limits.max_instances) == (
+        model.roi_heads.score_thresh,
+        model.roi_heads.nms_thresh,
+        model.roi_heads.detections_per_img,
+    )
     (member,) = load_ensemble(folder / "ensemble.yaml").members.values()
     assert (
         (*member.scales, member.max_long_edge) == (800, 1333) == (*model.transform.min_size, model.transform.max_size)
