@@ -32,6 +32,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         "fuse",
         "evaluate",
         "calibrate",
+        "anchors",
         "demo",
         "models",
         "jobs",

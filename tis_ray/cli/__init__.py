@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from tis_ray.cli.anchors import fit_anchors
 from tis_ray.cli.batch import evaluate, predict
 from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
@@ -57,6 +58,7 @@ for _name, _command in (
     ("fuse", fuse),
     ("evaluate", evaluate),
     ("calibrate", calibrate),
+    ("anchors", fit_anchors),
     ("models", models),
     ("jobs", jobs),
     ("stop", stop),
