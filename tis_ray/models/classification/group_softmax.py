@@ -5,6 +5,7 @@ Each group has an entry for everything else, and a group of its own tells object
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -121,5 +122,5 @@ def build(
     """
     counts = categories.counts or (bounds[-1],) * len(categories)
     groups = np.searchsorted(bounds, counts, side="right")
-    names = [*(f"fewer than {bound}" for bound in bounds), f"{bounds[-1]} and more"]
+    names = [f"{low} to {high - 1}" for low, high in pairwise((0, *bounds))] + [f"{bounds[-1]} and more"]
     return GroupSoftmax(in_channels, groups, names=names, others_ratio=others_ratio, cosine=cosine)
