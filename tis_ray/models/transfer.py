@@ -14,7 +14,7 @@ from tis_ray.models.class_rows import BACKGROUND, ClassRows, class_rows
 class Transferred(NamedTuple):
     """What a transfer came to.
 
-    copied:  parameters that were taken, rows of classes among them
+    copied:  how many weights were taken, of those of two or more dimensions: a bias alone fits anywhere
     kept:    modules and weights that stay as they were, by name; of a module of which nothing was taken only its name
     unknown: classes that stay as they were
     """
@@ -54,7 +54,7 @@ def transfer(
             taken[key] = new
     detector.load_state_dict({**own, **taken})
     return Transferred(
-        copied=sum(key in taken for key, _ in detector.named_parameters()),
+        copied=sum(value.ndim > 1 for value in taken.values()),
         kept=_kept(own, taken),
         unknown=tuple(name for label, name in enumerate(categories.names) if label not in classes),
     )
