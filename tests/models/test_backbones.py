@@ -1,4 +1,4 @@
-"""Every backbone: strides, channels, normalisation, and weights from a file."""
+"""Every backbone: strides, channels, its last stage, normalisation, and weights from a file."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm import create_model
 from torch import nn
 from torchvision.models import resnet18, resnet50, shufflenet_v2_x0_5
 
@@ -31,8 +32,8 @@ def builder(name: str) -> Callable[..., nn.Module]:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_maps_have_strides_4_to_32_and_the_stated_channels(name: str) -> None:
-    backbone = build(name).eval()
-    with torch.inference_mode():
+    with torch.device("meta"):
+        backbone = build(name)
         maps = backbone(torch.zeros(1, 3, 64, 96))
     assert [tuple(level.shape[1:]) for level in maps] == [
         (channels, 64 // stride, 96 // stride)
@@ -47,12 +48,53 @@ def test_promised_backbones_are_on_the_menu() -> None:
         "resnet101",
         "resnet152",
         "resnext101_32x8d",
+        "senet154",
+        "seresnet18",
         "seresnet152",
+        "shufflenet_v2",
         "shufflenet_v2_x0_5",
         "shufflenet_v2_x1_0",
+        "shufflenet_v2_x1_5",
+        "shufflenet_v2_x2_0",
         "tf_efficientnet_lite0",
+        "tf_efficientnet_lite1",
         "tf_efficientnet_lite2",
+        "tf_efficientnet_lite3",
+        "tf_efficientnet_lite4",
     } <= set(BACKBONES)
+
+
+@pytest.mark.parametrize("name", ["seresnet18", "shufflenet_v2_x1_5", pytest.param("senet154", marks=pytest.mark.slow)])
+def test_maps_of_a_picture_are_finite_and_not_all_alike(name: str) -> None:
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        maps = build(name).eval()(torch.rand(1, 3, 64, 64))
+    assert all(level.isfinite().all() and level.std() > 0 for level in maps)
+
+
+def test_maps_of_se_resnet_equal_those_of_timms_own_features(tmp_path: Path) -> None:
+    oracle = create_model("seresnet18", features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    torch.save(dict(oracle.state_dict()), tmp_path / "w.pth")
+    backbone, image = build("seresnet18", weights=tmp_path / "w.pth").eval(), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        for one, other in zip(backbone(image), oracle(image), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "seresnet18", "shufflenet_v2_x0_5", "tf_efficientnet_lite0"])
+def test_the_last_stage_continues_where_the_maps_now_end(name: str) -> None:
+    backbone, image = build(name).eval(), torch.rand(1, 3, 64, 96)
+    channels, weights = backbone.channels, backbone.state_dict()
+    with torch.inference_mode():
+        before = backbone(image)
+        stage = backbone.take_last_stage()
+        after = backbone(image)
+        assert len(after) == 3
+        for one, other in zip(before, [*after, stage(after[-1])], strict=True):
+            assert torch.equal(one, other)
+    assert (*backbone.channels, stage.out_channels) == channels
+    parts = [f"body.{key}" for key in [*backbone.body.state_dict(), *stage.state_dict()]]
+    assert parts == list(weights)
 
 
 @pytest.mark.parametrize("norm", ["sync", "frozen", "group"])

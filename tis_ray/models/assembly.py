@@ -7,6 +7,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 
 from tis_ray.config import BoxSection, CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
 from tis_ray.instances import Categories
+from tis_ray.models.backbones._weights import check_weights
 from tis_ray.models.box_stage import BoxStage
 from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
 from tis_ray.models.detector import Detector
@@ -48,10 +49,13 @@ def build_detector(section: DetectorSection, categories: Categories) -> Detector
 def check_parts(section: DetectorSection) -> None:
     """Raise `ConfigError` for an unknown part or option or for parts that do not go together.
 
-    Nothing is computed and no weights are read: the detector is put together without memory behind it.
+    Nothing is computed and no weights are read: the detector is put together without memory behind it. Of weights by
+    name it is only asked whether there are such.
     """
     with torch.device("meta"):
         build_detector(without_weights(section), FEWEST)
+    name, options = section.backbone.name, section.backbone.options
+    check_weights(options.get("weights"), name, key=f"detector.backbone.{name}.weights")
 
 
 def without_weights(section: DetectorSection) -> DetectorSection:

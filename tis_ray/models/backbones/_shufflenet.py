@@ -9,7 +9,7 @@ from tis_ray.models.backbones._features import Features, finished
 from tis_ray.models.backbones._norm import Norm
 from tis_ray.models.backbones._weights import Weights
 
-_SQUEEZE = 16  # channels of a unit's branch for each channel that its weights are told from (Hu et al. 2018)
+_SQUEEZE, _FEWEST = 16, 8  # channels of a branch for each one that tells their weights (Hu et al. 2018), and of those
 
 
 def shufflenet_features(network: ShuffleNetV2, name: str, *, norm: Norm, weights: Weights) -> Features:
@@ -33,7 +33,7 @@ class Unit(InvertedResidual):
         super().__init__(channels, out_channels, stride)
         half = out_channels // 2
         if se:
-            self.branch2.insert(len(self.branch2) - 1, SqueezeExcitation(half, max(1, half // _SQUEEZE)))
+            self.branch2.insert(len(self.branch2) - 1, SqueezeExcitation(half, max(_FEWEST, half // _SQUEEZE)))
         self.last = self.branch2.pop(-1) if residual and stride == 1 else None
 
     def forward(self, values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tis_ray.config.weights import is_weight_file
-from tis_ray.errors import CheckpointError
+from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.models.backbones._weight_names import PACKAGE, check_name, fetched, package_file
 
 State = Mapping[str, Tensor]
@@ -23,14 +23,21 @@ def _file_or_name(weights: Any) -> Any:
     raise ValueError("expected a file, a name or null")
 
 
-# A file, a name of the library's or null for random weights: see `check_weights`.
-Weights = Annotated[Path | str | None, PlainValidator(_file_or_name)]
+# A file, a name as `check_name` tells, or null for random weights.
+Weights = Annotated[Path | str | None, PlainValidator(_file_or_name, json_schema_input_type=str | None)]
 
 
-def check_weights(weights: Weights, network: str, *, key: str) -> None:
-    """Raise `ConfigError` where `weights` is a name by which `network` has none; reads, fetches and builds nothing."""
+def check_weights(weights: Any, network: str, *, key: str) -> None:
+    """Raise `ConfigError` where `weights` is no file, no name of weights of `network` and not None.
+
+    Nothing is read, fetched or built: whether a file is there is not asked.
+    """
+    try:
+        weights = _file_or_name(weights)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}; got {weights!r}") from None
     if weights is not None and not is_weight_file(weights):
-        check_name(str(weights), network, key=key)
+        check_name(weights, network, key=key)
 
 
 def read_weights(weights: Path | str, network: str) -> dict[str, Tensor]:
@@ -41,8 +48,7 @@ def read_weights(weights: Path | str, network: str) -> dict[str, Tensor]:
     check_weights(weights, network, key="weights")
     if is_weight_file(weights):
         return read_state(Path(weights))
-    name = str(weights)
-    return read_state(package_file(network)) if name == PACKAGE else fetched(name, network)
+    return read_state(package_file(network)) if weights == PACKAGE else fetched(str(weights), network)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
