@@ -1,4 +1,4 @@
-"""What only a GPU can show: training under bfloat16 autocast, resuming there, and the CPU's answers from the GPU."""
+"""What only a GPU can show: training under bfloat16 autocast, norm over workers, and the CPU's answers from the GPU."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, distributed, multiprocessing, nn
 
 from tests.tiny import TINY_DETECTOR, save_tiny_checkpoint
 from tis_ray.config import Recipe, parse
 from tis_ray.data.scenes import write_scenes
 from tis_ray.inference.predictor import Predictor
 from tis_ray.models import checkpoint
+from tis_ray.models.deformable import DeformableConv2d
+from tis_ray.models.norm import norm_layer
 from tis_ray.ops.overlaps import pairwise_iou
 from tis_ray.training.progress import RunProgress
 from tis_ray.training.run import Worker, run
@@ -89,3 +91,50 @@ def test_the_gpu_finds_what_the_cpu_finds(tmp_path: Path, picture: np.ndarray) -
     assert np.median(overlaps.max(axis=1)) > 0.8
     twins = overlaps.argmax(axis=1)
     assert np.median(np.abs(on_cpu.scores - on_gpu.scores[twins])) < 0.02
+
+
+def step_of_norm(layer: nn.Module, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The answer in training, the gradient of the batch and the running variance, on the CPU."""
+    batch, layer = batch.clone().to(DEVICE).requires_grad_(), layer.to(DEVICE)
+    answer = layer(batch)
+    answer.pow(3).sum().backward()
+    return answer.detach().cpu(), batch.grad.cpu(), layer.running_var.cpu()
+
+
+def work_on_a_share(rank: int, batch: Tensor, folder: Path) -> None:
+    """One of two workers, which have halves of a batch; its answers go to a file."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    torch.save(step_of_norm(norm_layer("sync")(6), batch[2 * rank : 2 * rank + 2]), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_workers_normalise_by_the_batches_of_both(tmp_path: Path) -> None:
+    batch = torch.randn(4, 6, 9, 12) * torch.arange(1, 5).view(4, 1, 1, 1)
+    multiprocessing.spawn(work_on_a_share, (batch, tmp_path), nprocs=2)
+    answers, gradients, variances = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True)
+    expected = step_of_norm(nn.BatchNorm2d(6), batch)
+    for actual, wanted in zip((torch.cat(answers), torch.cat(gradients), variances[0]), expected, strict=True):
+        torch.testing.assert_close(actual, wanted, atol=1e-3, rtol=1e-3)
+    assert torch.equal(*variances)
+
+
+def test_deformable_convolutions_compute_under_autocast_what_the_cpu_computes() -> None:
+    layer = DeformableConv2d(8, 6, padding=1, stride=2, groups=2)
+    nn.init.normal_(layer.offsets.weight, std=0.2)
+    values = torch.randn(2, 8, 9, 3000).bfloat16()
+    expected = layer(values.float())
+    on_gpu = values.to(DEVICE, memory_format=torch.channels_last)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        answer = layer.to(DEVICE, memory_format=torch.channels_last)(on_gpu)
+    assert answer.dtype == torch.bfloat16
+    torch.testing.assert_close(answer.float().cpu(), expected, atol=0.02, rtol=0.02)
+    answer.float().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf"), 1e30], ids=str)
+def test_lost_offsets_leave_the_device_alone(lost: float) -> None:
+    layer = DeformableConv2d(4, 6, padding=1).to(DEVICE)
+    nn.init.constant_(layer.offsets.bias, lost)
+    layer(torch.randn(2, 4, 9, 12, device=DEVICE)).sum().backward()
+    assert torch.ones(1, device=DEVICE).item() == 1
