@@ -10,7 +10,7 @@ OPENVINO := openvino==2026.4.1
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks lock clean
+.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-gpu    what needs a CUDA device"
 	@echo "make docs-test   every bash block of the README and docs, executed"
 	@echo "make benchmarks  fusion and masks beside the libraries that have them, into docs/benchmarks.md"
+	@echo "make recipes     every tiny recipe trained, served and scored, into docs/recipes.md"
 	@echo "make lock        refresh requirements.lock from pyproject.toml"
 
 setup: $(READY)
@@ -56,6 +57,9 @@ docs-test: $(READY)
 benchmarks: $(READY)
 	-$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps $(OPENVINO)
 	$(PY) -m tests.benchmarks
+
+recipes: $(READY)
+	$(PY) -m tests.benchmarks.recipes
 
 lock:
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \

@@ -1,0 +1,146 @@
+"""Every shipped recipe at work: its parts, its data's variations, one step, and its own test of what was trained.
+
+Pictures are small and few anchors and regions are looked at; networks, losses and fusion are the recipe's.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.benchmarks import recipes as benchmark
+from tis_ray.config import Recipe, dump, load_recipe, parse
+from tis_ray.config.reading import SHIPPED_RECIPES
+from tis_ray.data.scenes import write_scenes
+from tis_ray.formats.images import open_image
+from tis_ray.fusion.fuse import Fuser
+from tis_ray.inference.ensemble import EnsemblePredictor
+from tis_ray.inference.predictor import Predictor
+from tis_ray.models.assembly import without_weights
+from tis_ray.training.loop import train_epoch
+from tis_ray.training.run import Worker, assemble
+
+NAMES = sorted(path.stem for path in SHIPPED_RECIPES.glob("*.yaml"))
+TINY = [name for name in NAMES if name.startswith("tiny_")]
+TWINS = ["tis_r50", "tis_r152_psp", "tis_se152", "lvis_r50_eql", "megdet_shufflenet_detector"]
+CLASSES = {"lvis_r50_eql": 1203}
+REDUCED = {
+    "data": {"scales": [96], "max_long_edge": 128, "batch_size": 2, "loader_processes": 0},
+    "rpn": {
+        "samples_per_image": 32,
+        "pre_nms_top_n_train": 60,
+        "post_nms_top_n_train": 40,
+        "pre_nms_top_n_test": 20,
+        "post_nms_top_n_test": 10,
+    },
+    "box": {"samples_per_image": 16, "score_threshold": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes") / "scenes"
+    write_scenes(folder, num_images=3, size_wh=(160, 120), val_fraction=0.3, processes=1)
+    return folder
+
+
+def reduced(name: str, scenes: Path) -> Recipe:
+    """The recipe over scenes, of small pictures and few regions, and without files that it would begin from."""
+    recipe = load_recipe(name)
+    content = dump(recipe.model_copy(update={"detector": without_weights(recipe.detector), "start": None}))
+    backbone = content["detector"]["backbone"]
+    for options in backbone.values() if isinstance(backbone, dict) else ():
+        if options.get("norm") == "frozen":  # the statistics that it keeps came with the weights
+            options["norm"] = "batch"
+    train = {"annotations": str(_of_classes(scenes / "instances_train.json", CLASSES.get(name, 0)))}
+    content["data"] |= {**REDUCED["data"], "train": train, "val": None}
+    content["detector"]["rpn"] |= REDUCED["rpn"]
+    content["detector"]["box"] |= REDUCED["box"]
+    if recipe.test is not None:
+        content["test"] |= {"scales": [96], "max_long_edge": 128}
+    return parse(Recipe, content | {"output": str(scenes.parent / "runs")}, source=name)
+
+
+def _of_classes(path: Path, count: int) -> Path:
+    """The data set with as many classes; those of no object come after the others."""
+    content = json.loads(path.read_bytes())
+    first = max(one["id"] for one in content["categories"]) + 1
+    missing = max(0, count - len(content["categories"]))
+    content["categories"] += [{"id": first + i, "name": f"class {i}"} for i in range(missing)]
+    written = path.with_name(f"{count}.json")
+    written.write_text(json.dumps(content))
+    return written
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_takes_a_step_and_answers_by_its_own_test(name: str, scenes: Path) -> None:
+    recipe = reduced(name, scenes)
+    job = assemble(recipe, Worker())
+    assert len(job.categories) == CLASSES.get(name, 7)
+    before = {key: value.clone() for key, value in job.detector.named_parameters()}
+    (step,) = train_epoch(
+        job.model,
+        job.batches.epoch(0),
+        job.optimizer,
+        job.learning_rate,
+        first_step=0,
+        seed=recipe.seed,
+        device=torch.device("cpu"),
+        clip_grad_norm=1.0,
+    )
+    assert {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"} <= step.losses.keys()
+    assert ("loss_classifier_2" in step.losses) == (recipe.detector.box.cascade is not None)
+    assert all(np.isfinite(loss) for loss in step.losses.values())
+    assert any(not torch.equal(value, before[key]) for key, value in job.detector.named_parameters())
+
+    ensemble = recipe.ensemble()
+    assert ensemble is not None
+    predictor = EnsemblePredictor(
+        {recipe.name: Predictor(job.detector, device="cpu")},
+        ensemble.views,
+        Fuser.of(ensemble, job.categories, sizes={recipe.name: job.sizes}),
+        job.categories,
+    )
+    found = predictor.predict(open_image(job.truth.images[0].path))
+    assert 0 < len(found) <= ensemble.fusion.top_k
+    found.check_values(num_classes=len(job.categories))
+    assert (found.masks is None) == (recipe.detector.mask is not None and recipe.detector.mask.only_in_training)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_recipe_of_the_papers_has_a_twin_of_the_same_parts(name: str) -> None:
+    whole, twin = load_recipe(name).detector, load_recipe(f"tiny_{name}").detector
+    assert [choice.name for choice in (whole.neck, whole.rpn.matching, whole.box.head)] == [
+        choice.name for choice in (twin.neck, twin.rpn.matching, twin.box.head)
+    ]
+    assert (whole.box.classification.name, whole.box.sampling.name) == (
+        twin.box.classification.name,
+        twin.box.sampling.name,
+    )
+    assert (whole.box.context, whole.box.cascade) == (twin.box.context, twin.box.cascade)
+    assert whole.roi_levels == twin.roi_levels
+    assert (whole.anchors.name == "pyramid") == (twin.anchors.name == "pyramid")
+    data, twins = load_recipe(name).data, load_recipe(f"tiny_{name}").data
+    assert data is not None
+    assert twins is not None
+    assert (data.regions.valid_training_region is None) == (twins.regions.valid_training_region is None)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_every_tiny_recipe_is_trained_served_and_scored_from_its_one_file(tmp_path: Path) -> None:
+    page = tmp_path / "recipes.md"
+    page.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n")
+    short = ["schedule.epochs=1", "data.scales=[96]", "data.max_long_edge=128", "test.scales=[96]"]
+    settings = [text for change in short for text in ("--set", change)]
+    benchmark.main(["--out", str(tmp_path / "out"), "--page", str(page), "--images", "12", *settings])
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    for name in benchmark.names():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| `{name}`")]
+        assert ("| none |" in line) == ("megdet" in name)
