@@ -91,8 +91,8 @@ class DeformableConv2d(nn.Conv2d):
 
 def _layout(values: Tensor) -> torch.memory_format:
     """That of `values`; the operator itself answers in the contiguous one."""
-    strided = not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if strided else torch.contiguous_format
+    channels_last = not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def fitted(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:

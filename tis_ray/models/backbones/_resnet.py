@@ -16,8 +16,8 @@ def resnet_features(
 
     `name` is torchvision's or timm's of the network, by which a name of weights is looked up. `weights` are those of
     the same network with the same stem, or with the 7x7 one: then exactly what `replaced_by` tells stays random, and
-    all the rest must fit. `deformable` replaces the 3x3 convolutions of stages 3
-    to 5 after that: weights are those of the plain network, and so at first are the maps.
+    all the rest must fit. `deformable` replaces the 3x3 convolutions of stages 3 to 5 after that: weights are those of
+    the plain network, and so at first are the maps.
     """
     top = network.fc.in_features
     with_stem(network, stem)
