@@ -30,10 +30,19 @@ IDS = [" ".join([name, *map(str, options.values())]) for backbone in BACKBONES f
 HEIGHT, WIDTH = 96, 128
 
 
-def pair(backbone: dict) -> tuple[Detector, Detector]:
+C4 = {
+    "neck": "c4",
+    "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+    "box": {**TINY_DETECTOR["box"], "head": "average", "pool_size": 14},
+    "mask": {"channels": []},
+}
+
+
+def pair(backbone: dict, **parts: object) -> tuple[Detector, Detector]:
     """A detector and its twin whose activations are recomputed."""
     torch.manual_seed(0)
-    kept = build_detector(parse(DetectorSection, {**TINY_DETECTOR, "backbone": backbone}, source="test"), CATEGORIES)
+    section = {**TINY_DETECTOR, "backbone": backbone, **parts}
+    kept = build_detector(parse(DetectorSection, section, source="test"), CATEGORIES)
     recomputed = copy.deepcopy(kept)
     checkpoint_activations(recomputed)
     return kept.train(), recomputed.train()
@@ -56,9 +65,11 @@ def assert_same_gradients(one: nn.Module, other: nn.Module) -> None:
         torch.testing.assert_close(actual.grad, expected.grad, atol=1e-6, rtol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES, ids=IDS)
-def test_losses_gradients_and_running_statistics_stay_the_same(backbone: dict) -> None:
-    kept, recomputed = pair(backbone)
+@pytest.mark.parametrize(
+    ("backbone", "parts"), [*((one, {}) for one in BACKBONES), ({"resnet18": {}}, C4)], ids=[*IDS, "c4"]
+)
+def test_losses_gradients_and_running_statistics_stay_the_same(backbone: dict, parts: dict) -> None:
+    kept, recomputed = pair(backbone, **parts)
     for model in (kept, recomputed):
         for step in range(2):  # the second step sees the statistics that the first has left
             loss = total_loss(model, seed=step)
@@ -112,12 +123,17 @@ def kept_bytes(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "share"),
-    [({"resnet18": {}}, 0.35), ({"resnet18": {"stem": "deep3"}}, 0.3), ({"tf_efficientnet_lite0": {}}, 0.35)],
-    ids=["resnet18", "deep stem", "tf_efficientnet_lite0"],
+    ("backbone", "parts", "share"),
+    [
+        ({"resnet18": {}}, {}, 0.35),
+        ({"resnet18": {"stem": "deep3"}}, {}, 0.3),
+        ({"tf_efficientnet_lite0": {}}, {}, 0.35),
+        ({"resnet18": {}}, C4, 0.35),
+    ],
+    ids=["resnet18", "deep stem", "tf_efficientnet_lite0", "a stage that is a head"],
 )
-def test_far_fewer_bytes_are_kept_for_the_backward_pass(backbone: dict, share: float) -> None:
-    kept, recomputed = pair(backbone)
+def test_far_fewer_bytes_are_kept_for_the_backward_pass(backbone: dict, parts: dict, share: float) -> None:
+    kept, recomputed = pair(backbone, **parts)
     assert kept_bytes(recomputed) < share * kept_bytes(kept)
 
 

@@ -1,7 +1,7 @@
 """Activation checkpointing (Chen et al. 2016): memory for one more forward pass.
 
-Training keeps only what goes into the stem, each block of the backbone and the neck, and computes their insides
-again in the backward pass. Frames of 3384 px then fit where they did not; the gradients are the same.
+Training keeps only what goes into the stem, each block of the backbone, be it in a head now, and the neck, and computes
+their insides again in the backward pass. Frames of 3384 px then fit where they did not; the gradients are the same.
 
 A module to be recomputed gets a subclass of its own class made for it: its parameters and buffers keep their names,
 copies of it are recomputed too, and so are several workers' under `DistributedDataParallel`.
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from tis_ray.models.backbones._features import Features
+from tis_ray.models.backbones._features import Features, Stage
 
 _CONTAINERS = (nn.Sequential, nn.ModuleDict, nn.ModuleList)
 
@@ -27,8 +27,10 @@ def checkpoint_activations(detector: nn.Module) -> None:
     Evaluation, and training without gradients, go on as before. Batch normalisation counts each batch once, and
     random numbers are drawn once: a recomputation sees the same ones.
     """
-    for block in _blocks(detector.backbone):
-        _recompute(block, "forward")
+    stages = [module for module in detector.modules() if isinstance(module, Stage)]  # taken from it to be a head
+    for part in (detector.backbone, *stages):
+        for block in _blocks(part):
+            _recompute(block, "forward")
     if isinstance(detector.backbone, Features):
         _recompute(detector.backbone, "stem")
     _recompute(detector.neck, "forward")
