@@ -47,6 +47,7 @@ def working_dir(tmp_path: Path) -> Path:
         "id_rsa": "key",
         "tokens.py": "code",
         "tokenizer.json": "no secret",
+        "coco/recipe.yaml": "of a checkpoint",
     }
     for name, text in contents.items():
         path = folder / name
@@ -65,6 +66,7 @@ def test_code_goes_and_data_weights_secrets_and_caches_stay(working_dir: Path, t
             "train": {"annotations": str(working_dir / "scenes/instances.json")},
             "val": {"annotations": str(working_dir / "loose.json")},
         },
+        start={"checkpoint": str(working_dir / "coco")},
         output=str(working_dir / "my_output"),
     )
     target = tmp_path / "parcel"

@@ -167,6 +167,25 @@ def test_another_backbone_gives_nothing_of_itself() -> None:
     assert done.copied > 0
 
 
+@pytest.mark.parametrize("plain", ["source", "target"])
+def test_plain_and_deformable_convolutions_begin_as_each_other(plain: str) -> None:
+    backbones = {"source": {"resnet18": {"deformable": True}}, "target": {"resnet18": {"deformable": True}}}
+    backbones[plain] = "resnet18"
+    source, target = (build(HERE, seed=seed, backbone=backbones[name]) for seed, name in enumerate(backbones))
+    with torch.no_grad():
+        for detector in (source, target):
+            for name, parameter in detector.named_parameters():
+                if ".offsets." in name:
+                    parameter.zero_()
+    transfer(target, HERE, source=source, source_categories=HERE, names={})
+    image = torch.rand(1, 3, 64, 64)
+    expected, found = (detector.eval().backbone(image) for detector in (source, target))
+    for level, other in zip(found, expected, strict=True):
+        scale = other.abs().max()
+        assert 0 < scale < float("inf")
+        torch.testing.assert_close(level / scale, other / scale)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

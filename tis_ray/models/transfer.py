@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Categories
 from tis_ray.models.class_rows import BACKGROUND, ClassRows, class_rows
+from tis_ray.models.deformable import fitted
 
 
 class Transferred(NamedTuple):
@@ -34,6 +35,7 @@ def transfer(
 ) -> Transferred:
     """Copy into `detector` every weight of `source` that has the same name and shape, and class by class what has rows.
 
+    A plain convolution's weight becomes a deformable one's as `deformable.fitted` has it, and the other way round.
     Classes are joined by name; `names` says what some are called in `source`, None for those to leave alone. Of rows
     that belong to no class those are copied that both layers have. A layer without a row for background whose source
     is a softmax takes each class's row less background's: its logit then is that of the class against background.
@@ -41,7 +43,8 @@ def transfer(
     """
     classes = joined(categories, source_categories, names)
     own_rows, their_rows = class_rows(detector), class_rows(source)
-    own, theirs = detector.state_dict(), source.state_dict()
+    own = detector.state_dict()
+    theirs = fitted(source.state_dict(), own)
     taken: dict[str, Tensor] = {}
     for key, value in own.items():
         layer = key.rpartition(".")[0]

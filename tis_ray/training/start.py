@@ -1,6 +1,6 @@
 """The detector that training begins with: random but for its backbone's weights, or begun from another checkpoint."""
 
-from tis_ray.config import Recipe, StartSection
+from tis_ray.config import Choice, DetectorSection, Recipe, StartSection
 from tis_ray.errors import CheckpointError
 from tis_ray.instances import Categories
 from tis_ray.models import checkpoint
@@ -24,8 +24,8 @@ def first_detector(recipe: Recipe, categories: Categories) -> tuple[Detector, st
     if recipe.start is None:
         return build_detector(recipe.detector, categories), ""
     source, their_recipe, their_categories = checkpoint.load(recipe.start.checkpoint)
-    same_backbone = without_weights(their_recipe.detector).backbone == bare.backbone
-    detector = build_detector(bare if same_backbone else recipe.detector, categories)
+    has_backbone = _backbone(their_recipe.detector) == _backbone(recipe.detector)
+    detector = build_detector(bare if has_backbone else recipe.detector, categories)
     done = transfer(detector, categories, source=source, source_categories=their_categories, names=recipe.start.classes)
     if not done.copied:
         raise CheckpointError(
@@ -33,6 +33,11 @@ def first_detector(recipe: Recipe, categories: Categories) -> tuple[Detector, st
             f"{recipe.start.checkpoint}; it has none"
         )
     return detector, _told(recipe.start, categories, done)
+
+
+def _backbone(section: DetectorSection) -> tuple[Choice, str]:
+    """What decides the names and shapes of the backbone's weights; some necks leave its last stage to the heads."""
+    return without_weights(section).backbone, section.neck.name
 
 
 def _told(start: StartSection, categories: Categories, done: Transferred) -> str:
