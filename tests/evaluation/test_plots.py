@@ -1,4 +1,4 @@
-"""Reliability diagrams are pictures of the size that their members need."""
+"""Pictures of figures have the size that they need, whatever there is to draw."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tis_ray.errors import ConfigError
-from tis_ray.evaluation.plots import check_picture, reliability_diagrams
+from tis_ray.evaluation.plots import anchor_recall_curves, check_picture, reliability_diagrams
 from tis_ray.evaluation.reliability import reliability
 
 
@@ -21,6 +21,15 @@ def test_a_panel_for_each_member(tmp_path: Path, members: int, columns: int, row
     picture = Image.open(tmp_path / "picture.png")
     assert picture.size == (pytest.approx(408 * columns, abs=1), pytest.approx(551 * rows, abs=2))
     assert len(picture.convert("RGB").getcolors(1 << 20)) > 2
+
+
+@pytest.mark.parametrize("scales", [[20.0], [8.0, 8, 8], [0.3, 16, 3000]])
+def test_recall_of_anchors_is_drawn_for_any_number_of_objects(tmp_path: Path, scales: list[float]) -> None:
+    ious = {"one": np.full(len(scales), 0.6), "two": np.full(len(scales), 0.2)}
+    anchor_recall_curves(np.array(scales), ious, tmp_path / "recall.png")
+    with Image.open(tmp_path / "recall.png") as picture:
+        assert picture.size == (pytest.approx(898, abs=1), pytest.approx(734, abs=1))
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
 
 
 def test_a_file_that_is_no_picture_is_refused() -> None:

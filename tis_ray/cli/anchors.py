@@ -44,11 +44,12 @@ def fit_anchors(
     Prints what goes into a recipe. Example:
     `tis-ray anchors demo/scenes/instances_train.json --scale 288 --max-long-edge 512 --plot recall.png`
     """
-    from tis_ray.data.anchor_sizes import cluster_sizes
+    from tis_ray.data.anchor_sizes import check_space, cluster_sizes
     from tis_ray.evaluation.anchor_table import recall_table, scales_line
 
     if max_long_edge is not None and not scale:
         raise ConfigError(f"--max-long-edge: expected --scale beside it; got {max_long_edge} alone")
+    check_space(space)
     _check_plot(plot)
     objects, measured = _objects(data, scale or (), max_long_edge, max_images)
     clusters = cluster_sizes(objects.sides_wh, count=levels, space=space)
@@ -86,7 +87,7 @@ def _objects(
 
     truth: GroundTruth = wad.read(data, data) if data.is_dir() else coco.read(data)  # pictures are not needed
     most = max_images or (len(truth) if truth.in_memory else MOST_LABEL_IMAGES)
-    records = truth.images[:: max(1, -(-len(truth) // most))]
+    records = truth.images[:: max(1, -(-len(truth) // max(1, most)))]
     progress = shown_on(Console(stderr=True, highlight=False))
     objects = read_objects(truth, progress(records, "reading objects", len(records), "images"))
     of = "" if len(records) == len(truth) else f" of {len(truth)}"
@@ -108,7 +109,7 @@ def _best_ious(objects: "Objects", sizes: list[float]) -> dict[str, "Values"]:
 
     padded_hw = -(-objects.frames_hw // SIZE_DIVISOR) * SIZE_DIVISOR
     folder, finest = "tis_ray.models.anchors", Fpn.strides[0]
-    fitted = pick(folder, "build", "cluster", key="--levels")([finest << i for i in range(len(sizes))], sizes=sizes)
+    fitted = pick(folder, "build", "cluster", key="anchors")([finest << i for i in range(len(sizes))], sizes=sizes)
     layouts = {"fitted": layout_of(fitted, fitted.strides)}
     for name in choices(folder):
         layouts[name] = layout_of(pick(folder, "build", name, key="anchors")(Fpn.strides), Fpn.strides)

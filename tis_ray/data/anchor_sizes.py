@@ -29,6 +29,12 @@ class SizeClusters:
     shares: NDArray[np.float64]
 
 
+def check_space(space: str) -> None:
+    """Raise `ConfigError` for a space that nothing can be clustered in."""
+    if space not in SPACES:
+        raise ConfigError(f"space: expected one of {', '.join(SPACES)}; got '{space}'")
+
+
 def cluster_sizes(sides_wh: NDArray[np.float64], *, count: int, space: str = "linear") -> SizeClusters:
     """The `count` typical sizes of N > 0 objects by their widths and heights (N, 2) in pixels, all above 0.
 
@@ -37,8 +43,7 @@ def cluster_sizes(sides_wh: NDArray[np.float64], *, count: int, space: str = "li
 
     Raises `ConfigError` for an unknown space and for more clusters than there are different objects.
     """
-    if space not in SPACES:
-        raise ConfigError(f"space: expected one of {', '.join(SPACES)}; got '{space}'")
+    check_space(space)
     scales = np.sqrt(sides_wh.prod(axis=1))
     keys = sides_wh @ np.array([1, 1j]) if space == "iou" else scales
     different = len(np.unique(keys.round(_DECIMALS)))

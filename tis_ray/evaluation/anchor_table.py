@@ -24,7 +24,7 @@ def recall_table(scales: Values, ious: Mapping[str, Values], *, edges: Sequence[
     scales: sqrt(w * h) of the objects in pixels (N,)
     ious:   by an anchor set's name, each object's IoU with its best anchor (N,)
     """
-    title = f"% of objects with an anchor of IoU {MATCH_IOU} or more; mean best IoU; by size in px"
+    title = f"% with an anchor of IoU {MATCH_IOU} or more; mean best IoU; by size in px"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("size", no_wrap=True)
     table.add_column("objects", justify="right", no_wrap=True)

@@ -74,9 +74,7 @@ def anchor_recall_curves(scales: Values, ious: Mapping[str, Values], path: Path)
     curves.set_title(f"hollow: fewer than {_FEW} objects", fontsize="small", loc="right", color="0.4")
     figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     shares.plot(np.sort(scales), np.arange(1, len(scales) + 1) / len(scales), color="0.3")
-    shares.set(
-        xlabel="object size, sqrt(width x height) in px", ylabel="share of objects\nup to this size", ylim=(0, 1)
-    )
+    shares.set(xlabel="object size, sqrt(width x height) in px", ylabel="cumulative share", ylim=(0, 1))
     shares.set_xscale("log", base=2)
     shares.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for panel in (curves, shares):
