@@ -1,0 +1,243 @@
+"""Every choice of every menu of the detector at work: one step that reaches all weights, learning, odd inputs.
+
+A new module in a menu folder is tested here without a line written. Networks are as small as their names allow and
+pictures of 64 x 96 px, so that a ResNet-152 takes a second or two.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import TINY_DETECTOR, classes
+from tis_ray import menu
+from tis_ray.config import DetectorSection, parse
+from tis_ray.instances import Annotations, Categories
+from tis_ray.masks import CropMasks
+from tis_ray.models.assembly import build_detector, check_parts
+from tis_ray.models.detector import Detector
+from tis_ray.models.targets import Target, to_targets
+
+SIZE = (64, 96)
+LONG_TAIL = Categories(
+    (1, 2, 3, 4),
+    ("a", "b", "c", "d"),
+    counts=(5, 50, 500, 5000),
+    image_shares=(0.0001, 0.001, 0.01, 0.5),
+)
+
+# What a part needs around it to work at all.
+SURROUNDINGS = {
+    ("necks", "c4"): {
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {"head": "average", "pool_size": 6},
+        "mask": {"channels": [], "pool_size": 6},
+    },
+    ("box_heads", "average"): {"neck": "c4", "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}}, "mask": None},
+}
+KEYS = {
+    "necks": "neck",
+    "anchors": "anchors",
+    "anchor_matching": "rpn.matching",
+    "roi_sampling": "box.sampling",
+    "box_heads": "box.head",
+    "classification": "box.classification",
+}
+OPTIONS = {
+    ("necks", "fpn"): {"channels": 16},
+    ("box_heads", "mlp"): {"hidden": 32},
+    ("box_heads", "convs"): {"channels": [16], "hidden": 32},
+}
+PARTS = [(folder, name) for folder in KEYS for name in menu.choices(f"tis_ray.models.{folder}")]
+# Settings that are no menus.
+SECTIONS = {
+    "cascade": {"box.cascade": {"ious": [0.6, 0.7]}},
+    "cascade of two": {"box.cascade": {"ious": [0.7], "scale_gradients": False}},
+    "context": {"box.context": {"factor": 1.5}},
+    "context added": {"box.context": {"factor": 2, "merge": "add"}},
+    "class-agnostic": {"box.class_agnostic": True},
+    "cosine": {"box.classification": {"softmax": {"cosine": 20}}},
+    "cosine of sigmoids": {"box.classification": {"eql": {"cosine": 20}}},
+    "masks to learn from": {"mask": {"channels": [16], "only_in_training": True}},
+    "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
+    "synchronised": {"neck": {"fpn": {"channels": 16, "norm": "sync"}}, "mask": {"channels": [16], "norm": "sync"}},
+    "MegDetV2": {
+        "neck": {"fpn": {"channels": 16, "deformable": True}},
+        "rpn.matching": "top_k",
+        "rpn.nms_iou_train": 0.9,
+        "box.head": "split",
+        "box.sampling": "class_aware",
+        "box.cascade": {"ious": [0.7]},
+        "box.context": {},
+        "mask": {"channels": [16], "only_in_training": True},
+    },
+}  # fmt: skip
+
+
+def section(changes: dict[str, object]) -> DetectorSection:
+    """The tiny detector with dotted keys replaced."""
+    content = copy.deepcopy(TINY_DETECTOR)
+    for key, value in changes.items():
+        *owners, last = key.split(".")
+        place = content
+        for owner in owners:
+            place = place.setdefault(owner, {})
+        place[last] = {**place[last], **value} if last in ("box", "rpn") else value
+    return parse(DetectorSection, content, source="test")
+
+
+def with_part(folder: str, name: str) -> DetectorSection:
+    changes = {**SURROUNDINGS.get((folder, name), {}), KEYS[folder]: {name: OPTIONS.get((folder, name), {})}}
+    return section(changes)
+
+
+CASES = {f"{folder}.{name}": with_part(folder, name) for folder, name in PARTS}
+CASES |= {name: section(changes) for name, changes in SECTIONS.items()}
+BACKBONES = menu.choices("tis_ray.models.backbones")
+
+
+def build(parts: DetectorSection) -> Detector:
+    torch.manual_seed(0)
+    return build_detector(parts, LONG_TAIL)
+
+
+@pytest.fixture(params=CASES)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return build(CASES[request.param])
+
+
+def target(*boxes: tuple[int, int, int, int], labels: tuple[int, ...] = ()) -> Target:
+    corners = np.array(boxes, np.int32).reshape(-1, 4)
+    crops = tuple(np.ones((y2 - y1, x2 - x1), np.uint8) for x1, y1, x2, y2 in corners)
+    classes = np.array(labels or [i % 4 for i in range(len(corners))], np.int32)
+    masks = CropMasks(corners[:, :2].copy(), crops)
+    annotations = Annotations(corners.astype(np.float32), classes, masks, np.zeros(len(corners), np.bool_))
+    return to_targets([annotations], [SIZE], torch.device("cpu"))[0]
+
+
+def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> Tensor:
+    """Coarse noise, so that places differ."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    coarse = torch.randint(0, 256, (3, -(-height // 8), -(-width // 8)), dtype=torch.uint8, generator=generator)
+    return coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :height, :width]
+
+
+OBJECTS = target((10, 10, 40, 30), (50, 20, 58, 28), (60, 40, 90, 60), (5, 40, 6, 41))
+
+
+def step(detector: Detector, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+    detector.zero_grad()
+    losses = detector.train()(images, targets)
+    torch.stack(list(losses.values())).sum().backward()
+    return losses
+
+
+def reached(detector: Detector) -> Iterator[tuple[str, bool]]:
+    for name, parameter in detector.named_parameters():
+        if parameter.requires_grad:
+            yield name, parameter.grad is not None and bool(torch.isfinite(parameter.grad).all())
+
+
+def assert_sound(detector: Detector, losses: dict[str, Tensor]) -> None:
+    assert all(torch.isfinite(loss) for loss in losses.values()), losses
+    assert [name for name, fine in reached(detector) if not fine] == []
+
+
+def test_one_step_reaches_every_parameter(detector: Detector) -> None:
+    losses = step(detector, [picture()], [OBJECTS])
+    assert_sound(detector, losses)
+    assert all(loss > 0 for loss in losses.values()), losses
+
+
+def test_no_objects_and_tiny_pictures_are_learnt_from(detector: Detector) -> None:
+    empty, whole = target(), target((0, 0, 96, 64))
+    assert_sound(detector, step(detector, [picture(), picture(1)], [empty, OBJECTS]))
+    assert_sound(detector, step(detector, [picture(), picture(1)], [empty, empty]))
+    assert_sound(detector, step(detector, [picture()], [whole]))
+    pixel = target((1, 1, 2, 2))  # two pictures: batch normalisation has no variance of a single value
+    assert_sound(detector, step(detector, [picture(0, (3, 5)), picture(1, (5, 3))], [pixel, pixel]))
+
+
+def test_the_loss_falls_on_one_picture(detector: Detector) -> None:
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
+    sums = []
+    for _ in range(20):
+        losses = step(detector, [picture()], [OBJECTS])
+        torch.nn.utils.clip_grad_norm_(detector.parameters(), 10)
+        optimizer.step()
+        sums.append(sum(loss.item() for loss in losses.values()))
+    assert np.mean(sums[-3:]) < 0.95 * np.mean(sums[:3]), sums
+
+
+@torch.inference_mode()
+def test_a_batch_of_two_is_two_batches_of_one(detector: Detector) -> None:
+    detector.eval()
+    pair = [picture(0), picture(1)]
+    for together, alone in zip(detector(pair), [detector([one])[0] for one in pair], strict=True):
+        assert len(together.boxes) == len(alone.boxes) > 0
+        torch.testing.assert_close(together.scores, alone.scores, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.boxes, alone.boxes, atol=1e-2, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_pictures_smaller_than_a_stride_are_looked_at(detector: Detector) -> None:
+    (found,) = detector.eval()([picture(0, (3, 2))])
+    assert torch.isfinite(found.boxes).all()
+    assert found.boxes.shape == (len(found.scores), 4)
+
+
+@torch.inference_mode()
+def test_no_proposals_are_no_detections(detector: Detector) -> None:
+    detector.eval()
+    batch = detector._batch([picture(), picture(1)])
+    features = detector.neck(detector.backbone(batch.tensors))
+    found, _ = detector.roi_heads(features, [torch.zeros((0, 4))] * 2, batch.image_sizes)
+    assert [len(one.boxes) for one in found] == [0, 0]
+
+
+def test_a_checkpoint_brings_it_back(detector: Detector, request: pytest.FixtureRequest) -> None:
+    again = build(CASES[request.node.callspec.params["detector"]])
+    with torch.no_grad():
+        for parameter in again.parameters():
+            parameter.fill_(0.1)
+    again.load_state_dict(detector.state_dict())
+    with torch.inference_mode():
+        (before,), (after,) = detector.eval()([picture()]), again.eval()([picture()])
+    assert torch.equal(before.boxes, after.boxes)
+    assert torch.equal(before.scores, after.scores)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_one_step_reaches_every_parameter_of_a_backbone(name: str) -> None:
+    detector = build(section({"backbone": name}))
+    losses = step(detector, [picture()], [OBJECTS])
+    assert_sound(detector, losses)
+    with torch.inference_mode():
+        assert len(detector.eval()([picture()])) == 1
+
+
+@pytest.mark.parametrize("name", menu.choices("tis_ray.models.classification"))
+def test_1203_classes_in_mixed_precision_stay_finite(name: str) -> None:
+    table = classes(1203)
+    many = Categories(
+        table.ids, table.names, counts=tuple(range(1, 1204)), image_shares=tuple(i / 1e5 for i in range(1203))
+    )
+    torch.manual_seed(0)
+    detector = build_detector(section({"box.classification": name}), many)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = detector.train()([picture()], [target((10, 10, 40, 30), (50, 20, 58, 28), labels=(0, 1202))])
+    torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+    assert_sound(detector, losses)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = detector.eval()([picture()])
+    assert found.boxes.dtype == found.scores.dtype == torch.float32
+    assert torch.isfinite(found.scores).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parts_are_checked_without_building_them(case: str) -> None:
+    check_parts(CASES[case])
