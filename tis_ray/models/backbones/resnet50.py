@@ -21,7 +21,7 @@ def build(
     eps: NonNegativeFloat = 1e-5,
     deformable: bool = False,
 ) -> Features:
-    """Maps of stages 2 to 5; `weights` are torchvision's ImageNet ones, of this stem or the 7x7 one.
+    """Maps of stages 2 to 5; `weights`, file or name, are torchvision's ImageNet ones, of this stem or the 7x7 one.
 
     `eps` is batch normalisation's, frozen or not: torchvision's first COCO detectors, `fasterrcnn_resnet50_fpn` and
     `maskrcnn_resnet50_fpn`, were trained with 0.

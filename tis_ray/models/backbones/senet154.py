@@ -9,5 +9,5 @@ from tis_ray.models.backbones._weights import Weights
 
 
 def build(*, norm: Norm = "batch", weights: Weights = None, deformable: bool = False) -> Features:
-    """Maps of stages 2 to 5; `weights` are timm's ImageNet ones."""
+    """Maps of stages 2 to 5; `weights`, file or name, are timm's ImageNet ones."""
     return resnet_features(create_model("senet154"), "senet154", norm=norm, weights=weights, deformable=deformable)

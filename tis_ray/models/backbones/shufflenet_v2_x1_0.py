@@ -9,5 +9,5 @@ from tis_ray.models.backbones._weights import Weights
 
 
 def build(*, norm: Norm = "batch", weights: Weights = None) -> Features:
-    """Maps after the max-pool (stride 4) and stages 2 to 4; `weights` are torchvision's ImageNet ones."""
+    """Maps after the max-pool (stride 4) and stages 2 to 4; `weights` (file, name) are torchvision's ImageNet ones."""
     return shufflenet_features(shufflenet_v2_x1_0(weights=None), "shufflenet_v2_x1_0", norm=norm, weights=weights)

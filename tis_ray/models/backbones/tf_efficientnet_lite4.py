@@ -9,6 +9,7 @@ from tis_ray.models.backbones._weights import Weights
 def build(*, norm: Norm = "batch", weights: Weights = None) -> Features:
     """Maps of stages 2, 3, 5 and 7.
 
-    `weights` are timm's ImageNet ones, for `detector.pixel_mean` and `detector.pixel_std` of 0.5 for each channel.
+    `weights`, file or name, are timm's ImageNet ones. They expect `detector.pixel_mean` and `detector.pixel_std` of
+    0.5 for each channel.
     """
     return lite_features("tf_efficientnet_lite4", norm=norm, weights=weights)
