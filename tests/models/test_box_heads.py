@@ -21,8 +21,10 @@ def test_regions_become_vectors_of_the_stated_widths(name: str, count: int) -> N
     for_classes, for_boxes = head(regions)
     assert for_classes.shape == (count, head.class_channels)
     assert for_boxes.shape == (count, head.box_channels)
+    for vectors in (for_classes, for_boxes):
+        (gradient,) = torch.autograd.grad(vectors.sum(), regions, retain_graph=True)
+        assert count == 0 or gradient.any()
     (for_classes.sum() + for_boxes.sum()).backward()
-    assert regions.grad is not None
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 

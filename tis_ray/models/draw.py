@@ -32,9 +32,8 @@ def draw(positive: Tensor, negative: Tensor, *, size: int, max_positives: int, p
     chance = torch.rand(len(positive), device=positive.device)
     first, has_first = _top(positive, chance if priority is None else priority, max_positives)
     second, has_second = _top(negative, chance, size)
-    room = size - has_first.sum()
-    used = torch.cat([has_first, has_second & (torch.arange(size, device=positive.device) < room)])
-    places = torch.sort(~used, stable=True).indices[:size]
+    used = torch.cat([has_first, has_second])
+    places = torch.sort(~used, stable=True).indices[:size]  # the negatives for which there is no room fall off
     return Drawn(torch.cat([first, second])[places], used[places] & (places < max_positives), used[places])
 
 

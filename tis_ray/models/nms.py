@@ -17,7 +17,7 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, *,
     """
     guard = torch.cat([boxes.new_zeros((1, 2)), boxes.new_ones((1, 2))], dim=1)  # numbers from here would be waited for
     placed = torch.cat([guard, torch.where(valid[:, None], boxes, guard)]).double()
-    span = placed.max() - placed.min().clamp(max=0) + 1
+    span = placed.max() - placed.min() + 1
     group = torch.cat([groups.new_zeros(1), torch.where(valid, groups + 1, 0)])
     best_first = torch.cat([scores.new_full((1,), torch.inf), scores])
     kept = nms(placed + (group * span)[:, None], best_first.double(), iou_threshold)

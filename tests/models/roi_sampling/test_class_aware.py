@@ -45,7 +45,8 @@ def test_share_is_that_of_the_proposals_that_overlap_an_object() -> None:
     # 5 of 8 are good: round(2.5) = 2 of each class's four; proposals in the void change nothing.
     assert positives_of(TWO_CLASSES, build(alpha="share"), **ALL) == [0, 1, 4, 5, 8, 9]
     far = written([*TWO_CLASSES.overlaps[:8].tolist(), *[0.0] * 50], [0, 0, 0, 0, 1, 1, 1, 1, *[0] * 50], [1, 2])
-    assert positives_of(far, build(alpha="share"), **ALL) == [0, 1, 4, 5, 58, 59]
+    for min_iou in (0.3, 0):
+        assert positives_of(far, build(alpha="share", min_iou=min_iou), **ALL) == [0, 1, 4, 5, 58, 59]
 
 
 def test_classes_have_positives_by_their_objects_or_by_their_proposals() -> None:

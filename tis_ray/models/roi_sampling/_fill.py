@@ -18,19 +18,19 @@ def fill(
     *,
     size: int,
     max_positives: int,
-    among: Tensor | None = None,
+    negatives_among: Tensor | None = None,
     negative_below: float | None = None,
     priority: Tensor | None = None,
 ) -> Sample:
     """A sample of the positives, bool (N,), and of negatives: all others that no region to ignore holds.
 
-    among:          bool (N,) which candidates count; by default all
-    negative_below: IoU that a negative stays below; by default any
-    priority:       float (N,) at least 0, the positives with the largest are taken; by default chance decides
+    negatives_among: bool (N,) what negatives are drawn from; by default all
+    negative_below:  IoU that a negative stays below; by default any
+    priority:        float (N,) at least 0, the positives with the largest are taken; by default chance decides
     """
     negative = ~positive & ~candidates.ignored
-    if among is not None:
-        positive, negative = positive & among, negative & among
+    if negatives_among is not None:
+        negative = negative & negatives_among
     if negative_below is not None:
         negative = negative & (candidates.overlaps < negative_below)
     drawn = draw(positive, negative, size=size, max_positives=max_positives, priority=priority)

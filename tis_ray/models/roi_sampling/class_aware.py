@@ -53,7 +53,7 @@ class ClassAware:
             positive,
             size=size,
             max_positives=max_positives,
-            among=listed,
+            negatives_among=listed,
             negative_below=self.negative_below,
         )
 

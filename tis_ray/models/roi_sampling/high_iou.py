@@ -37,7 +37,7 @@ class HighIou:
             positive,
             size=size,
             max_positives=max_positives,
-            among=listed,
+            negatives_among=listed,
             negative_below=self.negative_below,
             priority=_priority(candidates, positive, cap),
         )
