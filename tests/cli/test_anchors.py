@@ -26,6 +26,7 @@ from tis_ray.ops.overlaps import pairwise_iou
 
 ANCHORS = "tis_ray.models.anchors"
 STRIDES = (4, 8, 16, 32, 64)
+COARSEST_COUNTS = {"sizes": ((999,), (999,), (999,), (999,), (24,))}  # the others overlap nothing as well
 REAL = pytest.mark.skipif("TIS_RAY_DATA" not in os.environ, reason="TIS_RAY_DATA is not set")
 
 
@@ -139,10 +140,13 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], message: str, folde
 
 
 @pytest.mark.parametrize("size_hw", [(64, 64), (96, 160), (224, 288)])
-@pytest.mark.parametrize("name", menu.choices(ANCHORS))
-def test_best_anchors_are_those_of_all_that_a_generator_lays(name: str, size_hw: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in menu.choices(ANCHORS)), ("exact", COARSEST_COUNTS), ("torchvision", COARSEST_COUNTS)],
+)
+def test_best_anchors_are_those_of_all_that_a_generator_lays(name: str, options: dict, size_hw: tuple) -> None:
     """Of odd multiples of 32 px torchvision takes the coarsest stride for less than 64."""
-    anchors = pick(ANCHORS, "build", name, key="test")(STRIDES)
+    anchors = pick(ANCHORS, "build", name, key="test")(STRIDES, **options)
     maps = [torch.zeros(1, 1, *(-(-side // stride) for side in size_hw)) for stride in STRIDES]
     (laid,) = anchors(ImageList(torch.zeros(1, 3, *size_hw), [size_hw]), maps)
     rng = np.random.default_rng(0)
