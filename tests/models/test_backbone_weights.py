@@ -111,15 +111,51 @@ UNKNOWN = [
     pytest.param(
         "resnet18",
         "IMAGENET1K_V2",
-        r"expected one of IMAGENET1K_V1, or a file; got 'IMAGENET1K_V2'; did you mean 'IMAGENET1K_V1'\?",
+        "expected weights as IMAGENET1K_V1, NETWORK.NAME of another network, or a file; got 'IMAGENET1K_V2'; "
+        "did you mean 'IMAGENET1K_V1'?",
         id="another version",
     ),
-    pytest.param("tf_efficientnet_lite0", "zz", "expected one of in1k, package, or a file; got 'zz'", id="timm"),
-    pytest.param("tf_efficientnet_lite3", "package", "expected one of in1k, or a file", id="no such package"),
-    pytest.param("seresnet18", "in1k", "expected a file, since seresnet18 has no weights with a name", id="no weights"),
-    pytest.param("resnet18", "resnet152s.in1k", "expected one of resnet152s.gluon_in1k, or a file", id="full name"),
-    pytest.param("resnet18", "resnext.in1k", "expected a file, since resnext has no weights", id="unknown network"),
-    pytest.param("resnet18", "*.in1k", r"expected a file, since \* has no weights", id="a pattern"),
+    pytest.param(
+        "resnet18",
+        "a1_in1k",
+        "expected weights as IMAGENET1K_V1, NETWORK.NAME of another network, or a file; got 'a1_in1k'; "
+        "did you mean 'resnet18.a1_in1k'?",
+        id="the other library's",
+    ),
+    pytest.param(
+        "tf_efficientnet_lite0",
+        "zz",
+        "expected weights as in1k, package, NETWORK.NAME of another network, or a file; got 'zz'",
+        id="timm",
+    ),
+    pytest.param(
+        "tf_efficientnet_lite3",
+        "package",
+        "expected weights as in1k, NETWORK.NAME of another network, or a file; got 'package'",
+        id="no such package",
+    ),
+    pytest.param(
+        "seresnet18",
+        "in1k",
+        "expected weights as NETWORK.NAME of another network, or a file (seresnet18 has none with a name); got 'in1k'",
+        id="none",
+    ),
+    pytest.param(
+        "resnet18",
+        "resnet152s.in1k",
+        "expected weights as resnet152s.gluon_in1k, or a file; got 'resnet152s.in1k'; "
+        "did you mean 'resnet152s.gluon_in1k'?",
+        id="full name",
+    ),
+    pytest.param(
+        "resnet18",
+        "resnext.in1k",
+        "expected weights as a file (resnext has none with a name); got 'resnext.in1k'",
+        id="unknown network",
+    ),
+    pytest.param(
+        "resnet18", "*.in1k", "expected weights as a file (* has none with a name); got '*.in1k'", id="a pattern"
+    ),
 ]
 
 
@@ -127,10 +163,12 @@ UNKNOWN = [
 def test_an_unknown_name_is_refused_with_the_choices_before_anything_is_fetched(
     backbone: str, weights: str, message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"^detector\.backbone\.{backbone}\.weights: {message}"):
+    with pytest.raises(ConfigError) as error:
         check_parts(section(backbone, weights))
-    with pytest.raises(ConfigError, match=f"^weights: {message}"):
+    assert str(error.value) == f"detector.backbone.{backbone}.weights: {message}"
+    with pytest.raises(ConfigError) as error:
         build(backbone, weights=weights)
+    assert str(error.value) == f"weights: {message}"
 
 
 @pytest.mark.parametrize("weights", ["IMAGENET1K_V1", "resnet18.a1_in1k", "not/there.pth", None])

@@ -30,14 +30,17 @@ def check_name(name: str, network: str, *, key: str) -> None:
 
     A name is one of `weight_names(network)`, or NETWORK.NAME for those of any network of torchvision or timm.
     """
-    other = name.partition(".")[0] if "." in name else None
-    known = weight_names(network) if other is None else _torchvision_names(other) + _timm_names(other)
+    other, dot, _ = name.partition(".")
+    known = _full_names(other) if dot else weight_names(network)
     if name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1)
+    also = [full for full in _full_names(network) if full == f"{network}.{name}"]  # the other library's
+    near = also or difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    choices = f"one of {', '.join(known)}" if known else f"a file, since {other or network} has no weights with a name"
-    raise ConfigError(f"{key}: expected {choices}{', or a file' if known else ''}; got '{name}'{hint}")
+    names = known if dot else [*known, "NETWORK.NAME of another network"]
+    choices = f"{', '.join(names)}, or a file" if names else "a file"
+    lacks = "" if known else f" ({other if dot else network} has none with a name)"
+    raise ConfigError(f"{key}: expected weights as {choices}{lacks}; got '{name}'{hint}")
 
 
 def fetched(name: str, network: str) -> dict[str, Tensor]:
@@ -59,6 +62,11 @@ def package_file(network: str) -> Path:
     if len(files) != 1:
         raise CheckpointError(f"weights: expected one .pth file in the package {package}; got {len(files)}")
     return files[0]
+
+
+def _full_names(network: str) -> list[str]:
+    """NETWORK.NAME of each of the weights that either library has of `network`."""
+    return _torchvision_names(network) + _timm_names(network)
 
 
 def _torchvision_names(network: str) -> list[str]:
