@@ -12,11 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.host_waits import host_waits
 from tests.tiny import TINY_DETECTOR, classes
 from tis_ray import menu
 from tis_ray.config import DetectorSection, parse
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
+from tis_ray.models import postprocess, roi_pooling
 from tis_ray.models.assembly import build_detector, check_parts
 from tis_ray.models.detector import Detector
 from tis_ray.models.targets import Target, to_targets
@@ -209,6 +211,29 @@ def test_a_checkpoint_brings_it_back(detector: Detector, request: pytest.Fixture
         (before,), (after,) = detector.eval()([picture()]), again.eval()([picture()])
     assert torch.equal(before.boxes, after.boxes)
     assert torch.equal(before.scores, after.scores)
+
+
+def test_a_gpu_is_waited_for_in_nms_alone(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once an image in the first stage, and once in the second when testing; masks have waits of their own."""
+    for module in (roi_pooling, postprocess):
+        monkeypatch.setattr(module, "waiting_is_free", lambda device: False)
+    detector.roi_heads.mask_branch = None
+    pair, targets = [picture(), picture(1)], [OBJECTS, target()]
+    with host_waits() as waits:
+        losses = detector.train()(pair, targets)
+        torch.stack(list(losses.values())).sum().backward()
+    assert waits == {"torchvision::nms": 2}
+    with torch.no_grad(), host_waits() as waits:
+        detector.eval()(pair)
+    assert waits == {"torchvision::nms": 4}
+
+
+def test_masks_are_learnt_with_one_wait_for_the_number_of_positives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roi_pooling, "waiting_is_free", lambda device: False)
+    detector = build(section({})).train()
+    with host_waits() as waits:
+        detector([picture(), picture(1)], [OBJECTS, OBJECTS])
+    assert waits == {"torchvision::nms": 2, "tolist": 1, "aten::_local_scalar_dense": 2}  # the last ones: crops' points
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -12,12 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torchvision.ops import box_area
-from torchvision.ops.poolers import LevelMapper
 
 from tis_ray.errors import ConfigError
 
 LevelRule = Callable[[list[Tensor]], Tensor]
 NUM_LEVELS = 4
+CANONICAL_PX, CANONICAL_LEVEL = 224, 2
+ROUNDING = 1e-6  # as torchvision has it: a side of exactly 112 px belongs to the coarser level
 
 
 def level_rule(
@@ -34,7 +35,17 @@ def level_rule(
 
 def fpn_levels() -> LevelRule:
     """Lin et al. 2017: a region of 224 px on the level of stride 16, each halving one level finer."""
-    return LevelMapper(2, 2 + NUM_LEVELS - 1, canonical_scale=224, canonical_level=4)
+    return _by_octaves
+
+
+def _by_octaves(boxes: list[Tensor]) -> Tensor:
+    octaves = torch.log2(_sides(boxes) / CANONICAL_PX) + ROUNDING
+    return (octaves.floor() + CANONICAL_LEVEL).clamp(0, NUM_LEVELS - 1).long()
+
+
+def _sides(boxes: list[Tensor]) -> Tensor:
+    """Square roots of the boxes' areas (R,)."""
+    return torch.cat([box_area(one) for one in boxes]).sqrt()
 
 
 class NearestAnchors:
@@ -54,5 +65,5 @@ class NearestAnchors:
 
     def __call__(self, boxes: list[Tensor]) -> Tensor:
         """Levels of the boxes' square roots of area."""
-        sides = torch.cat([box_area(one) for one in boxes]).sqrt()
+        sides = _sides(boxes)
         return torch.stack([sides > bound for bound in self.bounds]).sum(dim=0)
