@@ -48,7 +48,7 @@ def test_the_line_names_what_is_not_in_the_checkpoint(make_recipe: Make, other: 
     recipe = make_recipe("toy", f"start.checkpoint={other}", "detector.box.cascade={}")
     _, note = first_detector(recipe, HERE)
     assert note == (
-        f"begins with weights of {other}, 1 of 2 classes among them; not in them: class blue; "
+        f"begins with weights of {other}, 1 of 2 classes among them; not from there: class blue; "
         "parts roi_heads.stages.0.regressor, roi_heads.stages.1, roi_heads.stages.2"
     )
 
@@ -56,7 +56,7 @@ def test_the_line_names_what_is_not_in_the_checkpoint(make_recipe: Make, other: 
 def test_of_many_names_the_line_gives_the_first(make_recipe: Make, other: Path) -> None:
     many = Categories(tuple(range(1, 31)), tuple(f"class{i}" for i in range(30)))
     _, note = first_detector(make_recipe("toy", f"start.checkpoint={other}"), many)
-    assert "0 of 30 classes among them; not in them: classes class0, class1, " in note
+    assert "0 of 30 classes among them; not from there: classes class0, class1, " in note
     assert note.endswith("class9 and 20 more")
 
 

@@ -44,7 +44,7 @@ def _told(start: StartSection, categories: Categories, done: Transferred) -> str
     known = len(categories) - len(done.unknown)
     told = f"begins with weights of {start.checkpoint}, {known} of {len(categories)} classes among them"
     left = [_listed(names, of) for names, of in ((done.unknown, "class"), (done.kept, "part")) if names]
-    return f"{told}; not in them: {'; '.join(left)}" if left else told
+    return f"{told}; not from there: {'; '.join(left)}" if left else told
 
 
 def _listed(names: tuple[str, ...], of: str) -> str:
