@@ -36,10 +36,10 @@ class TopMatching:
             return all_negative(anchors)
         return self.match(stretches(anchors, boxes, pairs=self.pairs))
 
-    def match(self, stretches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    def match(self, parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """Labels and matched objects from the IoU (G, C) of at least one object with C anchors after the other."""
         closest, claims, first = [], None, 0
-        for iou in stretches:
+        for iou in parts:
             closest.append(iou.max(dim=0))
             own = self._largest(ranked(iou, torch.arange(first, first + iou.shape[1], device=iou.device)))
             claims = own if claims is None else self._largest(torch.cat([claims, own], dim=1))
