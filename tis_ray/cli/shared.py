@@ -51,3 +51,11 @@ def check_out(option: str, out: Path | None) -> None:
     if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def size_wh(option: str, text: str) -> tuple[int, int]:
+    """Width and height from a text as 512x384."""
+    width, separator, height = text.lower().partition("x")
+    if not separator or not width.isdecimal() or not height.isdecimal():
+        raise ConfigError(f"{option}: expected WIDTHxHEIGHT in pixels, as 512x384; got '{text}'")
+    return int(width), int(height)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from tis_ray.cli.cluster import follow_and_fetch, head_at
-from tis_ray.cli.shared import Overrides, news, progress
+from tis_ray.cli.shared import Overrides, news, progress, size_wh
 from tis_ray.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def scenes(
             out,
             num_images=images,
             preset=preset,
-            size_wh=_size(size),
+            size_wh=size_wh("--size", size),
             seed=seed,
             on_progress=lambda done: bar.update(task, completed=done),
         )
@@ -89,10 +89,3 @@ def import_weights(
 
     run(network, file, out)
     print(f"checkpoint: {out}   ensemble: {out / ENSEMBLE}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, separator, height = text.lower().partition("x")
-    if not separator or not width.isdecimal() or not height.isdecimal():
-        raise ConfigError(f"--size: expected WIDTHxHEIGHT in pixels, as 512x384; got '{text}'")
-    return int(width), int(height)

@@ -19,6 +19,8 @@ from tis_ray.models.detector import Detector
 from tis_ray.models.roi_heads import Detections
 from tis_ray.views import View
 
+BATCH_PX = 2_000_000
+
 
 class Predictor:
     """Runs a detector's views. Not for several threads at once: one forward owns the device.
@@ -34,7 +36,7 @@ class Predictor:
         *,
         device: torch.device | str,
         index_map: NDArray[np.int32] | None = None,
-        batch_px: int = 2_000_000,
+        batch_px: int = BATCH_PX,
     ) -> None:
         self.device = torch.device(device)
         self.detector = detector.to(self.device, memory_format=torch.channels_last).eval()

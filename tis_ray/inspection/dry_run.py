@@ -1,0 +1,92 @@
+"""A detector run without a device: shapes go through it as pictures would, and nothing is computed or allocated.
+
+Its tensors say that they lie on a GPU, so that every choice falls as it does there, mixed precision too.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
+
+from tis_ray.config import DetectorSection
+from tis_ray.inspection import formulas
+from tis_ray.inspection.live import LiveBytes
+from tis_ray.inspection.worst_case import WorstCase, precision
+from tis_ray.instances import Categories
+from tis_ray.models.assembly import build_detector, without_weights
+from tis_ray.views import SizeHW
+
+# Parts by their modules' names in a detector; an operation belongs to the last one that is at work.
+PARTS = {"backbone": "backbone", "neck": "neck", "rpn": "rpn", "box": "roi_heads", "mask": "roi_heads.mask_branch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The most bytes alive at once, the weights apart, and the part of the detector that is at work then."""
+
+    num_bytes: int
+    part: str
+
+
+class DryRun:
+    """A detector of fake weights, to be asked what a forward costs."""
+
+    def __init__(self, section: DetectorSection, categories: Categories) -> None:
+        self._fake = FakeTensorMode()
+        with self._fake, torch.device("cuda"):
+            self.detector = build_detector(without_weights(section), categories).eval()
+
+    def flops(self, size_hw: SizeHW) -> dict[str, int]:
+        """Floating point operations of each part on one frame of this size; a multiply-add counts as two."""
+        counter = FlopCounterMode(display=False, custom_mapping=_flop_formulas(self.detector))
+        with self._fake, torch.no_grad(), WorstCase(), counter:
+            self.detector(frames(size_hw, 1, "cuda"))
+        root = type(self.detector).__name__
+        sums = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+        found = {part: sums.get(f"{root}.{module}", 0) for part, module in PARTS.items()}
+        return found | {"box": found["box"] - found["mask"]}  # the mask branch stands inside what finds boxes
+
+    def peak(self, size_hw: SizeHW, *, num_frames: int = 1, bfloat16: bool = False) -> Peak:
+        """Memory of one forward of `num_frames` frames of this size, in float32 or mixed precision as on a GPU."""
+        with ModuleTracker() as tracker:
+            live = live_bytes(tracker)
+            with self._fake, torch.no_grad(), precision("cuda", bfloat16=bfloat16), WorstCase(), live:
+                self.detector(frames(size_hw, num_frames, "cuda"))
+        return Peak(live.peak, live.peak_at)
+
+
+def frames(size_hw: SizeHW, count: int, device: str) -> list[Tensor]:
+    """What a detector is called with."""
+    return [torch.empty((3, *size_hw), dtype=torch.uint8, device=device) for _ in range(count)]
+
+
+def live_bytes(tracker: ModuleTracker) -> LiveBytes:
+    """A count of live bytes that knows torchvision's kernels and tells the part at work at the peak."""
+    workspaces = {
+        formulas.ROI_ALIGN: formulas.roi_align_workspace,
+        formulas.DEFORM_CONV: formulas.deform_conv_workspace,
+    }
+    return LiveBytes(workspaces=workspaces, where=lambda: part_of(tracker.parents))
+
+
+def part_of(modules: set[str]) -> str:
+    """The part at work while these modules are, by `ModuleTracker`'s names for them; `input` before the first."""
+    names = {name.partition(".")[2] for name in modules}
+    at_work = [
+        part for part, module in PARTS.items() if any(name == module or name.startswith(f"{module}.") for name in names)
+    ]
+    return at_work[-1] if at_work else "input"
+
+
+def _flop_formulas(detector: nn.Module) -> dict[Any, Any]:
+    levels = detector.neck.roi_levels
+
+    def pooled_once(*inputs: Any, **keywords: Any) -> int:
+        """A region is looked for on every level; all but its own have nothing to read there."""
+        return formulas.roi_align_flops(*inputs, **keywords) // levels
+
+    return {formulas.ROI_ALIGN: pooled_once, formulas.DEFORM_CONV: formulas.deform_conv_flops}
