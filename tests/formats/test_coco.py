@@ -130,6 +130,16 @@ def test_images_are_looked_for_beside_the_file_or_where_told(tmp_path):
     assert coco.read(path, tmp_path / "else").image(7).path == tmp_path / "else" / "b.jpg"
 
 
+def test_images_of_lvis_are_named_after_their_place_in_coco(tmp_path):
+    content = copy.deepcopy(GOOD)
+    for image in content["images"]:
+        del image["file_name"]
+        image["coco_url"] = f"http://images.cocodataset.org/val2017/{image['id']:012d}.jpg"
+    dataset = coco.read(_write(tmp_path, content), tmp_path / "coco")
+    assert [record.file_name for record in dataset.images] == ["val2017/000000000002.jpg", "val2017/000000000007.jpg"]
+    assert dataset.images[0].path == tmp_path / "coco" / "val2017" / "000000000002.jpg"
+
+
 def test_a_box_up_to_one_pixel_beyond_the_border_is_cut(tmp_path):
     content = copy.deepcopy(GOOD)
     content["annotations"][2]["bbox"] = [-0.5, -1, WIDTH + 1, 5]

@@ -88,7 +88,8 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
     """Read and check a COCO JSON file; `DataError` names the file, the entry and the field of what is wrong.
 
     images:    folder of the image files. By default `images/` beside the JSON or the JSON's own folder, the
-               first of them that holds the first image. The files themselves are not opened.
+               first of them that holds the first image. The files themselves are not opened. LVIS, which has
+               addresses for names, is looked for in `train2017/` and `val2017/` of it.
     annotated: False accepts a file without `annotations`, such as COCO's list of test images.
 
     A box may exceed its image by up to 1 px, as COCO's rounded boxes do.
@@ -101,15 +102,13 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
     for key in needed:
         if not isinstance(content.get(key), list):
             raise DataError(f"{path}: {key}: expected a list; got {shown(content, key)}")
-    entries = content.get("annotations", [])
-    check_images(path, content["images"])
+    entries, listed = content.get("annotations", []), [_named(entry) for entry in content["images"]]
+    check_images(path, listed)
     categories = _categories(path, content["categories"])
-    folder = (
-        _image_folder(path, [entry["file_name"] for entry in content["images"]]) if images is None else Path(images)
-    )
+    folder = _image_folder(path, [entry["file_name"] for entry in listed]) if images is None else Path(images)
     records = [
         ImageRecord(entry["id"], entry["file_name"], folder / entry["file_name"], entry["height"], entry["width"])
-        for entry in content["images"]
+        for entry in listed
     ]
     check_annotations(path, entries, {record.id: (record.height, record.width) for record in records}, categories.ids)
     return CocoDataset(path, records, categories, entries)
@@ -141,6 +140,13 @@ def read_frames(path: Path | str) -> CocoDataset:
         for entry, name in ((entry, str(entry.get("file_name") or entry["id"])) for entry in found["images"])
     ]
     return CocoDataset(path, records, _categories(path, found["categories"]), ())
+
+
+def _named(entry: Any) -> Any:
+    """An image's entry, with the folder and the file of COCO's address as its name where it has none, as in LVIS."""
+    if not isinstance(entry, dict) or "file_name" in entry or not isinstance(entry.get("coco_url"), str):
+        return entry
+    return {**entry, "file_name": "/".join(entry["coco_url"].split("/")[-2:])}
 
 
 def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> Categories:
