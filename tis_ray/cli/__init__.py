@@ -17,7 +17,7 @@ from tis_ray.cli.batch import evaluate, predict
 from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
 from tis_ray.cli.fusing import fuse
-from tis_ray.cli.models import models
+from tis_ray.cli.models import inspect, models
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
 from tis_ray.cli.training import import_weights, scenes, train
@@ -60,6 +60,7 @@ for _name, _command in (
     ("calibrate", calibrate),
     ("anchors", fit_anchors),
     ("models", models),
+    ("inspect", inspect),
     ("jobs", jobs),
     ("stop", stop),
 ):
