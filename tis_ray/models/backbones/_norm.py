@@ -3,10 +3,9 @@
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from tis_ray.config import Norm as LearningNorm
-from tis_ray.models.norm import SyncBatchNorm2d, num_groups
+from tis_ray.models.norm import FrozenBatchNorm2d, SyncBatchNorm2d, num_groups
 
 Norm = Literal[LearningNorm, "frozen"]
 
@@ -39,9 +38,7 @@ def _sync(old: nn.BatchNorm2d) -> nn.Module:
 
 def _frozen(old: nn.BatchNorm2d) -> nn.Module:
     if hasattr(old, "act"):
-        from timm.layers import FrozenBatchNormAct2d  # here, since only timm's networks need it
-
-        frozen = _with_activation(FrozenBatchNormAct2d(old.num_features, eps=old.eps), old)
+        frozen = _with_activation(_FrozenBatchNormAct2d(old.num_features, eps=old.eps), old)
     else:
         frozen = FrozenBatchNorm2d(old.num_features, eps=old.eps)
     frozen.load_state_dict({k: v for k, v in old.state_dict().items() if k != "num_batches_tracked"})
@@ -65,6 +62,13 @@ def _with_activation(new: nn.Module, old: nn.Module) -> nn.Module:
 
 class _SyncBatchNormAct2d(SyncBatchNorm2d):
     """With the activation that follows it, as timm's `BatchNormAct2d`; timm's own of several workers needs a GPU."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(values)))
+
+
+class _FrozenBatchNormAct2d(FrozenBatchNorm2d):
+    """With the activation that follows it, as timm's `BatchNormAct2d`."""
 
     def forward(self, values: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(values)))
