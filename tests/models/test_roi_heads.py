@@ -125,6 +125,15 @@ def test_regions_to_ignore_are_no_background() -> None:
     assert set(chosen.labels.tolist()) == {-1, 2}
 
 
+def test_losses_are_float32_under_autocast_even_without_positives() -> None:
+    model = detector().train()
+    maps = features(model)
+    for objects in (OBJECTS, target([], [])):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            _, losses = model.roi_heads(maps, [proposals()], [SIZE], [objects])
+        assert {loss.dtype for loss in losses.values()} == {torch.float32}
+
+
 # ------------------------------------------------------------------------------------------------- Cascade
 
 
@@ -148,6 +157,14 @@ def test_later_stages_are_judged_by_a_stricter_bound() -> None:
     before = Regions(boxes, torch.zeros(4, dtype=torch.int64), torch.tensor([2, 2, 0, -1]))
     (after,) = heads._relabelled([boxes], [before], [OBJECTS], 0.7)  # IoU 0.65, 0.95, 0, and a place not counted
     assert after.labels.tolist() == [0, 2, 0, -1]
+
+
+def test_a_box_that_was_refined_to_nothing_is_no_positive_of_a_bound_of_zero() -> None:
+    """Its sides cannot be told as deltas: the loss would be infinite."""
+    boxes = torch.tensor([[96.0, 20, 96, 40], [10, 10, 20, 20]])
+    before = Regions(boxes, torch.zeros(2, dtype=torch.int64), torch.tensor([2, 2]))
+    (after,) = detector(cascade={}).roi_heads._relabelled([boxes], [before], [OBJECTS], 0.0)
+    assert after.labels.tolist() == [0, 2]
 
 
 def test_stages_see_the_boxes_that_the_one_before_refined() -> None:

@@ -20,7 +20,7 @@ from tis_ray.models.roi_levels import level_rule
 from tis_ray.models.roi_pooling import ContextPooling, PyramidRoIAlign
 from tis_ray.models.rpn import Float32Head, ProposalNetwork
 
-DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a first box head; later ones' deltas are that much smaller
+FIRST_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a first box head; later ones' deltas are that much smaller
 MASK_CHANNELS = 256  # after up-sampling, where no convolution precedes it
 FEWEST = Categories((1,), ("object",))
 
@@ -158,9 +158,8 @@ class _Heads:
     def _mask_branch(self, section: MaskSection) -> MaskBranch:
         head = MaskRCNNHeads(self.channels, section.channels, dilation=1, norm_layer=norm_layer(section.norm))
         width = section.channels[-1] if section.channels else self.channels
-        predictor = MaskRCNNPredictor(
-            width, section.channels[-1] if section.channels else 256, len(self.categories) + 1
-        )
+        after = section.channels[-1] if section.channels else MASK_CHANNELS
+        predictor = MaskRCNNPredictor(width, after, len(self.categories) + 1)
         # Small first logits, as Detectron has them: torchvision's initialisation makes them huge for few classes.
         nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
         nn.init.zeros_(predictor.mask_fcn_logits.bias)
@@ -172,4 +171,4 @@ def _delta_weights(cascade: CascadeSection | None, count: int) -> tuple[tuple[fl
     """Each stage's; the more exact its boxes are, the smaller the deltas that are left to learn."""
     if cascade is not None and cascade.delta_weights is not None:
         return cascade.delta_weights
-    return tuple(tuple(weight * (stage + 1) for weight in DELTA_WEIGHTS) for stage in range(count))
+    return tuple(tuple(weight * (stage + 1) for weight in FIRST_DELTA_WEIGHTS) for stage in range(count))

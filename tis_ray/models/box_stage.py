@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from tis_ray.models.box_heads import BoxHead
 from tis_ray.models.classification import Classifier
-from tis_ray.models.deltas import decode, encode
-
-SMOOTH_L1_BETA = 1 / 9  # torchvision's
+from tis_ray.models.deltas import SMOOTH_L1_BETA, decode, encode
 
 
 class BoxStage(nn.Module):

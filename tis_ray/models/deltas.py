@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+SMOOTH_L1_BETA = 1 / 9  # torchvision's; where the loss of a delta turns from square to linear
 # A side grows to at most 62.5 times its length: exp() of a wild delta overflows.
 MAX_LOG_GROWTH = math.log(1000 / 16)
 

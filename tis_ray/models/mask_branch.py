@@ -45,7 +45,7 @@ class MaskBranch(nn.Module):
         """Mean binary cross entropy of positive regions, boxes (R_i, 4), each with its class and its object."""
         logits = self(features, boxes, torch.cat(labels), sizes_hw, shared=shared)
         if len(logits) == 0:  # keeps the branch in the graph, so that every rank reduces the same gradients
-            return logits.sum() * 0
+            return logits.float().sum() * 0
         size = logits.shape[-1]
         wanted = [t["masks"].sample(box, match, size) for t, box, match in zip(targets, boxes, matched, strict=True)]
         return F.binary_cross_entropy_with_logits(logits.float(), torch.cat(wanted).float())

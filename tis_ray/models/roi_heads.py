@@ -132,7 +132,8 @@ class RoiHeads(nn.Module):
         regions = []
         for box, old, target in zip(boxes, before, targets, strict=True):
             overlaps, matched = _best_objects(box, target)
-            found = torch.where(overlaps >= positive_iou, _labels(target)[matched], 0)
+            positive = (overlaps >= positive_iou) & (overlaps > 0)  # a bound of 0 takes no box without area
+            found = torch.where(positive, _labels(target)[matched], 0)
             labels = without_ignored(torch.where(old.labels < 0, -1, found), box, target["ignore"])
             regions.append(Regions(box, matched, labels))
         return regions

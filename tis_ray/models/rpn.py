@@ -14,13 +14,12 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
 
 from tis_ray.models.anchor_matching import AnchorMatcher
-from tis_ray.models.deltas import encode
+from tis_ray.models.deltas import SMOOTH_L1_BETA, encode
 from tis_ray.models.draw import Drawn, draw
 from tis_ray.models.ignore import without_ignored
 from tis_ray.models.proposals import DELTA_WEIGHTS, BestProposals, Level
 from tis_ray.models.targets import Target
 
-SMOOTH_L1_BETA = 1 / 9  # torchvision's
 ANCHORS_AT_ONCE = 2**18  # of which one asks how much of them is ignored; it takes float64
 
 

@@ -81,6 +81,14 @@ def test_objects_own_boxes_are_positives_where_there_is_room(sampler: RoiSampler
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_overlaps_nothing_is_no_positive_whatever_the_bound(sampler: RoiSampler) -> None:
+    candidates = by_chance(40, 7)
+    chosen = positives_of(candidates, sampler, size=47, max_positives=47, positive_iou=0.0)
+    assert (candidates.overlaps == 0).any()
+    assert candidates.overlaps[chosen].min() > 0
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_places_are_filled_while_there_are_candidates(sampler: RoiSampler) -> None:
     candidates = by_chance(400, 7)._replace(ignored=torch.zeros(407, dtype=torch.bool))
     labels = sampled(sampler, candidates, size=9, max_positives=3, positive_iou=0.5).labels

@@ -8,8 +8,8 @@ from tis_ray.models.roi_sampling import Candidates, Sample
 
 
 def overlapping(candidates: Candidates, iou: float) -> Tensor:
-    """Bool (N,): overlaps an object by at least `iou`; none does where there are no objects, whatever `iou` is."""
-    return (candidates.overlaps >= iou) & (len(candidates.object_labels) > 0)
+    """Bool (N,): overlaps an object, and by at least `iou`; what overlaps none does not, whatever `iou` is."""
+    return (candidates.overlaps >= iou) & (candidates.overlaps > 0)
 
 
 def fill(
