@@ -26,6 +26,19 @@ def test_squares_go_to_the_level_of_the_paper(name: str, table: list[tuple[float
     assert (levels + 2).tolist() == [level for _, level in table]
 
 
+@pytest.mark.parametrize("strides", [(4, 8, 16), (8, 16, 32), (16,), (4, 8, 16, 32, 64)], ids=str)
+def test_regions_go_to_levels_that_are_there(strides: tuple[int, ...]) -> None:
+    """Of a neck with other levels than the usual four the nearest one is taken; 64 begins at 896 px."""
+    sides, usual = (20, 120, 230, 500, 1000), (4, 8, 16, 32, 64)
+    levels = level_rule("fpn", [], strides)([squares(*sides)])
+    assert [strides[level] for level in levels] == [min(max(one, strides[0]), strides[-1]) for one in usual]
+
+
+def test_pyramid_has_no_more_levels_than_regions_are_pooled_from() -> None:
+    rule = level_rule("pyramid", [[8], [16], [32], [64], [128]], (4, 8, 16))
+    assert rule([squares(2, 17, 30, 90, 400)]).tolist() == [0, 1, 2, 2, 2]
+
+
 def test_pyramid_bounds_are_geometric_means_of_neighbouring_sides() -> None:
     bounds = level_rule("pyramid", pyramid_anchors((4, 8, 16, 32, 64)).sizes).bounds
     assert bounds == pytest.approx([22.627, 90.510, 221.703], abs=1e-3)

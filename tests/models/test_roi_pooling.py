@@ -57,7 +57,7 @@ def test_gradients_reach_the_level_each_region_came_from() -> None:
 
 def test_one_level_needs_no_rule() -> None:
     maps = pyramid()["2"]
-    pool = PyramidRoIAlign(5, strides=(16,), levels=level_rule("fpn", [(32.0,)], 1))
+    pool = PyramidRoIAlign(5, strides=(16,), levels=level_rule("fpn", [(32.0,)], (16,)))
     torch.testing.assert_close(pool({"0": maps}, BOXES, SIZES), roi_align(maps, BOXES, 5, 1 / 16, 2))
 
 

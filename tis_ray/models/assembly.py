@@ -92,8 +92,8 @@ class _Heads:
         categories: Categories,
     ) -> None:
         self.box, self.mask = section.box, section.mask
-        self.levels = level_rule(section.roi_levels, anchors.sizes, neck.roi_levels)
         self.strides = neck.strides[: neck.roi_levels]
+        self.levels = level_rule(section.roi_levels, anchors.sizes, self.strides)
         self.pooled_channels = neck.out_channels
         self.shared = shared
         self.channels = neck.out_channels if shared is None else shared.out_channels

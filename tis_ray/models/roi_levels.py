@@ -1,11 +1,12 @@
 """Which pyramid level a region of interest is pooled from, by its size.
 
 A rule maps boxes, a list of float (R_i, 4) xyxy in the network frame, to levels int64 (sum of R_i,), 0 the finest of
-strides 4, 8, 16 and 32.
+those that regions are pooled from.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -16,31 +17,33 @@ from torchvision.ops import box_area
 from tis_ray.errors import ConfigError
 
 LevelRule = Callable[[list[Tensor]], Tensor]
-NUM_LEVELS = 4
-CANONICAL_PX, CANONICAL_LEVEL = 224, 2
+STRIDES = (4, 8, 16, 32)
+CANONICAL_PX, CANONICAL_STRIDE = 224, 16
 ROUNDING = 1e-6  # as torchvision has it: a side of exactly 112 px belongs to the coarser level
 
 
 def level_rule(
-    name: Literal["fpn", "pyramid"], anchor_sizes: Sequence[Sequence[float]], num_levels: int = NUM_LEVELS
+    name: Literal["fpn", "pyramid"], anchor_sizes: Sequence[Sequence[float]], strides: Sequence[int] = STRIDES
 ) -> LevelRule:
-    """The rule of that name; `anchor_sizes` are the sides of each level's anchors in network pixels.
+    """The rule of that name for levels of these `strides`, finest first, each twice the one before.
+
+    `anchor_sizes` are the sides of each level's anchors in network pixels; there may be more levels than `strides`.
 
     Where all regions are pooled from one level there is nothing to choose: `ConfigError` for `pyramid`.
     """
-    if num_levels == 1 and name == "pyramid":
+    if len(strides) == 1 and name == "pyramid":
         raise ConfigError("detector.roi_levels: pyramid expects a neck of several levels; got one with a single level")
-    return fpn_levels() if name == "fpn" else NearestAnchors(anchor_sizes)
+    return fpn_levels(strides) if name == "fpn" else NearestAnchors(anchor_sizes[: len(strides)])
 
 
-def fpn_levels() -> LevelRule:
+def fpn_levels(strides: Sequence[int] = STRIDES) -> LevelRule:
     """Lin et al. 2017: a region of 224 px on the level of stride 16, each halving one level finer."""
-    return _by_octaves
+    return partial(_by_octaves, canonical=round(math.log2(CANONICAL_STRIDE / strides[0])), last=len(strides) - 1)
 
 
-def _by_octaves(boxes: list[Tensor]) -> Tensor:
+def _by_octaves(boxes: list[Tensor], *, canonical: int, last: int) -> Tensor:
     octaves = torch.log2(_sides(boxes) / CANONICAL_PX) + ROUNDING
-    return (octaves.floor() + CANONICAL_LEVEL).clamp(0, NUM_LEVELS - 1).long()
+    return (octaves.floor() + canonical).clamp(0, last).long()
 
 
 def _sides(boxes: list[Tensor]) -> Tensor:
@@ -51,13 +54,12 @@ def _sides(boxes: list[Tensor]) -> Tensor:
 class NearestAnchors:
     """The level whose anchors are nearest in log scale, so that regions are pooled where they were proposed.
 
-    The bounds are geometric means of neighbouring levels' sides; coarser ones than stride 32 count as stride 32.
+    The bounds are geometric means of neighbouring levels' sides; what is coarser counts as the last level.
     For TIS's Pyramid Anchor (WAD 2018) they are 22.6, 90.5 and 221.7 px.
     """
 
     def __init__(self, anchor_sizes: Sequence[Sequence[float]]) -> None:
-        levels = anchor_sizes[:NUM_LEVELS]
-        bounds = [math.sqrt(max(fine) * min(coarse)) for fine, coarse in pairwise(levels)]
+        bounds = [math.sqrt(max(fine) * min(coarse)) for fine, coarse in pairwise(anchor_sizes)]
         if bounds != sorted(bounds):
             came = [list(sides) for sides in anchor_sizes]
             raise ConfigError(f"detector.roi_levels: pyramid expects anchors that grow from level to level; got {came}")
