@@ -33,8 +33,8 @@ HEIGHT, WIDTH = 96, 128
 C4 = {
     "neck": "c4",
     "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
-    "box": {**TINY_DETECTOR["box"], "head": "average", "pool_size": 14},
-    "mask": {"channels": []},
+    "box": {**TINY_DETECTOR["box"], "head": "average", "pool_size": 8},
+    "mask": {"channels": [], "pool_size": 8},
 }
 
 
