@@ -18,6 +18,7 @@ from tis_ray.inspection.live import LiveBytes
 from tis_ray.inspection.worst_case import WorstCase, precision
 from tis_ray.instances import Categories
 from tis_ray.models.assembly import build_detector, without_weights
+from tis_ray.models.detector import Detector
 from tis_ray.views import SizeHW
 
 # Parts by their modules' names in a detector; an operation belongs to the last one that is at work.
@@ -36,9 +37,8 @@ class DryRun:
     """A detector of fake weights, to be asked what a forward costs."""
 
     def __init__(self, section: DetectorSection, categories: Categories) -> None:
-        self._fake = FakeTensorMode()
-        with self._fake, torch.device("cuda"):
-            self.detector = build_detector(without_weights(section), categories).eval()
+        self._fake = fake_mode()
+        self.detector = fake_detector(section, categories, self._fake, device="cuda").eval()
 
     def flops(self, size_hw: SizeHW) -> dict[str, int]:
         """Floating point operations of each part on one frame of this size; a multiply-add counts as two."""
@@ -57,6 +57,23 @@ class DryRun:
             with self._fake, torch.no_grad(), precision("cuda", bfloat16=bfloat16), WorstCase(), live:
                 self.detector(frames(size_hw, num_frames, "cuda"))
         return Peak(live.peak, live.peak_at)
+
+
+def fake_mode() -> FakeTensorMode:
+    """Tensors without values; those that a part keeps on the CPU whatever the device, as anchors, may join in."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def fake_detector(section: DetectorSection, categories: Categories, fake: FakeTensorMode, *, device: str) -> Detector:
+    """The detector with fake weights that say they lie on `device`.
+
+    It is put together as when a recipe is checked, and only then made fake: networks that look at values meanwhile,
+    as some initialisations do, can be built on no device but not of fake tensors.
+    """
+    with torch.device("meta"):
+        detector = build_detector(without_weights(section), categories)
+    with fake:
+        return detector.to_empty(device=device)
 
 
 def frames(size_hw: SizeHW, count: int, device: str) -> list[Tensor]:

@@ -1,15 +1,13 @@
 """What one training step holds in memory, without a device: forward, backward and what the optimiser keeps."""
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.module_tracker import ModuleTracker
 
 from tis_ray.config import DetectorSection
-from tis_ray.inspection.dry_run import Peak, frames, live_bytes
+from tis_ray.inspection.dry_run import Peak, fake_detector, fake_mode, frames, live_bytes
 from tis_ray.inspection.worst_case import WorstCase, precision
 from tis_ray.instances import Categories
 from tis_ray.models.activation_checkpointing import checkpoint_activations
-from tis_ray.models.assembly import build_detector, without_weights
 from tis_ray.models.mask_targets import PackedCrops
 from tis_ray.models.targets import Target
 from tis_ray.views import SizeHW
@@ -33,19 +31,18 @@ def training_peak(
     As many regions are positive as may be. `recompute` stands for `resources.activation_checkpointing`. The part is
     `backward` where the peak comes after the losses.
     """
-    with FakeTensorMode():
-        with torch.device(_DEVICE):
-            detector = build_detector(without_weights(section), categories).train()
-        if recompute:
-            checkpoint_activations(detector)
-        with ModuleTracker() as tracker:
-            live = live_bytes(tracker)
-            with WorstCase(number=detector.roi_heads.max_positives), live:
-                with precision(_DEVICE, bfloat16=bfloat16):
-                    losses = detector(frames(size_hw, num_frames, _DEVICE), [_target(size_hw)] * num_frames)
-                    total = torch.stack(list(losses.values())).sum()
-                forward = live.peak
-                total.backward()
+    fake = fake_mode()
+    detector = fake_detector(section, categories, fake, device=_DEVICE).train()
+    if recompute:
+        checkpoint_activations(detector)
+    with fake, ModuleTracker() as tracker:
+        live = live_bytes(tracker)
+        with WorstCase(number=detector.roi_heads.max_positives), live:
+            with precision(_DEVICE, bfloat16=bfloat16):
+                losses = detector(frames(size_hw, num_frames, _DEVICE), [_target(size_hw)] * num_frames)
+                total = torch.stack(list(losses.values())).sum()
+            forward = live.peak
+            total.backward()
     return Peak(live.peak, "backward" if live.peak > forward else live.peak_at)
 
 
