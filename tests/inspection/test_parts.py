@@ -68,7 +68,6 @@ def test_defaults_of_options_are_accepted_by_the_config(part: Any) -> None:
 def test_options_are_told_with_types_and_defaults() -> None:
     (part,) = find_parts("resnet50")
     told = {option.name: (option.values, option.default) for option in details(part).options}
-    assert told["weights"] == ("path | null", "null")
     assert told["eps"] == ("number >= 0", "1e-05")
     assert told["stem"][0].split(" | ")[0] == "7x7"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tis_ray.config import Recipe
+from tis_ray.config import DataSection, Recipe
 from tis_ray.errors import ConfigError
 from tis_ray.inspection.assembled import Chosen, Size, choices_of, sizes_of, weights_notes
 from tis_ray.inspection.classes import classes_of
@@ -108,22 +108,30 @@ def _view_cost(dry: DryRun, frames: Frames) -> ViewCost:
 
 
 def _step_cost(recipe: Recipe, categories: Categories, image_hw: SizeHW, sizes: Sequence[Size]) -> StepCost:
-    data = recipe.data
-    assert data is not None
-    largest = resized_hw(image_hw, max(data.scales), data.max_long_edge)
-    if data.regions.valid_training_region is not None and data.max_long_edge is not None:
-        largest = max(data.scales), data.max_long_edge  # some region is as long as that
+    assert recipe.data is not None
+    frame, count = largest_frame(recipe.data, image_hw), recipe.data.batch_size
     float32, bfloat16 = (
         training_peak(
             recipe.detector,
             categories,
-            largest,
-            num_frames=data.batch_size,
+            frame,
+            num_frames=count,
             bfloat16=half,
             recompute=recipe.resources.activation_checkpointing,
         )
         for half in (False, True)
     )
+    return StepCost(frame, count, kept_bytes(recipe, sizes), float32, bfloat16)
+
+
+def largest_frame(data: DataSection, image_hw: SizeHW) -> SizeHW:
+    """The largest frame that training makes of images of this size, or of a region of one where it cuts regions."""
+    if data.regions.valid_training_region is not None and data.max_long_edge is not None:
+        return min(max(data.scales), data.max_long_edge), data.max_long_edge
+    return resized_hw(image_hw, max(data.scales), data.max_long_edge)
+
+
+def kept_bytes(recipe: Recipe, sizes: Sequence[Size]) -> int:
+    """What a worker keeps from step to step: weights, momentum, and what it exchanges gradients in with others."""
     copies = (recipe.schedule.momentum > 0) + (recipe.resources.workers > 1)
-    kept = sum(size.num_bytes + 4 * size.trained * copies for size in sizes)
-    return StepCost(largest, data.batch_size, kept, float32, bfloat16)
+    return sum(size.num_bytes + 4 * size.trained * copies for size in sizes)

@@ -42,7 +42,8 @@ def deform_conv_flops(images: Shape, weight: Shape, *_inputs: Any, out_shape: Sh
 def deform_conv_workspace(images: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, *_: Any) -> int:
     """Bytes of the inputs laid out for every place of the result, of a second result, and of copies as above."""
     places = prod(offset.shape[2:])
-    at_once = max((n for n in range(1, MOST_IMAGES_AT_ONCE + 1) if len(images) % n == 0), default=0)
+    most = min(len(images), MOST_IMAGES_AT_ONCE)
+    at_once = max((n for n in range(1, most + 1) if len(images) % n == 0), default=0)
     columns = images.shape[1] * prod(weight.shape[2:]) * at_once * places
     second = len(images) * weight.shape[0] * places
     return (columns + second) * images.element_size() + sum(_copied(one) for one in (images, offset, mask))

@@ -1,0 +1,51 @@
+"""What is foretold of a training step is what a real one needs."""
+
+import pytest
+import torch
+from torch.utils.module_tracker import ModuleTracker
+
+from tests.tiny import CATEGORIES, TINY_DETECTOR
+from tis_ray.config import DetectorSection
+from tis_ray.inspection.dry_run import live_bytes
+from tis_ray.inspection.training_step import training_peak
+from tis_ray.models.activation_checkpointing import checkpoint_activations
+from tis_ray.models.assembly import build_detector
+from tis_ray.models.mask_targets import PackedCrops
+from tis_ray.models.targets import Target
+
+SECTION = DetectorSection.model_validate(TINY_DETECTOR)
+SIZE_HW = (256, 320)
+
+
+def target_of(count: int) -> Target:
+    corners = torch.rand(count, 2) * 150
+    boxes = torch.cat([corners, corners + torch.rand(count, 2) * 60 + 10], dim=1)
+    frames = torch.cat([corners.long(), torch.full((count, 2), 20)], dim=1)
+    masks = PackedCrops(torch.ones(count * 400, dtype=torch.uint8), torch.arange(count) * 400, frames, SIZE_HW)
+    return {"boxes": boxes, "labels": torch.randint(1, 4, (count,)), "masks": masks, "ignore": None}
+
+
+# A recomputation leaves cycles of references, which Python's collector finds when it does.
+@pytest.mark.parametrize(("recompute", "tolerance"), [(False, 0.002), (True, 0.1)])
+def test_memory_is_that_of_a_real_step(recompute: bool, tolerance: float) -> None:
+    torch.manual_seed(0)
+    detector = build_detector(SECTION, CATEGORIES).train()
+    if recompute:
+        checkpoint_activations(detector)
+    images = [torch.randint(0, 256, (3, *SIZE_HW), dtype=torch.uint8) for _ in range(2)]
+    targets = [target_of(30) for _ in images]
+    with ModuleTracker() as tracker:
+        live = live_bytes(tracker)
+        with live:
+            losses = detector([image.clone() for image in images], targets)
+            torch.stack(list(losses.values())).sum().backward()
+    foretold = training_peak(SECTION, CATEGORIES, SIZE_HW, num_frames=2, bfloat16=False, recompute=recompute)
+    assert foretold.num_bytes == pytest.approx(live.peak, rel=tolerance)
+
+
+def test_recomputing_saves_memory() -> None:
+    kept, recomputed = (
+        training_peak(SECTION, CATEGORIES, (512, 512), num_frames=1, bfloat16=False, recompute=recompute).num_bytes
+        for recompute in (False, True)
+    )
+    assert recomputed < 0.8 * kept
