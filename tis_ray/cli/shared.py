@@ -56,6 +56,6 @@ def check_out(option: str, out: Path | None) -> None:
 def size_wh(option: str, text: str) -> tuple[int, int]:
     """Width and height from a text as 512x384."""
     width, separator, height = text.lower().partition("x")
-    if not separator or not width.isdecimal() or not height.isdecimal():
+    if not separator or not all(edge.isdecimal() and int(edge) for edge in (width, height)):
         raise ConfigError(f"{option}: expected WIDTHxHEIGHT in pixels, as 512x384; got '{text}'")
     return int(width), int(height)
