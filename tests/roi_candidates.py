@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from tis_ray.models.roi_sampling import Candidates
 
@@ -12,13 +13,23 @@ def written(overlaps: Sequence[float], matched: Sequence[int], object_labels: Se
     num_objects = len(object_labels)
     all_matched = torch.tensor([*matched, *range(num_objects)], dtype=torch.int64)
     labels = torch.tensor(object_labels, dtype=torch.int64)
+    all_overlaps = torch.tensor([*overlaps] + [1.0] * num_objects)
     return Candidates(
-        overlaps=torch.tensor([*overlaps] + [1.0] * num_objects),
+        boxes=_boxes(all_overlaps, all_matched),
+        overlaps=all_overlaps,
         matched=all_matched,
         labels=labels[all_matched] if num_objects else torch.zeros_like(all_matched),
         ignored=torch.zeros(len(all_matched), dtype=torch.bool),
         object_labels=labels,
     )
+
+
+def _boxes(overlaps: Tensor, matched: Tensor) -> Tensor:
+    """Object i has sides of 10 (i + 1) px; what overlaps it is narrower by as much, what does not lies elsewhere."""
+    sides = 10.0 * (matched + 1)
+    left = 1000.0 * matched + 500 * (overlaps == 0)
+    width = torch.where(overlaps == 0, sides, sides * overlaps)
+    return torch.stack([left, torch.zeros_like(left), left + width, sides], dim=1)
 
 
 def by_chance(num_proposals: int, num_objects: int, *, num_classes: int = 3, seed: int = 0) -> Candidates:

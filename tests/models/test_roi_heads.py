@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import fastrcnn_loss
+from torchvision.ops import box_iou
 
 from tests.tiny import CATEGORIES, TINY_DETECTOR
 from tis_ray.config import DetectorSection, parse
@@ -116,6 +117,18 @@ def test_no_proposals_leave_the_objects_own_boxes() -> None:
     assert sorted(chosen.labels.tolist()) == [2, 3]
     nothing = detector().roi_heads.choose(proposals(0), target([], []))
     assert len(nothing.labels) == 0
+
+
+def test_a_sampler_is_shown_proposals_and_after_them_the_objects_own_boxes() -> None:
+    heads, shown = detector().roi_heads, []
+    plain = heads.sampler
+    heads.sampler = lambda candidates, **settings: shown.append(candidates) or plain(candidates, **settings)
+    heads.choose(proposals(5), OBJECTS)
+    (candidates,) = shown
+    assert torch.equal(candidates.boxes, torch.cat([proposals(5), OBJECTS["boxes"]]))
+    overlaps, matched = box_iou(candidates.boxes, OBJECTS["boxes"]).max(dim=1)
+    torch.testing.assert_close(candidates.overlaps, overlaps)
+    assert torch.equal(candidates.matched[overlaps > 0], matched[overlaps > 0])
 
 
 def test_regions_to_ignore_are_no_background() -> None:

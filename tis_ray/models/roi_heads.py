@@ -117,7 +117,7 @@ class RoiHeads(nn.Module):
             ignored = target["ignore"].shares(boxes) >= IGNORED_SHARE
         labels = _labels(target)[matched]
         sample = self.sampler(
-            Candidates(overlaps, matched, labels, ignored, target["labels"]),
+            Candidates(boxes, overlaps, matched, labels, ignored, target["labels"]),
             size=self.samples_per_image,
             max_positives=self.max_positives,
             positive_iou=self.ious[0],

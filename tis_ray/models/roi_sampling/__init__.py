@@ -13,6 +13,7 @@ from torch import Tensor
 class Candidates(NamedTuple):
     """Proposals of one image, best first, and after them its G objects' own boxes; N of them.
 
+    boxes:         float (N, 4) xyxy in the network frame
     overlaps:      float (N,) IoU with the object that overlaps most; 0 where there are no objects
     matched:       int64 (N,) which object that is; 0 where there are none
     labels:        int64 (N,) that object's class, from 1; 0 where there are none
@@ -20,6 +21,7 @@ class Candidates(NamedTuple):
     object_labels: int64 (G,) classes of all objects, from 1; the last G candidates are their boxes
     """
 
+    boxes: Tensor
     overlaps: Tensor
     matched: Tensor
     labels: Tensor
