@@ -168,7 +168,7 @@ def test_no_objects_and_tiny_pictures_are_learnt_from(detector: Detector) -> Non
 def test_the_loss_falls_on_one_picture(detector: Detector) -> None:
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
     sums = []
-    for _ in range(15):
+    for _ in range(20):
         losses = step(detector, [picture()], [OBJECTS])
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 10)
         optimizer.step()
