@@ -49,7 +49,8 @@ class RoiHeads(nn.Module):
     sampler:          chooses `samples_per_image` regions, at most `positive_fraction` of them positive
     ious:             the bound of a positive, for each stage
     loss_weights:     of each stage's losses
-    scale_gradients:  divide what the stages send back into the pyramid by their number
+    scale_gradients:  divide what the stages send back into the pyramid, and to a context's convolution before
+                      them, by their number
     """
 
     def __init__(
