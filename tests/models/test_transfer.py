@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.classifiers import every_classifier
 from tests.tiny import TINY_DETECTOR, tiny_recipe
-from tis_ray import menu
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Categories
 from tis_ray.models.assembly import build_detector
@@ -19,7 +19,6 @@ NAMES = {"person": "human"}
 PAIRS = {0: 3, 1: 2, 2: 0}
 LAYER, BOXES = "roi_heads.stages.0.classifier.layer", "roi_heads.stages.0.regressor"
 MASKS = "roi_heads.mask_branch.predictor.mask_fcn_logits"
-CLASSIFIERS = menu.choices("tis_ray.models.classification")
 
 
 def build(
@@ -205,12 +204,12 @@ def test_tables_without_a_common_class_join_nothing() -> None:
     assert joined(Categories((1,), ("a",)), THERE, {}) == {}
 
 
-@pytest.mark.parametrize("cosine", [None, 20.0])
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_says_what_its_rows_are(name: str, cosine: float | None) -> None:
+@pytest.mark.parametrize("classifier", every_classifier())
+def test_every_classifier_says_what_its_rows_are(classifier: tuple[str, dict[str, object]]) -> None:
     """Else classes of another table would be taken for its own where there are as many."""
-    detector = build(HERE, box={"classification": {name: {} if cosine is None else {"cosine": cosine}}})
+    detector = build(HERE, box={"classification": dict([classifier])})
     rows = class_rows(detector)
+    assert LAYER in rows, f"expected {classifier[0]} to wrap its `layer` in `with_class_rows`"
     assert set(rows) == {LAYER, BOXES, MASKS}
     for layer, said in rows.items():
         assert len(detector.get_parameter(f"{layer}.weight")) == said.width * (len(said.shared) + len(HERE))

@@ -3,27 +3,23 @@
 import pytest
 import torch
 
+from tests.classifiers import MENU, every_classifier
 from tests.host_waits import host_waits
 from tis_ray import menu
 from tis_ray.instances import Categories
 from tis_ray.models.classification import Classifier
 
-MENU = "tis_ray.models.classification"
 CATEGORIES = Categories(
     (1, 2, 3, 4), ("a", "b", "c", "d"), counts=(3, 50, 7000, 10), image_shares=(0.0001, 0.01, 0.5, 0.0)
 )
 LABELS = torch.tensor([0, 1, 2, 3, 4, -1, 0, 0])
 
 
-@pytest.fixture(params=menu.choices(MENU))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=[{}, {"cosine": 20.0}], ids=["linear", "cosine"])
-def classifier(request: pytest.FixtureRequest, name: str) -> Classifier:
+@pytest.fixture(params=every_classifier())
+def classifier(request: pytest.FixtureRequest) -> Classifier:
+    name, options = request.param
     torch.manual_seed(0)
-    return menu.pick(MENU, "build", name, key="test")(8, CATEGORIES, **request.param)
+    return menu.pick(MENU, "build", name, key="test")(8, CATEGORIES, **options)
 
 
 @pytest.mark.parametrize("count", [0, 1, 8])
@@ -66,6 +62,7 @@ def test_nothing_waits_for_the_device(classifier: Classifier) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("name", menu.choices(MENU))
 def test_is_built_without_memory(name: str) -> None:
     with torch.device("meta"):
         classifier = menu.pick(MENU, "build", name, key="test")(6, CATEGORIES)

@@ -4,6 +4,8 @@ name is the option's name.
 A `Classifier` is the last layer of a box head with its loss and its scores. K classes, R regions; `categories` tells
 how often each class was seen in training, where that is known. `layer` is the module whose first dimension has a row
 for each logit: rows shared by all classes first, then one for each class in the order of `categories`.
+`class_rows.with_class_rows` is told which rows are shared, so that classes of another checkpoint can be taken by name;
+`_layer.class_layer` makes a layer whose logits are float32 under autocast too.
 """
 
 from typing import Protocol
