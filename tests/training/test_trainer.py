@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from tis_ray.config import Recipe, dump
+from tis_ray.config import Recipe, dump, load_ensemble
 from tis_ray.errors import ConfigError, DataError
 from tis_ray.local_ray import start
 from tis_ray.models import checkpoint
@@ -107,6 +107,8 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
     assert categories.names == ("red", "blue")
     assert trained.name == "first"
     assert not detector.training
+    (view,) = load_ensemble(folders[0]).views  # what the recipe says of no test
+    assert (view.member, view.scale, view.flip) == ("first", trained.data.scales[-1], False)
     metrics = yaml.safe_load((folders[0] / "metrics.json").read_text())
     assert metrics["epoch"] == 3
     assert {"box_ap", "mask_ap", "loss"} <= metrics.keys()
