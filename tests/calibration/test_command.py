@@ -146,7 +146,7 @@ def test_results_files_give_what_the_members_give(folder: Path, calibrate) -> No
 
 
 MISTAKES = {
-    "method": (["--method", "plat"], "--method: expected one of isotonic, platt, temperature; got 'plat'"),
+    "method": (["--method", "plat"], "; got 'plat'; did you mean 'platt'?"),
     "iou": (["--iou", "1.5"], "--iou: expected a number above 0 and at most 1; got 1.5"),
     "another folder": (["--out", "sub/ensemble.yaml"], "--out: expected a file in "),
     "a folder": (["--out", "folder.yaml"], "--out: expected a file; folder.yaml is a folder"),

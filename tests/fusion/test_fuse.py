@@ -332,8 +332,7 @@ def test_inputs_are_left_untouched():
     [
         pytest.param(
             {"rules": ["nms", "sot_nms"]},
-            r"^fusion\.rules\.1: expected one of mask_nms, nms, nmw, soft_nms, vote, wbf; got 'sot_nms'; "
-            r"did you mean 'soft_nms'\?$",
+            r"^fusion\.rules\.1: expected one of .*mask_nms, .*wbf.*; got 'sot_nms'; did you mean 'soft_nms'\?$",
             id="misspelt rule",
         ),
         pytest.param(
@@ -363,7 +362,7 @@ def test_inputs_are_left_untouched():
         ),
         pytest.param(
             {"masks": "bets"},
-            r"^fusion\.masks: expected one of average, best, scale_ratio, vote; got 'bets'",
+            r"^fusion\.masks: expected one of .*best.*; got 'bets'",
             id="misspelt policy",
         ),
         pytest.param(

@@ -198,11 +198,8 @@ def test_loss_falls_on_one_image(detector: Detector) -> None:
         ({"backbone": "resnet81"}, r"detector\.backbone: expected one of .*resnet18.*got 'resnet81'"),
         ({"backbone": {"resnet18": {"norn": "group"}}}, r"detector\.backbone\.resnet18\.norn: unknown key.*norm"),
         ({"backbone": {"resnet18": {"norm": "layer"}}}, r"detector\.backbone\.resnet18\.norm: .*'batch'"),
-        ({"neck": "fnp"}, r"detector\.neck: expected one of c4, fpn; got 'fnp'; did you mean 'fpn'"),
-        (
-            {"anchors": "pyramids"},
-            r"detector\.anchors: expected one of cluster, exact, pyramid, torchvision; got 'pyramids'",
-        ),
+        ({"neck": "fnp"}, r"detector\.neck: expected one of .*fpn.*; got 'fnp'; did you mean 'fpn'"),
+        ({"anchors": "pyramids"}, r"detector\.anchors: expected one of .*pyramid.*; got 'pyramids'"),
         ({"anchors": {"exact": {"sizes": [[8], [16]]}}}, r"detector\.anchors: expected 5 levels"),
         ({"anchors": {"exact": {"sizes": [[8], [16], [], [64], [128]]}}}, r"anchors\.exact\.sizes\.2: "),
         ({"anchors": {"torchvision": {"sizes": [[-8], [16], [32], [64], [128]]}}}, r"torchvision\.sizes\.0\.0: "),

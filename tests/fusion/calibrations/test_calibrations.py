@@ -106,7 +106,7 @@ def test_defaults_leave_scores_as_they_are(name):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (Choice(name="plat"), r"^here: expected one of isotonic, platt, temperature; got 'plat'; did you mean 'platt'"),
+        (Choice(name="plat"), r"^here: expected one of .*isotonic.*; got 'plat'; did you mean 'platt'"),
         (Choice(name="platt", options={"slope": -1}), r"^here\.platt\.slope: .*greater than or equal to 0; got -1$"),
         (Choice(name="platt", options={"slop": 1}), r"^here\.platt\.slop: unknown key; did you mean 'slope'"),
         (Choice(name="temperature", options={"temperature": 0}), r"^here\.temperature\.temperature: .*greater than 0"),
