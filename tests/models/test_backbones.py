@@ -15,6 +15,7 @@ from torchvision.models import resnet18, resnet50, shufflenet_v2_x0_5
 from tis_ray.config import Norm
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.menu import check_options, choices, pick
+from tis_ray.models.backbones._features import finished
 from tis_ray.models.backbones._norm import Norm as BackboneNorm
 from tis_ray.models.deformable import DeformableConv2d
 from tis_ray.models.norm import SyncBatchNorm2d
@@ -30,11 +31,16 @@ def builder(name: str) -> Callable[..., nn.Module]:
     return pick("tis_ray.models.backbones", "build", name, key="backbone")
 
 
+def on_no_device(name: str, **options: object) -> nn.Module:
+    """The backbone's shapes alone, in no time."""
+    with torch.device("meta"):
+        return build(name, **options)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_maps_have_strides_4_to_32_and_the_stated_channels(name: str) -> None:
-    with torch.device("meta"):
-        backbone = build(name)
-        maps = backbone(torch.zeros(1, 3, 64, 96))
+    backbone = on_no_device(name)
+    maps = backbone(torch.zeros(1, 3, 64, 96, device="meta"))
     assert [tuple(level.shape[1:]) for level in maps] == [
         (channels, 64 // stride, 96 // stride)
         for channels, stride in zip(backbone.channels, (4, 8, 16, 32), strict=True)
@@ -97,6 +103,29 @@ def test_the_last_stage_continues_where_the_maps_now_end(name: str) -> None:
     assert parts == list(weights)
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_last_stage_makes_the_last_map_of_the_one_before(name: str) -> None:
+    backbone = on_no_device(name)
+    if not hasattr(backbone, "take_last_stage"):
+        pytest.skip("its stages do not follow one another")
+    channels = backbone.channels
+    stage = backbone.take_last_stage()
+    assert (*backbone.channels, stage.out_channels) == channels
+    assert stage(torch.zeros(1, channels[2], 4, 6, device="meta")).shape == (1, channels[3], 2, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if "norm" in signature(builder(name)).parameters])
+def test_group_normalisation_leaves_none_over_batches(name: str) -> None:
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in on_no_device(name, norm="group").modules())
+
+
+def test_another_norm_of_a_network_without_batch_normalisation_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))
+    assert finished(network, "vgg", weights=None) is network
+    with pytest.raises(ConfigError, match=r"^detector\.backbone\.vgg\.norm: expected .* batch .*; got frozen$"):
+        finished(network, "vgg", norm="frozen", weights=None)
+
+
 @pytest.mark.parametrize("norm", ["sync", "frozen", "group"])
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "tf_efficientnet_lite0"])
 def test_normalisation_is_replaced_everywhere(name: str, norm: str) -> None:
@@ -151,19 +180,18 @@ def test_batch_norm_takes_an_eps() -> None:
         assert {module.eps for module in backbone.modules() if hasattr(module, "eps")} == {0.0}
 
 
-DEFORMABLE = [name for name in BACKBONES if "deformable" in signature(builder(name)).parameters]
+DEFORMABLE = ["resnet18", "resnet50", "resnet101", "resnet152"]
+DEFORMABLE += ["resnext101_32x8d", "senet154", "seresnet18", "seresnet152"]
 
 
-def test_the_family_of_resnets_offers_deformable_convolutions_and_no_other_does() -> None:
-    assert {name for name in BACKBONES if name.startswith(("resn", "sen", "seresn"))} == set(DEFORMABLE)
+def test_other_networks_than_resnets_refuse_deformable_convolutions() -> None:
     with pytest.raises(ConfigError, match=r"deformable: unknown key.*norm"):
         check_options(builder("shufflenet_v2_x0_5"), {"deformable": True}, key="detector.backbone.shufflenet_v2_x0_5")
 
 
 @pytest.mark.parametrize("name", DEFORMABLE)
 def test_one_convolution_of_each_block_in_stages_3_to_5_is_deformable(name: str) -> None:
-    with torch.device("meta"):
-        body = build(name, deformable=True).body
+    body = on_no_device(name, deformable=True).body
     for stage in ("layer2", "layer3", "layer4"):
         for block in body[stage]:
             (layer,) = [module for module in block.modules() if isinstance(module, DeformableConv2d)]

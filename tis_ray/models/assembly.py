@@ -6,6 +6,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from tis_ray.config import BoxSection, CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
+from tis_ray.errors import ConfigError
 from tis_ray.instances import Categories
 from tis_ray.models.backbones._weights import check_weights
 from tis_ray.models.box_stage import BoxStage
@@ -33,8 +34,8 @@ def build_detector(section: DetectorSection, categories: Categories) -> Detector
     """
     backbone = part("backbones", section.backbone, key="detector.backbone")
     neck = part("necks", section.neck, backbone.channels, key="detector.neck")
+    shared = _last_stage(backbone, section) if neck.leaves_last_stage else None
     anchors = part("anchors", section.anchors, neck.strides, key="detector.anchors")
-    shared = backbone.take_last_stage() if neck.leaves_last_stage else None
     heads = _Heads(section, neck, anchors, shared, categories)
     return Detector(
         backbone,
@@ -62,6 +63,15 @@ def without_weights(section: DetectorSection) -> DetectorSection:
     """The section whose backbone starts from nothing; its file may be gone."""
     options = {key: value for key, value in section.backbone.options.items() if key != "weights"}
     return section.model_copy(update={"backbone": Choice(name=section.backbone.name, options=options)})
+
+
+def _last_stage(backbone: nn.Module, section: DetectorSection) -> nn.Module:
+    if not hasattr(backbone, "take_last_stage"):
+        raise ConfigError(
+            f"detector.neck: {section.neck.name} expects a backbone that hands over its last stage, as the ResNets do; "
+            f"got {section.backbone.name}"
+        )
+    return backbone.take_last_stage()
 
 
 def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> ProposalNetwork:

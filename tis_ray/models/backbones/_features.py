@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from tis_ray.errors import ConfigError
 from tis_ray.models.backbones._norm import Norm, replace_norm
 from tis_ray.models.backbones._weights import Weights, load_state, read_weights
 
@@ -54,11 +55,14 @@ class Features(nn.Module):
         return list(self.body).index(self.taps[0])
 
 
-def finished(network: nn.Module, name: str, *, norm: Norm, weights: Weights) -> nn.Module:
+def finished(network: nn.Module, name: str, *, norm: Norm = "batch", weights: Weights) -> nn.Module:
     """The network with `weights`, where given, and its batch normalisation replaced as asked; it is changed in place.
 
-    `name` is torchvision's or timm's of the network, by which a name of weights is looked up.
+    `name` is torchvision's or timm's of the network, by which a name of weights is looked up. Raises `ConfigError` for
+    another `norm` than "batch" where there is no batch normalisation to replace.
     """
+    if norm != "batch" and not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        raise ConfigError(f"detector.backbone.{name}.norm: expected a network with batch normalisation; got {norm}")
     if weights is not None:
         load_state(network, read_weights(weights, name), source=weights)
     replace_norm(network, norm)
