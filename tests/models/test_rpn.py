@@ -12,7 +12,8 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from tests.host_waits import host_waits
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
-from tis_ray.models.anchor_matching import iou, top_k
+from tis_ray.menu import choices, pick
+from tis_ray.models.anchor_matching import AnchorMatcher, iou
 from tis_ray.models.anchors.exact import build as exact
 from tis_ray.models.anchors.pyramid import build as pyramid
 from tis_ray.models.rpn import Float32Head, ProposalNetwork
@@ -27,6 +28,11 @@ OBJECTS: list[list[tuple[int, int, int, int]]] = [
     [(10, 12, 60, 50)],
 ]
 EVERYTHING = {"samples_per_image": 1_000_000, "positive_fraction": 1.0}
+
+
+@pytest.fixture
+def matcher(request: pytest.FixtureRequest) -> AnchorMatcher:
+    return pick("tis_ray.models.anchor_matching", "build", request.param, key="rpn.matching")()
 
 
 def network(
@@ -146,7 +152,7 @@ def test_draws_differ_by_chance_and_agree_by_seed() -> None:
 WHOLE = [(0, 0, 128, 96)]
 
 
-@pytest.mark.parametrize("matcher", [iou.build(), top_k.build()], ids=["iou", "top_k"])
+@pytest.mark.parametrize("matcher", choices("tis_ray.models.anchor_matching"), indirect=True)
 @pytest.mark.parametrize(
     ("objects", "crowds"),
     [
@@ -156,7 +162,7 @@ WHOLE = [(0, 0, 128, 96)]
         pytest.param([[(3, 3, 9, 9)] * 40, []], [[], []], id="forty objects in one place"),
     ],
 )
-def test_losses_are_finite_and_reach_every_parameter(matcher: Any, objects: Any, crowds: Any) -> None:
+def test_losses_are_finite_and_reach_every_parameter(matcher: AnchorMatcher, objects: Any, crowds: Any) -> None:
     rpn = network(matcher=matcher)
     batch, maps = inputs()
     _, losses = rpn(batch, maps, targets(objects, crowds))
@@ -276,9 +282,9 @@ def test_a_picture_of_one_pixel_has_proposals() -> None:
 # ------------------------------------------------------------------------------------------------------- The rest
 
 
-@pytest.mark.parametrize("matcher", [iou.build(), top_k.build()], ids=["iou", "top_k"])
+@pytest.mark.parametrize("matcher", choices("tis_ray.models.anchor_matching"), indirect=True)
 @pytest.mark.parametrize("training", [True, False])
-def test_waits_for_the_device_in_nms_alone(training: bool, matcher: Any) -> None:
+def test_waits_for_the_device_in_nms_alone(training: bool, matcher: AnchorMatcher) -> None:
     rpn = network(matcher=matcher).train(training)
     batch, maps = inputs()
     truth = targets([OBJECTS[0], []], [[(60, 10, 120, 70)], []])

@@ -6,6 +6,9 @@ the network frame, and answers for each anchor
 
 labels:  int64 (A,) 1 for a positive example, 0 for a negative one, -1 for neither
 matched: int64 (A,) which object it is closest to; 0 where there are none
+
+A large frame has millions of anchors: `_overlaps.stretches` goes through their overlaps with the objects in pieces.
+An object that no anchor overlaps makes none positive.
 """
 
 from typing import Protocol
