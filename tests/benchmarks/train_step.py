@@ -5,11 +5,13 @@
 Both see the same random pictures with 30 objects each, under bfloat16 autocast on a GPU and in float32 on a CPU, with
 SGD and channels-last weights. torchvision gets its full-frame masks on the device beforehand; our targets are made of
 crops in every step, as in training. Data loading is left out. The first line is torchvision's own network assembled of
-our parts, the second one the recipe itself, with its anchors.
+our parts, the second one the recipe itself, with its anchors. On a GPU each line ends with how often one step waited
+for the device: in NMS, for the number of positives and of mask targets' points, for the losses and the gradients' norm.
 """
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -47,15 +49,15 @@ def main() -> None:
         f"{options.recipe}, activations checkpointed": (section, True),
     }
     print(f"{options.batch} x {height}x{width}, {OBJECTS} objects an image, {device}")
-    theirs, memory = measure(lambda: torchvision_step(batch, device), options.steps, device)
-    _line("torchvision's Mask R-CNN R50-FPN", theirs, memory, options.batch, theirs)
+    theirs, notes = measure(lambda: torchvision_step(batch, device), options.steps, device)
+    _line("torchvision's Mask R-CNN R50-FPN", theirs, notes, options.batch, theirs)
     for name, (detector, checkpointed) in ours.items():
-        taken, memory = measure(
+        taken, notes = measure(
             lambda detector=detector, checkpointed=checkpointed: our_step(detector, batch, device, checkpointed),
             options.steps,
             device,
         )
-        _line(name, taken, memory, options.batch, theirs)
+        _line(name, taken, notes, options.batch, theirs)
 
 
 def make_batch(count: int, size_hw: tuple[int, int]) -> Batch:
@@ -88,9 +90,7 @@ def torchvision_step(batch: Batch, device: torch.device) -> Callable[[], None]:
     """A step of torchvision's reference training at the pictures' own size."""
     height, width = batch.images[0].shape[-2:]
     sizes = {"min_size": min(height, width), "max_size": max(height, width)}
-    model: nn.Module = maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=CLASSES + 1, trainable_backbone_layers=5, **sizes
-    )
+    model: nn.Module = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES + 1, **sizes)
     model = model.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     images = [image.to(device) / 255 for image in batch.images]
@@ -118,8 +118,20 @@ def _full_frame(annotations: Annotations, size_hw: tuple[int, int], device: torc
     }
 
 
-def measure(make: Callable[[], Callable[[], None]], steps: int, device: torch.device) -> tuple[Timing, float | None]:
-    """Seconds a step after a warm-up, and on a GPU the peak of allocated memory in GiB; what was made is let go."""
+def count_waits(step: Callable[[], None]) -> int:
+    """How often one step asks the GPU something and waits for the answer, as PyTorch warns of it."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(one.message) for one in caught)
+
+
+def measure(make: Callable[[], Callable[[], None]], steps: int, device: torch.device) -> tuple[Timing, str]:
+    """Seconds a step after a warm-up, and in words the peak of a GPU's memory and the waits; what was made is let go."""
     torch.manual_seed(0)
     step = make()
     gpu = device.type == "cuda"
@@ -133,17 +145,18 @@ def measure(make: Callable[[], Callable[[], None]], steps: int, device: torch.de
             torch.cuda.synchronize()
         if i >= WARM_UP:
             seconds.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated() / 2**30 if gpu else None
+    notes = f"{torch.cuda.max_memory_allocated() / 2**30:6.1f} GiB, {count_waits(step)} waits" if gpu else ""
     del step
     if gpu:
         torch.cuda.empty_cache()
-    return Timing.of(seconds), peak
+    return Timing.of(seconds), notes
 
 
-def _line(name: str, taken: Timing, peak: float | None, images: int, theirs: Timing) -> None:
-    memory = "" if peak is None else f"  {peak:6.1f} GiB"
+def _line(name: str, taken: Timing, notes: str, images: int, theirs: Timing) -> None:
     ratio = theirs.median / taken.median
-    print(f"{name:48}  {taken.median:8.3f} s  {images / taken.median:7.2f} images/s{memory}  {ratio:5.2f}x", flush=True)
+    print(
+        f"{name:48}  {taken.median:8.3f} s  {images / taken.median:7.2f} images/s  {ratio:5.2f}x  {notes}", flush=True
+    )
 
 
 def _options() -> argparse.Namespace:
