@@ -131,7 +131,7 @@ def count_waits(step: Callable[[], None]) -> int:
 
 
 def measure(make: Callable[[], Callable[[], None]], steps: int, device: torch.device) -> tuple[Timing, str]:
-    """Seconds a step after a warm-up, and in words the peak of a GPU's memory and the waits; what was made is let go."""
+    """Seconds a step after a warm-up, and in words a GPU's peak memory and the waits; what was made is let go."""
     torch.manual_seed(0)
     step = make()
     gpu = device.type == "cuda"
