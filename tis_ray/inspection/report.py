@@ -10,21 +10,22 @@ from rich.text import Text
 
 from tis_ray.inspection.assembled import Chosen, Size
 from tis_ray.inspection.costs import Inspection, StepCost, ViewCost
-from tis_ray.inspection.dry_run import PARTS
+from tis_ray.inspection.dry_run import PARTS, Peak
+from tis_ray.views import SizeHW
 
 GIB = 2**30
+_PEAKS = ("float32", "peak in", "bfloat16", "peak in")
 
 
 def report(found: Inspection) -> Iterator[RenderableType]:
     """Choices, weights, arithmetic and memory, and below them what the reader should know."""
-    height, width = found.image_hw
-    yield Text.assemble((found.name, "bold"), f": {found.classes}; images of {width}x{height}")
+    yield Text.assemble((found.name, "bold"), f": {found.classes}; images of {_size(found.image_hw)}")
     yield choices_table(found.choices)
     yield sizes_table(found.sizes)
     yield flops_table(found.views)
     yield memory_table(found.views, sum(size.num_bytes for size in found.sizes))
     if found.step is not None:
-        yield Text(_step_line(found.step))
+        yield step_table(found.step)
     for note in found.notes:
         yield Text(note)
 
@@ -41,12 +42,17 @@ def choices_table(choices: list[Chosen]) -> Table:
 def sizes_table(sizes: list[Size]) -> Table:
     """A row for each part: millions of numbers, and what they take in float32."""
     table = _table("part", right=("trainable", "others", "GiB"), title="Weights in millions; GiB of float32")
-    rows = [*sizes, Size("all", *(sum(getattr(one, name) for one in sizes) for name in Size.__slots__[1:]))]
-    for one in rows:
-        table.add_row(
-            one.part, f"{one.trained / 1e6:.2f}", f"{one.others / 1e6:.2f}", f"{one.num_bytes / GIB:.3f}",
-            end_section=one is rows[-2],
-        )  # fmt: skip
+    total = Size(
+        "all",
+        sum(one.trained for one in sizes),
+        sum(one.others for one in sizes),
+        sum(one.num_bytes for one in sizes),
+    )
+    for one in (*sizes, total):
+        if one is total:
+            table.add_section()
+        numbers = f"{one.trained / 1e6:.2f}", f"{one.others / 1e6:.2f}", f"{one.num_bytes / GIB:.3f}"
+        table.add_row(one.part, *numbers)
     return table
 
 
@@ -56,10 +62,9 @@ def flops_table(views: list[ViewCost]) -> Table:
         "view", right=("network", "frames", "all", *PARTS), title="GFLOP of one frame, a multiply-add counting as two"
     )
     for view in views:
-        height, width = view.frames.network_hw
         table.add_row(
             view.frames.key,
-            f"{width}x{height}",
+            _size(view.frames.network_hw),
             str(view.frames.per_image),
             _giga(sum(view.flops.values())),
             *(_giga(view.flops[part]) for part in PARTS),
@@ -68,26 +73,33 @@ def flops_table(views: list[ViewCost]) -> Table:
 
 
 def memory_table(views: list[ViewCost], weights_bytes: int) -> Table:
-    """A row for each scale: frames that share a forward, and GiB of it in both precisions with the weights."""
-    headings = ("frames at once", "weights", "float32", "peak in", "bfloat16", "peak in")
+    """A row for each scale: frames that share a forward, and GiB of it in both precisions beside the weights."""
+    headings = ("network", "at once", "weights", *_PEAKS)
     table = _table("view", right=headings, title="GiB of one forward, beside the weights")
     for view in views:
         table.add_row(
             view.frames.key,
+            _size(view.frames.network_hw),
             str(view.frames.per_batch),
             f"{weights_bytes / GIB:.2f}",
-            *(text for peak in (view.float32, view.bfloat16) for text in (f"{peak.num_bytes / GIB:.2f}", peak.part)),
+            *_peak(view.float32),
+            *_peak(view.bfloat16),
         )
     return table
 
 
-def _step_line(step: StepCost) -> str:
-    height, width = step.network_hw
-    float32, bfloat16 = ((step.kept_bytes + peak.num_bytes) / GIB for peak in (step.float32, step.bfloat16))
-    return (
-        f"training step: {step.num_frames} x 3 x {height} x {width} on each worker, {float32:.1f} GiB in float32 "
-        f"(peak in {step.float32.part}), {bfloat16:.1f} GiB in bfloat16 (peak in {step.bfloat16.part})"
+def step_table(step: StepCost) -> Table:
+    """One row as above, for the largest frames of training."""
+    title = "GiB of a training step, beside weights, momentum and exchanged gradients"
+    table = _table(right=("network", "at once", "kept", *_PEAKS), title=title)
+    table.add_row(
+        _size(step.network_hw),
+        str(step.num_frames),
+        f"{step.kept_bytes / GIB:.2f}",
+        *_peak(step.float32),
+        *_peak(step.bfloat16),
     )
+    return table
 
 
 def _table(*left: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
@@ -97,6 +109,14 @@ def _table(*left: str, right: tuple[str, ...] = (), title: str | None = None) ->
     for heading in right:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _size(size_hw: SizeHW) -> str:
+    return f"{size_hw[1]}x{size_hw[0]}"
+
+
+def _peak(peak: Peak) -> tuple[str, str]:
+    return f"{peak.num_bytes / GIB:.2f}", peak.part
 
 
 def _giga(count: int) -> str:
