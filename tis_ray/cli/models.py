@@ -47,7 +47,9 @@ def inspect(
     """Show what detector a recipe assembles and what it costs, without weights, data or a GPU.
 
     Choices, weights in millions, and for each view the arithmetic of every part (a multiply-add counts as two) and the
-    memory of a forward. Example: `tis-ray inspect tis_r50 --set detector.backbone=resnet101`
+    memory of a forward.
+
+    Example: `tis-ray inspect tis_r50 --set detector.backbone=resnet101`
     """
     from tis_ray.config import load_recipe
     from tis_ray.inspection.costs import inspect as run
