@@ -12,7 +12,23 @@ NmsIou = Annotated[float, Field(ge=0, lt=1)]
 DeltaWeights = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 
 
-class RpnSection(Section):
+class SampledSection(Section):
+    """Training examples of an image, and the share of them that may be positive."""
+
+    samples_per_image: PositiveInt
+    positive_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _check_positives(self) -> Self:
+        if self.samples_per_image * self.positive_fraction < 1:
+            raise ValueError(
+                f"positive_fraction: expected room for a positive among {self.samples_per_image} samples; "
+                f"got {self.positive_fraction}"
+            )
+        return self
+
+
+class RpnSection(SampledSection):
     """Region proposal network: its convolutions, how anchors are matched and sampled, and proposal counts."""
 
     convs: PositiveInt = 1
@@ -59,7 +75,7 @@ class ContextSection(Section):
     merge: Literal["concat", "add"] = "concat"
 
 
-class BoxSection(Section):
+class BoxSection(SampledSection):
     """Second stage: heads, RoI sampling and the post-processing of one view.
 
     class_agnostic: one box for all classes rather than one for each; by default so in a cascade
@@ -84,7 +100,9 @@ class BoxSection(Section):
     @model_validator(mode="after")
     def _check_cascade(self) -> Self:
         if self.cascade is not None and self.class_agnostic is False:
-            raise ValueError("class_agnostic: expected true or nothing beside cascade, whose boxes are of no class yet")
+            raise ValueError(
+                "class_agnostic: expected true or nothing beside cascade, whose boxes are of no class yet; got false"
+            )
         return self
 
 
