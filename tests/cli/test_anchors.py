@@ -77,6 +77,14 @@ def test_fits_sizes_and_shows_the_recall_of_every_set(folder: Path, call) -> Non
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
 
 
+def test_figures_are_whole_in_a_narrow_terminal(folder: Path, call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    code, out, err = call("instances_train.json")
+    assert code == 0, err
+    assert "\u2026" not in out
+    assert all(name in out for name in menu.choices(ANCHORS))
+
+
 def test_without_a_scale_objects_have_their_own_size(folder: Path, call) -> None:
     code, out, err = call("instances_train.json", "--levels", "3", "--space", "log")
     assert code == 0, err

@@ -93,8 +93,12 @@ def section(changes: dict[str, object]) -> DetectorSection:
 
 
 def with_part(folder: str, name: str) -> DetectorSection:
-    changes = {**SURROUNDINGS.get((folder, name), {}), KEYS[folder]: {name: OPTIONS.get((folder, name), {})}}
-    return section(changes)
+    options = OPTIONS.get((folder, name), {})
+    around = SURROUNDINGS.get((folder, name), {})
+    if folder == "necks" and not around:
+        neck = menu.pick("tis_ray.models.necks", "build", name, key="test")((8, 8, 8, 8), **options)
+        around = {"anchors": {"exact": {"sizes": [[2 * stride] for stride in neck.strides]}}}
+    return section({**around, KEYS[folder]: {name: options}})
 
 
 CASES = {f"{folder}.{name}": with_part(folder, name) for folder, name in PARTS}

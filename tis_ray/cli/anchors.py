@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from tis_ray.cli.shared import check_out, console, say
 from tis_ray.errors import ConfigError
@@ -60,12 +61,19 @@ def fit_anchors(
     say(f"centres: {centres}")
     say(f"\nanchors: {{cluster: {{sizes: {sizes}}}}}\n")
     ious = _best_ious(objects, sizes)
-    console().print(recall_table(objects.scales, ious))
+    _print_whole(recall_table(objects.scales, ious))
     if plot is not None:
         from tis_ray.evaluation.plots import anchor_recall_curves
 
         anchor_recall_curves(objects.scales, ious, plot)
         say(f"recall by size: {plot}")
+
+
+def _print_whole(table: Table) -> None:
+    """A line too long for the terminal is wrapped by it; figures cut short to fit in could not be read."""
+    out = console()
+    out.width = max(out.width, out.measure(table, options=out.options.update(max_width=1000)).maximum)
+    out.print(table)
 
 
 def _check_plot(plot: Path | None) -> None:
