@@ -41,9 +41,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """The command in `folder`; gives exit code, stdout and stderr."""
 
+    monkeypatch.setenv("COLUMNS", "80")
+
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(folder)
-        monkeypatch.setenv("COLUMNS", "80")
         monkeypatch.setattr(sys, "argv", ["tis-ray", "anchors", *arguments])
         with pytest.raises(SystemExit) as exit_:
             main()
