@@ -1,7 +1,5 @@
 """A detector that finds rectangles of plain colours in the pixels it is given, exactly to the pixel."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,9 +26,10 @@ class ColourDetector(nn.Module):
     its left half set, which a mirrored view sees on the other side of the image. `batches` lists the sizes it got.
     """
 
+    predicts_masks = True
+
     def __init__(self) -> None:
         super().__init__()
-        self.roi_heads = SimpleNamespace(mask_branch=object())
         self.batches: list[list[tuple[int, int]]] = []
 
     def forward(self, images: list[Tensor]) -> list[Detections]:
