@@ -4,6 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before anything imports PyTorch: threads that wait for each other cost networks this small more than they bring, and
+# where something else runs beside them, a hundred times as much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
