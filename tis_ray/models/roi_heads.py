@@ -142,7 +142,8 @@ class RoiHeads(nn.Module):
     def _mask_loss(
         self, features: Features, regions: list[Regions], sizes_hw: SizesHW, targets: list[Target]
     ) -> Tensor:
-        counts = torch.stack([(one.labels > 0).sum() for one in regions]).tolist()  # the one wait of this branch
+        # Waits once for all images; the mask targets wait once more for each, for the number of points they read.
+        counts = torch.stack([(one.labels > 0).sum() for one in regions]).tolist()
         first = [torch.sort(one.labels <= 0, stable=True).indices[:n] for one, n in zip(regions, counts, strict=True)]
         boxes, matched, labels = (
             [values[index] for values, index in zip(each, first, strict=True)] for each in zip(*regions, strict=True)

@@ -60,15 +60,16 @@ def _with_activation(new: nn.Module, old: nn.Module) -> nn.Module:
     return new
 
 
-class _SyncBatchNormAct2d(SyncBatchNorm2d):
-    """With the activation that follows it, as timm's `BatchNormAct2d`; timm's own of several workers needs a GPU."""
+class _Activated(nn.Module):
+    """With the activation that follows it, as timm's `BatchNormAct2d` has it."""
 
     def forward(self, values: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(values)))
 
 
-class _FrozenBatchNormAct2d(FrozenBatchNorm2d):
-    """With the activation that follows it, as timm's `BatchNormAct2d`."""
+class _SyncBatchNormAct2d(_Activated, SyncBatchNorm2d):
+    """timm's own of several workers needs a GPU."""
 
-    def forward(self, values: Tensor) -> Tensor:
-        return self.act(self.drop(super().forward(values)))
+
+class _FrozenBatchNormAct2d(_Activated, FrozenBatchNorm2d):
+    """timm's own makes float32 of bfloat16."""
