@@ -24,7 +24,7 @@ TINY_DETECTOR = {
         "score_threshold": 0.0,
         "max_instances": 10,
     },
-    "mask": {"channels": [16]},
+    "mask": {"head": {"convs": {"channels": [16]}}},
 }
 
 

@@ -7,7 +7,7 @@ from torch.utils.module_tracker import ModuleTracker
 from tests.tiny import CATEGORIES, TINY_DETECTOR
 from tis_ray.config import Choice, DetectorSection
 from tis_ray.inspection.dry_run import DryRun, live_bytes, part_of
-from tis_ray.models import postprocess, roi_pooling
+from tis_ray.models import postprocess, pyramid_align
 from tis_ray.models.assembly import build_detector
 
 KEPT = {"rpn": {"nms_iou_test": 0.99}, "box": {**TINY_DETECTOR["box"], "nms_iou": 0.99, "max_instances": 50}}
@@ -25,7 +25,7 @@ def run() -> DryRun:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The detector takes the ways here that it takes where an answer of the device is waited for."""
-    for module in (postprocess, roi_pooling):
+    for module in (postprocess, pyramid_align):
         monkeypatch.setattr(module, "waiting_is_free", lambda device: False)
 
 

@@ -34,7 +34,7 @@ C4 = {
     "neck": "c4",
     "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
     "box": {**TINY_DETECTOR["box"], "head": "average", "pool_size": 8},
-    "mask": {"channels": [], "pool_size": 8},
+    "mask": {"head": {"convs": {"channels": []}}, "pool_size": 8},
 }
 
 

@@ -12,8 +12,8 @@ from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
 from tis_ray.models.assembly import build_detector, check_parts
 from tis_ray.models.detector import Detector
+from tis_ray.models.pyramid_align import Pyramid, PyramidRoIAlign
 from tis_ray.models.roi_levels import fpn_levels
-from tis_ray.models.roi_pooling import PyramidRoIAlign
 from tis_ray.models.targets import to_targets
 
 
@@ -75,7 +75,7 @@ OTHER_PARTS = {
     "roi_levels": "pyramid",
     "rpn": {"convs": 2, "samples_per_image": 32},
     "box": {"head": {"convs": {"channels": [16], "hidden": 32, "norm": "batch"}}, "score_threshold": 0.0},
-    "mask": {"channels": [16], "norm": "batch"},
+    "mask": {"head": {"convs": {"channels": [16], "norm": "batch"}}},
 }
 
 
@@ -84,7 +84,7 @@ OTHER_PARTS = {
 def test_other_parts_learn_and_find(boxes: tuple[tuple[int, int, int, int], ...], norm: str) -> None:
     """Pyramid Anchor and its levels, deeper heads, normalised; batch statistics outlive a step without objects."""
     torch.manual_seed(0)
-    overrides = [f"neck.fpn.norm={norm}", f"box.head.convs.norm={norm}", f"mask.norm={norm}"]
+    overrides = [f"neck.fpn.norm={norm}", f"box.head.convs.norm={norm}", f"mask.head.convs.norm={norm}"]
     section = parse(DetectorSection, {**TINY_DETECTOR, **OTHER_PARTS}, overrides, source="test")
     detector = build_detector(section, CATEGORIES)
     found = losses(detector, ((64, 96), annotations(*boxes)))
@@ -166,7 +166,7 @@ def test_first_mask_loss_is_that_of_not_knowing(detector: Detector) -> None:
 
 
 def test_rois_are_pooled_on_the_true_strides_after_a_tiny_first_image() -> None:
-    pool = PyramidRoIAlign(7, strides=(4, 8, 16, 32), levels=fpn_levels())
+    pool = PyramidRoIAlign(Pyramid(256, (4, 8, 16, 32), fpn_levels()), 7)
     sizes = [(33, 17), (128, 128)]
     for height, width in sizes:
         maps = {

@@ -18,7 +18,7 @@ from tis_ray import menu
 from tis_ray.config import DetectorSection, parse
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
-from tis_ray.models import postprocess, roi_pooling
+from tis_ray.models import postprocess, pyramid_align
 from tis_ray.models.assembly import build_detector, check_parts
 from tis_ray.models.detector import Detector
 from tis_ray.models.targets import Target, to_targets
@@ -36,7 +36,7 @@ SURROUNDINGS = {
     ("necks", "c4"): {
         "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
         "box": {"head": "average", "pool_size": 6},
-        "mask": {"channels": [], "pool_size": 6},
+        "mask": {"head": {"convs": {"channels": []}}, "pool_size": 6},
     },
     ("box_heads", "average"): {"neck": "c4", "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}}, "mask": None},
 }
@@ -47,12 +47,16 @@ KEYS = {
     "roi_sampling": "box.sampling",
     "box_heads": "box.head",
     "classification": "box.classification",
+    "roi_pooling": "mask.pooling",
+    "mask_heads": "mask.head",
+    "mask_losses": "mask.loss",
 }
 OPTIONS = {
     ("necks", "fpn"): {"channels": 16},
     ("box_heads", "mlp"): {"hidden": 32},
     ("box_heads", "convs"): {"channels": [16], "hidden": 32},
     ("box_heads", "split"): {"channels": [16], "hidden": 32},
+    ("mask_heads", "convs"): {"channels": [16]},
 }
 PARTS = [(folder, name) for folder in KEYS for name in menu.choices(f"tis_ray.models.{folder}")]
 # Settings that are no menus.
@@ -64,9 +68,12 @@ SECTIONS = {
     "class-agnostic": {"box.class_agnostic": True},
     "cosine": {"box.classification": {"softmax": {"cosine": 20}}},
     "cosine of sigmoids": {"box.classification": {"eql": {"cosine": 20}}},
-    "masks to learn from": {"mask": {"channels": [16], "only_in_training": True}},
+    "masks to learn from": {"mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True}},
     "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
-    "synchronised": {"neck": {"fpn": {"channels": 16, "norm": "sync"}}, "mask": {"channels": [16], "norm": "sync"}},
+    "synchronised": {
+        "neck": {"fpn": {"channels": 16, "norm": "sync"}},
+        "mask": {"head": {"convs": {"channels": [16], "norm": "sync"}}},
+    },
     "MegDetV2": {
         "neck": {"fpn": {"channels": 16, "deformable": True}},
         "rpn.matching": "top_k",
@@ -75,7 +82,7 @@ SECTIONS = {
         "box.sampling": "class_aware",
         "box.cascade": {"ious": [0.7]},
         "box.context": {},
-        "mask": {"channels": [16], "only_in_training": True},
+        "mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True},
     },
 }  # fmt: skip
 
@@ -88,7 +95,7 @@ def section(changes: dict[str, object]) -> DetectorSection:
         place = content
         for owner in owners:
             place = place.setdefault(owner, {})
-        place[last] = {**place[last], **value} if last in ("box", "rpn") else value
+        place[last] = {**place[last], **value} if last in ("box", "rpn", "mask") and value else value
     return parse(DetectorSection, content, source="test")
 
 
@@ -200,8 +207,8 @@ def test_pictures_smaller_than_a_stride_are_looked_at(detector: Detector) -> Non
 @torch.inference_mode()
 def test_no_proposals_are_no_detections(detector: Detector) -> None:
     detector.eval()
-    batch = detector._batch([picture(), picture(1)])
-    features = detector.neck(detector.backbone(batch.tensors))
+    batch = detector.look([picture(), picture(1)])
+    features = batch.features
     found, _ = detector.roi_heads(features, [torch.zeros((0, 4))] * 2, batch.image_sizes)
     assert [len(one.boxes) for one in found] == [0, 0]
 
@@ -220,7 +227,7 @@ def test_a_checkpoint_brings_it_back(detector: Detector, request: pytest.Fixture
 
 def test_a_gpu_is_waited_for_in_nms_alone(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once an image in the first stage, and once in the second when testing; masks have waits of their own."""
-    for module in (roi_pooling, postprocess):
+    for module in (pyramid_align, postprocess):
         monkeypatch.setattr(module, "waiting_is_free", lambda device: False)
     detector.roi_heads.mask_branch = None
     pair, targets = [picture(), picture(1)], [OBJECTS, target()]
@@ -234,7 +241,7 @@ def test_a_gpu_is_waited_for_in_nms_alone(detector: Detector, monkeypatch: pytes
 
 
 def test_masks_are_learnt_with_one_wait_for_the_number_of_positives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roi_pooling, "waiting_is_free", lambda device: False)
+    monkeypatch.setattr(pyramid_align, "waiting_is_free", lambda device: False)
     detector = build(section({})).train()
     with host_waits() as waits:
         detector([picture(), picture(1)], [OBJECTS, OBJECTS])

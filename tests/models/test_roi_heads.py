@@ -225,7 +225,7 @@ def test_gradients_into_the_pyramid_are_divided_by_the_stages() -> None:
 
 
 def test_boxes_are_the_same_whether_masks_are_predicted_or_only_taught() -> None:
-    content = {**TINY_DETECTOR, "mask": {"channels": [16], "only_in_training": True}}
+    content = {**TINY_DETECTOR, "mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True}}
     torch.manual_seed(0)
     taught = build_detector(parse(DetectorSection, content, source="test"), CATEGORIES)
     predicted = detector()

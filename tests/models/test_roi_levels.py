@@ -5,8 +5,8 @@ import torch
 
 from tis_ray.errors import ConfigError
 from tis_ray.models.anchors.pyramid import build as pyramid_anchors
+from tis_ray.models.pyramid_align import Pyramid, PyramidRoIAlign
 from tis_ray.models.roi_levels import level_rule
-from tis_ray.models.roi_pooling import PyramidRoIAlign
 
 FPN = [(1, 2), (111.9, 2), (112, 3), (223.9, 3), (224, 4), (447.9, 4), (448, 5), (1000, 5)]
 PYRAMID = [(1, 2), (22, 2), (23, 3), (90, 3), (91, 4), (221, 4), (222, 5), (724, 5), (3000, 5)]
@@ -79,7 +79,6 @@ def test_pooling_reads_the_level_of_the_rule() -> None:
     }
     boxes = squares(20, 60, 120, 230)
     for name, expected in (("fpn", [0, 0, 1, 2]), ("pyramid", [0, 1, 2, 3])):
-        pool = PyramidRoIAlign(
-            2, strides=(4, 8, 16, 32), levels=level_rule(name, pyramid_anchors((4, 8, 16, 32, 64)).sizes)
-        )
+        levels = level_rule(name, pyramid_anchors((4, 8, 16, 32, 64)).sizes)
+        pool = PyramidRoIAlign(Pyramid(1, (4, 8, 16, 32), levels), 2)
         assert pool(maps, [boxes], [(256, 256)])[:, 0, 0, 0].tolist() == expected

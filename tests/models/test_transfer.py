@@ -18,7 +18,7 @@ THERE = Categories((1, 2, 3, 4, 5), ("bus", "train", "human", "car", "zebra"), c
 NAMES = {"person": "human"}
 PAIRS = {0: 3, 1: 2, 2: 0}
 LAYER, BOXES = "roi_heads.stages.0.classifier.layer", "roi_heads.stages.0.regressor"
-MASKS = "roi_heads.mask_branch.predictor.mask_fcn_logits"
+MASKS = "roi_heads.mask_branch.heads.0.logits"
 
 
 def build(

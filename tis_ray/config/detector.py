@@ -82,6 +82,7 @@ class BoxSection(SampledSection):
     max_candidates: that many best pairs of region and class of an image enter NMS
     """
 
+    pooling: Part = Choice(name="align")
     pool_size: PositiveInt = 7
     head: Part = Choice(name="mlp")
     classification: Part = Choice(name="softmax")
@@ -106,20 +107,63 @@ class BoxSection(SampledSection):
         return self
 
 
+class AreaRatioSection(Section):
+    """Mask regions are pooled from a finer level the less of its box a mask fills (LVIS 2020).
+
+    beta: at 0.5 the level is that of a box of the mask's area, at 1 that of the mask's mean thickness
+    """
+
+    beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+
+
+class RescoreSection(Section):
+    """A second head predicts how well each mask fits (Mask Scoring R-CNN, Huang et al. 2019; MegDetV2's two convs)."""
+
+    convs: PositiveInt = 2
+    channels: PositiveInt = 256
+    hidden: PositiveInt = 1024
+
+
+class MaskCascadeSection(Section):
+    """A mask head for each head of `box.cascade`, learning on its boxes (Hybrid Task Cascade, Chen et al. 2019).
+
+    information_flow: each mask head is given what the one before has found
+    """
+
+    information_flow: bool = True
+
+
 class MaskSection(Section):
-    """Mask branch: RoI grid before up-sampling (the patch has twice its side), convolution widths and their norm.
+    """Mask branch: RoI pool and its grid (patches mostly have twice its side), head and loss.
 
     `only_in_training` lets masks teach the features and then leaves them out: boxes are the same, masks are absent.
     """
 
+    pooling: Part = Choice(name="align")
     pool_size: PositiveInt = 14
-    channels: tuple[PositiveInt, ...] = (256, 256, 256, 256)
-    norm: Norm | None = None
+    head: Part = Choice(name="convs")
+    loss: Part = Choice(name="bce")
+    area_ratio: AreaRatioSection | None = None
+    rescore: RescoreSection | None = None
+    cascade: MaskCascadeSection | None = None
     only_in_training: bool = False
 
 
+class StuffSection(Section):
+    """A branch that learns what the background consists of, in training alone (COCO's stuff; Chen et al. 2019).
+
+    num_classes: values of the label maps, 0 to one less; 255 stands for unknown
+    weight:      of its loss
+    """
+
+    num_classes: int = Field(default=183, ge=2, le=255)
+    convs: PositiveInt = 4
+    channels: PositiveInt = 256
+    weight: PositiveFloat = 0.2
+
+
 class DetectorSection(Section):
-    """The detector, one choice per part; `mask: null` leaves the mask branch out.
+    """The detector, one choice per part; `mask: null` leaves the mask branch out, `stuff` adds a branch.
 
     `roi_levels` is the rule by which a region's size picks the pyramid level it is pooled from: Lin et al.'s (`fpn`),
     or the level whose anchors are nearest in size (`pyramid`, after TIS, WAD 2018).
@@ -132,5 +176,14 @@ class DetectorSection(Section):
     rpn: RpnSection = RpnSection()
     box: BoxSection = BoxSection()
     mask: MaskSection | None = MaskSection()
+    stuff: StuffSection | None = None
     pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _check_mask_cascade(self) -> Self:
+        if self.mask is not None and self.mask.cascade is not None and self.box.cascade is None:
+            raise ValueError(
+                "mask.cascade: expected box.cascade beside it, a mask head for each of its heads"
+            )
+        return self

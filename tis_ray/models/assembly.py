@@ -3,26 +3,25 @@
 import torch
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
-from tis_ray.config import BoxSection, CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
+from tis_ray.config import CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Categories
 from tis_ray.models.backbones._weights import check_weights
 from tis_ray.models.box_stage import BoxStage
 from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
+from tis_ray.models.context import ContextPooling
 from tis_ray.models.detector import Detector
 from tis_ray.models.mask_branch import MaskBranch
-from tis_ray.models.norm import norm_layer
 from tis_ray.models.parts import part
 from tis_ray.models.postprocess import Postprocess
+from tis_ray.models.pyramid_align import Pyramid
 from tis_ray.models.roi_heads import RoiHeads
 from tis_ray.models.roi_levels import level_rule
-from tis_ray.models.roi_pooling import ContextPooling, PyramidRoIAlign
+from tis_ray.models.roi_pooling import RoiPool
 from tis_ray.models.rpn import Float32Head, ProposalNetwork
 
 FIRST_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a first box head; later ones' deltas are that much smaller
-MASK_CHANNELS = 256  # after up-sampling, where no convolution precedes it
 FEWEST = Categories((1,), ("object",))
 
 
@@ -102,11 +101,9 @@ class _Heads:
         categories: Categories,
     ) -> None:
         self.box, self.mask = section.box, section.mask
-        self.strides = neck.strides[: neck.roi_levels]
-        self.levels = level_rule(section.roi_levels, anchors.sizes, self.strides)
-        self.pooled_channels = neck.out_channels
+        strides = neck.strides[: neck.roi_levels]
+        self.pyramid = Pyramid(neck.out_channels, strides, level_rule(section.roi_levels, anchors.sizes, strides))
         self.shared = shared
-        self.channels = neck.out_channels if shared is None else shared.out_channels
         self.categories = categories
 
     def build(self) -> RoiHeads:
@@ -115,7 +112,7 @@ class _Heads:
         count = 1 if cascade is None else len(cascade.ious) + 1
         return RoiHeads(
             [self._stage(weights) for weights in _delta_weights(cascade, count)],
-            None if self.mask is None else self._mask_branch(self.mask),
+            None if self.mask is None else self._mask_branch(self.mask, count if self.mask.cascade else 1),
             shared=nn.Identity() if self.shared is None else self.shared,
             sampler=part("roi_sampling", box.sampling, key="detector.box.sampling"),
             samples_per_image=box.samples_per_image,
@@ -133,10 +130,16 @@ class _Heads:
 
     def _stage(self, delta_weights: tuple[float, ...]) -> BoxStage:
         box = self.box
-        head = part("box_heads", box.head, self.channels, self._region_size(box.pool_size), key="detector.box.head")
+        pool = part("roi_pooling", box.pooling, self.pyramid, box.pool_size, key="detector.box.pooling")
+        if self.shared is not None and not self._fits_shared(pool):
+            raise ConfigError(
+                f"detector.box.pooling: the backbone's last stage, which the neck leaves to the heads, expects regions "
+                f"of {self.pyramid.channels} channels; got {pool.out_channels} from {box.pooling.name}"
+            )
+        head = part("box_heads", box.head, *self._regions(pool), key="detector.box.head")
         agnostic = box.class_agnostic or (box.class_agnostic is None and box.cascade is not None)
         return BoxStage(
-            self._pool(box),
+            pool if box.context is None else ContextPooling(pool, **box.context.model_dump()),
             head,
             part(
                 "classification",
@@ -152,29 +155,30 @@ class _Heads:
     def _class_boxes(self, channels: int) -> nn.Module:
         return with_class_rows(nn.Linear(channels, 4 * (len(self.categories) + 1)), ClassRows((BACKGROUND,), width=4))
 
-    def _pool(self, box: BoxSection) -> nn.Module:
-        pool = self._align(box.pool_size)
-        if box.context is None:
-            return pool
-        return ContextPooling(pool, self.pooled_channels, factor=box.context.factor, merge=box.context.merge)
+    def _fits_shared(self, pool: RoiPool) -> bool:
+        """Whether the shared stage can follow the pool."""
+        return pool.out_channels == self.pyramid.channels
 
-    def _align(self, size: int) -> PyramidRoIAlign:
-        return PyramidRoIAlign(size, strides=self.strides, levels=self.levels)
+    def _regions(self, pool: RoiPool) -> tuple[int, int]:
+        """Channels and side of what a head sees: a shared stage halves the side."""
+        if self.shared is None or not self._fits_shared(pool):
+            return pool.out_channels, pool.output_size
+        return self.shared.out_channels, -(-pool.output_size // 2)
 
-    def _region_size(self, pool_size: int) -> int:
-        """Side of what a head sees: a shared stage halves it."""
-        return pool_size if self.shared is None else -(-pool_size // 2)
-
-    def _mask_branch(self, section: MaskSection) -> MaskBranch:
-        head = MaskRCNNHeads(self.channels, section.channels, dilation=1, norm_layer=norm_layer(section.norm))
-        width = section.channels[-1] if section.channels else self.channels
-        after = section.channels[-1] if section.channels else MASK_CHANNELS
-        predictor = MaskRCNNPredictor(width, after, len(self.categories) + 1)
-        # Small first logits, as Detectron has them: torchvision's initialisation makes them huge for few classes.
-        nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
-        nn.init.zeros_(predictor.mask_fcn_logits.bias)
-        with_class_rows(predictor.mask_fcn_logits, ClassRows((BACKGROUND,)))
-        return MaskBranch(self._align(section.pool_size), head, predictor, only_in_training=section.only_in_training)
+    def _mask_branch(self, section: MaskSection, count: int) -> MaskBranch:
+        pool = part("roi_pooling", section.pooling, self.pyramid, section.pool_size, key="detector.mask.pooling")
+        channels, size = self._regions(pool)
+        num_classes = len(self.categories)
+        return MaskBranch(
+            pool,
+            [
+                part("mask_heads", section.head, channels, size, num_classes, key="detector.mask.head")
+                for _ in range(count)
+            ],
+            part("mask_losses", section.loss, key="detector.mask.loss"),
+            takes_shared=self.shared is not None and self._fits_shared(pool),
+            only_in_training=section.only_in_training,
+        )
 
 
 def _delta_weights(cascade: CascadeSection | None, count: int) -> tuple[tuple[float, ...], ...]:

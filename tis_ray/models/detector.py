@@ -1,15 +1,25 @@
 """A two-stage detector at work (Faster R-CNN, Ren et al. 2015; Mask R-CNN, He et al. 2017)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from tis_ray.models.mask_branch import MaskPrediction
+from tis_ray.models.pyramid_align import Features
 from tis_ray.models.roi_heads import Detections
 from tis_ray.models.targets import Target
 
 SIZE_DIVISOR = 32  # the coarsest backbone stride
+
+
+class Looked(NamedTuple):
+    """A batch of images as the detector sees it: padded pictures, and what backbone and neck make of them."""
+
+    batch: ImageList
+    features: Features
 
 
 class Detector(nn.Module):
@@ -42,11 +52,32 @@ class Detector(nn.Module):
         self, images: Sequence[Tensor], targets: list[Target] | None = None
     ) -> dict[str, Tensor] | list[Detections]:
         """Losses (training, needs `targets`) or detections of each image."""
+        looked = self.look(images)
+        if not self.training:
+            return self.detect(looked)
+        proposals, rpn_losses = self.rpn(*looked, targets)
+        _, roi_losses = self.roi_heads(looked.features, proposals, looked.batch.image_sizes, targets)
+        return {**rpn_losses, **roi_losses}
+
+    def look(self, images: Sequence[Tensor]) -> Looked:
+        """Backbone and neck over uint8 RGB images (3, h, w): most of the work of a detection."""
         batch = self._batch(images)
-        features = self.neck(self.backbone(batch.tensors))
-        proposals, rpn_losses = self.rpn(batch, features, targets)
-        detections, roi_losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
-        return {**rpn_losses, **roi_losses} if self.training else detections
+        return Looked(batch, self.neck(self.backbone(batch.tensors)))
+
+    def detect(self, looked: Looked) -> list[Detections]:
+        """Detections of each image, in evaluation."""
+        proposals, _ = self.rpn(*looked)
+        found, _ = self.roi_heads(looked.features, proposals, looked.batch.image_sizes)
+        return found
+
+    def segment(
+        self, features: Features, boxes: list[Tensor], labels: list[Tensor], sizes_hw: Sequence[tuple[int, int]]
+    ) -> list[MaskPrediction]:
+        """Masks of given boxes (MegDetV2, COCO 2019): of each image's, (R_i, 4) xyxy in the network frame.
+
+        labels: int64 (R_i,) from 1; sizes_hw: of the images before padding. Needs `predicts_masks`.
+        """
+        return self.roi_heads.segment(features, boxes, labels, sizes_hw)
 
     @property
     def predicts_masks(self) -> bool:

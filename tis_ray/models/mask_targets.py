@@ -49,19 +49,24 @@ class PackedCrops:
             self.image_hw,
         )
 
-    def sample(self, rois: Tensor, crop_index: Tensor, size: int) -> Tensor:
+    def points(self, rois: Tensor, size: int) -> Tensor:
+        """How many points `sample` reads for each RoI (R, 4), int64 (R,)."""
+        return _grid(rois, size).prod(dim=1) * size * size
+
+    def sample(self, rois: Tensor, crop_index: Tensor, size: int, *, points: int | None = None) -> Tensor:
         """Targets float (R, size, size) in 0..1: crop `crop_index[r]` averaged over each cell of RoI r.
 
-        rois: (R, 4) xyxy in the image frame. Equals torchvision's `roi_align(masks, rois, size)` on full masks
-        (adaptive sampling, unaligned).
+        rois: (R, 4) xyxy in the image frame; points: the sum of what `points` says of them, where it is known, so that
+        the device is not waited for. Equals torchvision's `roi_align(masks, rois, size)` on full masks (adaptive
+        sampling, unaligned).
         """
         if len(rois) == 0 or len(self.pixels) == 0:
             return rois.new_zeros((len(rois), size, size))
-        grid = ((rois[:, 2:] - rois[:, :2]).clamp(min=1) / size).ceil().long()  # (R, 2) points per cell, x and y
+        grid = _grid(rois, size)  # (R, 2) points per cell, x and y
         per_cell = grid.prod(dim=1)
         ends = (per_cell * size * size).cumsum(0)
+        total = int(ends[-1]) if points is None else points
         sums = rois.new_zeros(len(rois) * size * size)
-        total = int(ends[-1])
         for first in range(0, total, MAX_POINTS):
             point = torch.arange(first, min(first + MAX_POINTS, total), device=rois.device)
             roi = torch.searchsorted(ends, point, right=True)
@@ -97,3 +102,8 @@ class PackedCrops:
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         place = self.starts[crop_index] + row * width + column
         return self.pixels[torch.where(inside, place, 0)] * inside
+
+
+def _grid(rois: Tensor, size: int) -> Tensor:
+    """Points per cell along x and y, int64 (R, 2)."""
+    return ((rois[:, 2:] - rois[:, :2]).clamp(min=1) / size).ceil().long()

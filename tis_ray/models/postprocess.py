@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tis_ray.models.nms import grouped_nms
-from tis_ray.models.roi_pooling import clipped
+from tis_ray.models.pyramid_align import clipped
 from tis_ray.models.waits import waiting_is_free
 
 MIN_SIDE_PX = 1e-2  # as torchvision has it

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tis_ray.models.deltas import decode
 from tis_ray.models.nms import grouped_nms
-from tis_ray.models.roi_pooling import clipped
+from tis_ray.models.pyramid_align import clipped
 
 DELTA_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 MIN_SIDE_PX = 1e-3  # as torchvision has it: what is left of a box beyond the image is no proposal

@@ -13,9 +13,10 @@ from torchvision.ops import box_iou
 
 from tis_ray.models.box_stage import BoxStage
 from tis_ray.models.ignore import IGNORED_SHARE, without_ignored
-from tis_ray.models.mask_branch import MaskBranch
+from tis_ray.models.mask_branch import MaskBranch, MaskPrediction
+from tis_ray.models.positives import Regions, positives
 from tis_ray.models.postprocess import Postprocess
-from tis_ray.models.roi_pooling import Features, SizesHW, clipped
+from tis_ray.models.pyramid_align import Features, SizesHW, clipped
 from tis_ray.models.roi_sampling import Candidates, RoiSampler
 from tis_ray.models.targets import Target
 
@@ -30,16 +31,6 @@ class Detections(NamedTuple):
     scores: Tensor
     labels: Tensor
     mask_probs: Tensor | None
-
-
-class Regions(NamedTuple):
-    """Training regions of one image: boxes (S, 4), `matched` int64 (S,) the object of each, `labels` int64 (S,) from 1,
-    0 for background, -1 where the place does not count.
-    """
-
-    boxes: Tensor
-    matched: Tensor
-    labels: Tensor
 
 
 class RoiHeads(nn.Module):
@@ -100,13 +91,23 @@ class RoiHeads(nn.Module):
             logits, deltas = self._look(stage, features, [one.boxes for one in regions], sizes_hw)
             found = stage.losses(logits, deltas, rois, torch.cat([one.labels for one in regions]), wanted)
             for name, loss in zip(("loss_classifier", "loss_box_reg"), found, strict=True):
-                losses[name if number == 0 else f"{name}_{number + 1}"] = loss * self.loss_weights[number]
-            if number + 1 < len(self.stages):
+                losses[_numbered(name, number)] = loss * self.loss_weights[number]
+            if number + 1 < len(self.stages) or self.interleaved:
                 refined = self._split(stage.refined(deltas.detach(), rois)[:, 0], regions, sizes_hw)
+            if self.interleaved:
+                shown = self._relabelled(refined, regions, targets, self.ious[number])
+                masked = self._mask_losses(features, shown, sizes_hw, targets, stage=number)
+                losses |= {_numbered(name, number): loss * self.loss_weights[number] for name, loss in masked.items()}
+            if number + 1 < len(self.stages):
                 regions = self._relabelled(refined, regions, targets, self.ious[number + 1])
-        if self.mask_branch is not None:
-            losses["loss_mask"] = self._mask_loss(features, chosen, sizes_hw, targets)
+        if self.mask_branch is not None and not self.interleaved:
+            losses |= self._mask_losses(features, chosen, sizes_hw, targets)
         return losses
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether each box stage has a mask head of its own, which learns on the boxes that the stage has refined."""
+        return self.mask_branch is not None and len(self.mask_branch.heads) > 1
 
     @torch.no_grad()
     def choose(self, proposals: Tensor, target: Target) -> Regions:
@@ -139,16 +140,11 @@ class RoiHeads(nn.Module):
             regions.append(Regions(box, matched, labels))
         return regions
 
-    def _mask_loss(
-        self, features: Features, regions: list[Regions], sizes_hw: SizesHW, targets: list[Target]
-    ) -> Tensor:
-        # Waits once for all images; the mask targets wait once more for each, for the number of points they read.
-        counts = torch.stack([(one.labels > 0).sum() for one in regions]).tolist()
-        first = [torch.sort(one.labels <= 0, stable=True).indices[:n] for one, n in zip(regions, counts, strict=True)]
-        boxes, matched, labels = (
-            [values[index] for values, index in zip(each, first, strict=True)] for each in zip(*regions, strict=True)
-        )
-        return self.mask_branch.loss(features, boxes, labels, matched, targets, sizes_hw, shared=self.shared)
+    def _mask_losses(
+        self, features: Features, regions: list[Regions], sizes_hw: SizesHW, targets: list[Target], *, stage: int = 0
+    ) -> dict[str, Tensor]:
+        found = positives(regions, targets, size=self.mask_branch.size, most=self.max_positives)
+        return self.mask_branch.losses(features, found, sizes_hw, shared=self.shared, stage=stage)
 
     # -------------------------------------------------------------------------------------------- Testing
 
@@ -158,9 +154,19 @@ class RoiHeads(nn.Module):
         if self.mask_branch is None or self.mask_branch.only_in_training:
             return [Detections(*one, None) for one in found]
         boxes, _, labels = (list(each) for each in zip(*found, strict=True))
-        logits = self.mask_branch(features, boxes, torch.cat(labels), sizes_hw, shared=self.shared)
-        probs = logits.float().sigmoid().split([len(one) for one in boxes])
-        return [Detections(*one, mask) for one, mask in zip(found, probs, strict=True)]
+        masks = self.segment(features, boxes, labels, sizes_hw)
+        return [Detections(*one, *mask) for one, mask in zip(found, masks, strict=True)]
+
+    def segment(
+        self, features: Features, boxes: list[Tensor], labels: list[Tensor], sizes_hw: SizesHW
+    ) -> list[MaskPrediction]:
+        """The masks of each image's boxes (R_i, 4) in the network frame, of the classes int64 (R_i,) from 1.
+
+        Of a detection's own box and class they are its own mask. Needs a mask branch.
+        """
+        said = self.mask_branch(features, boxes, torch.cat(labels), sizes_hw, shared=self.shared)
+        parts = zip(*(values.split([len(one) for one in boxes]) for values in said), strict=True)
+        return [MaskPrediction(*part) for part in parts]
 
     def _scored(
         self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW
@@ -209,3 +215,8 @@ def _objects(target: Target) -> Tensor:
 def _labels(target: Target) -> Tensor:
     """The objects' classes (G,), from 1; background where there are none."""
     return target["labels"] if len(target["labels"]) else target["labels"].new_zeros(1)
+
+
+def _numbered(loss: str, stage: int) -> str:
+    """The name of a stage's loss; the first stage's has no number."""
+    return loss if stage == 0 else f"{loss}_{stage + 1}"

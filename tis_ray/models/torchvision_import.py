@@ -34,7 +34,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
         "anchors": "torchvision",
         "rpn": {"convs": 2},
         "box": {"head": {"convs": {"norm": "batch"}}},
-        "mask": {"norm": "batch"},
+        "mask": {"head": {"convs": {"norm": "batch"}}},
     },
 }
 TEST_SETTINGS = {"scales": [800], "max_long_edge": 1333, "flip": False}

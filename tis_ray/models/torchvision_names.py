@@ -1,7 +1,7 @@
 """The names of weights in torchvision's Mask R-CNN and in ours, there and back.
 
 The same blocks under other names: torchvision's pyramid is part of its backbone, ours a neck; its mask head and
-predictor lie beside the box head, ours in one branch; its one box head is the first of our stages.
+predictor lie beside the box head, ours are one head of a branch; its one box head is the first of our stages.
 """
 
 import re
@@ -14,8 +14,9 @@ RENAMED = (
     ("roi_heads.box_head.", "roi_heads.stages.0.head."),
     ("roi_heads.box_predictor.cls_score.", "roi_heads.stages.0.classifier.layer."),
     ("roi_heads.box_predictor.bbox_pred.", "roi_heads.stages.0.regressor."),
-    ("roi_heads.mask_head.", "roi_heads.mask_branch.head."),
-    ("roi_heads.mask_predictor.", "roi_heads.mask_branch.predictor."),
+    ("roi_heads.mask_head.", "roi_heads.mask_branch.heads.0.convs."),
+    ("roi_heads.mask_predictor.conv5_mask.", "roi_heads.mask_branch.heads.0.upsample."),
+    ("roi_heads.mask_predictor.mask_fcn_logits.", "roi_heads.mask_branch.heads.0.logits."),
 )
 _OLD_PARAMETER = re.compile(
     r"(?P<rpn>rpn\.head\.conv)\.(?=weight|bias)"

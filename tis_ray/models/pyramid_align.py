@@ -1,11 +1,7 @@
-"""Regions of interest pooled from a pyramid: RoIAlign (He et al. 2017), alone or with the surroundings.
-
-A pool is called with the levels, a dict of maps (B, C, H/s, W/s), the boxes of each image, float (R_i, 4) xyxy in the
-network frame, and the images' sizes; it gives regions (R, C, `output_size`, `output_size`), image by image.
-"""
+"""RoIAlign (He et al. 2017) over the levels of a pyramid: what every pool of the menu `roi_pooling` reads maps with."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +16,32 @@ SizesHW = Sequence[tuple[int, int]]
 NOWHERE = -1e6
 
 
+class Pyramid(NamedTuple):
+    """What regions are pooled from: maps of `channels` at `strides`, finest first, and the rule that picks one."""
+
+    channels: int
+    strides: tuple[int, ...]
+    levels: LevelRule
+
+
 class PyramidRoIAlign(nn.Module):
-    """RoIAlign on the level that a rule of `roi_levels` picks by each region's size.
+    """RoIAlign on the level that a rule of `roi_levels` picks by each region's size: the pool `align` of the menu.
 
     torchvision's `MultiScaleRoIAlign` guesses the levels' strides from the first batch it sees, and guesses wrong
     where a tiny image was padded to a whole number of strides; here they are given.
+
+    sampling_ratio: samples along each side of a cell
+    aligned:        half a pixel of the map is taken off a box's corners, so that a cell's centre falls where it is
     """
 
-    def __init__(self, output_size: int, *, strides: Sequence[int], levels: LevelRule, sampling_ratio: int = 2) -> None:
+    def __init__(self, pyramid: Pyramid, output_size: int, *, sampling_ratio: int = 2, aligned: bool = False) -> None:
         super().__init__()
         self.output_size = output_size
-        self.strides = tuple(strides)
-        self.levels = levels
+        self.out_channels = pyramid.channels
+        self.strides = pyramid.strides
+        self.levels = pyramid.levels
         self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
 
     def forward(
         self, features: Features, boxes: list[Tensor], _sizes_hw: SizesHW, *, levels: Tensor | None = None
@@ -60,28 +69,8 @@ class PyramidRoIAlign(nn.Module):
         return torch.stack(parts).sum(dim=0)
 
     def _align(self, features: Features, level: int, rois: Tensor) -> Tensor:
-        return roi_align(features[str(level)], rois, self.output_size, 1 / self.strides[level], self.sampling_ratio)
-
-
-class ContextPooling(nn.Module):
-    """Regions together with what surrounds them: pooled again enlarged, from the same level, and merged.
-
-    One of the tricks of MegDetV2 (COCO 2019), which calls it larger context and gives no detail.
-    """
-
-    def __init__(self, pool: PyramidRoIAlign, channels: int, *, factor: float, merge: Literal["concat", "add"]) -> None:
-        super().__init__()
-        self.pool = pool
-        self.factor = factor
-        self.merge = nn.Conv2d(2 * channels, channels, 1) if merge == "concat" else None
-
-    def forward(self, features: Features, boxes: list[Tensor], sizes_hw: SizesHW) -> Tensor:
-        """Regions (R, C, S, S)."""
-        levels = self.pool.levels(boxes)
-        around = [enlarged(one, self.factor, size) for one, size in zip(boxes, sizes_hw, strict=True)]
-        inner = self.pool(features, boxes, sizes_hw, levels=levels)
-        outer = self.pool(features, around, sizes_hw, levels=levels)
-        return inner + outer if self.merge is None else self.merge(torch.cat([inner, outer], dim=1))
+        scale = 1 / self.strides[level]
+        return roi_align(features[str(level)], rois, self.output_size, scale, self.sampling_ratio, self.aligned)
 
 
 def enlarged(boxes: Tensor, factor: float, size_hw: tuple[int, int]) -> Tensor:

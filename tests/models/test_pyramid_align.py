@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
-from tis_ray.models import roi_pooling
+from tis_ray.models import pyramid_align
+from tis_ray.models.context import ContextPooling
+from tis_ray.models.pyramid_align import Pyramid, PyramidRoIAlign, enlarged
 from tis_ray.models.roi_levels import fpn_levels, level_rule
-from tis_ray.models.roi_pooling import ContextPooling, PyramidRoIAlign, enlarged
 
 STRIDES = (4, 8, 16, 32)
 SIZES = [(512, 640), (512, 640)]
@@ -29,12 +30,13 @@ def some_boxes(count: int, seed: int) -> Tensor:
 
 
 BOXES = [some_boxes(40, 1), some_boxes(25, 2)]
-align = partial(PyramidRoIAlign, strides=STRIDES, levels=fpn_levels())
+PYRAMID = Pyramid(3, STRIDES, fpn_levels())
+align = partial(PyramidRoIAlign, PYRAMID)
 
 
 @pytest.fixture(params=["in turn", "at once"])
 def waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roi_pooling, "waiting_is_free", lambda device: request.param == "in turn")
+    monkeypatch.setattr(pyramid_align, "waiting_is_free", lambda device: request.param == "in turn")
 
 
 @pytest.mark.usefixtures("waiting")
@@ -57,7 +59,7 @@ def test_gradients_reach_the_level_each_region_came_from() -> None:
 
 def test_one_level_needs_no_rule() -> None:
     maps = pyramid()["2"]
-    pool = PyramidRoIAlign(5, strides=(16,), levels=level_rule("fpn", [(32.0,)], (16,)))
+    pool = PyramidRoIAlign(Pyramid(3, (16,), level_rule("fpn", [(32.0,)], (16,))), 5)
     torch.testing.assert_close(pool({"0": maps}, BOXES, SIZES), roi_align(maps, BOXES, 5, 1 / 16, 2))
 
 
@@ -71,7 +73,7 @@ def test_boxes_are_enlarged_about_their_centres_and_clipped() -> None:
 def test_context_is_pooled_from_the_regions_own_level() -> None:
     """A box just below 112 px is pooled from stride 4; enlarged it would be pooled from stride 8 by itself."""
     features, boxes = pyramid(), [torch.tensor([[100.0, 100, 205, 205]]), BOXES[1][:0]]
-    added = ContextPooling(align(7), 3, factor=1.5, merge="add")(features, boxes, SIZES)
+    added = ContextPooling(align(7), factor=1.5, merge="add")(features, boxes, SIZES)
     around = [enlarged(boxes[0], 1.5, SIZES[0]), boxes[1]]
     expected = sum(roi_align(features["0"], each, 7, 1 / 4, 2) for each in (boxes, around))
     torch.testing.assert_close(added, expected)
@@ -79,7 +81,7 @@ def test_context_is_pooled_from_the_regions_own_level() -> None:
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_context_is_merged_to_as_many_channels(count: int) -> None:
-    pool = ContextPooling(align(7), 3, factor=2.0, merge="concat")
+    pool = ContextPooling(align(7), factor=2.0, merge="concat")
     merged = pool(pyramid(), [BOXES[0][:count], BOXES[1][:0]], SIZES)
     assert merged.shape == (count, 3, 7, 7)
     merged.sum().backward()
