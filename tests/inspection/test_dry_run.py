@@ -83,7 +83,7 @@ def test_flops_of_heads_follow_the_shapes() -> None:
     layers = pooled * 32 + 32 * 32 + 32 * (4 + 16)  # two hidden layers; logits of 3 classes and none, deltas of each
     assert flops["box"] == 2 * regions * layers + regions * pooled * 4 * 8
     masks = 10 * 16
-    convolutions = 14**2 * 9 * 16 + 14**2 * 4 * 16 + 28**2 * 4  # to 16 channels, twice the side, 4 logits
+    convolutions = 14**2 * 9 * 16 + 14**2 * 4 * 16 + 28**2  # to 16 channels, twice the side, the logit of the own class
     assert flops["mask"] == 2 * masks * convolutions + masks * 14**2 * 4 * 8
 
 

@@ -1,7 +1,5 @@
 """The second stage: stages in a row, what each is trained on, and what its losses are."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -19,17 +17,23 @@ from tis_ray.models.classification.softmax import Softmax
 from tis_ray.models.deltas import encode
 from tis_ray.models.detector import Detector
 from tis_ray.models.ignore import IgnoreMap
+from tis_ray.models.mask_targets import PackedCrops
 from tis_ray.models.roi_heads import Regions
 from tis_ray.models.targets import Target
 
 SIZE = (64, 96)
 
 
+def whole(count: int) -> CropMasks:
+    """Masks that fill the picture."""
+    return CropMasks(np.zeros((count, 2), np.int32), (np.ones(SIZE, np.uint8),) * count)
+
+
 def target(boxes: list[list[float]], labels: list[int], *, ignore: IgnoreMap | None = None) -> Target:
     return {
         "boxes": torch.tensor(boxes).reshape(-1, 4),
         "labels": torch.tensor(labels, dtype=torch.int64),
-        "masks": SimpleNamespace(sample=lambda rois, index, size: torch.ones((len(rois), size, size))),
+        "masks": PackedCrops.pack(whole(len(labels)), SIZE),
         "ignore": ignore,
     }
 
@@ -132,8 +136,7 @@ def test_a_sampler_is_shown_proposals_and_after_them_the_objects_own_boxes() -> 
 
 
 def test_regions_to_ignore_are_no_background() -> None:
-    whole = CropMasks(np.zeros((1, 2), np.int32), (np.ones(SIZE, np.uint8),))
-    ignored = target([[10.0, 10, 50, 50]], [2], ignore=IgnoreMap.of(whole, SIZE, torch.device("cpu")))
+    ignored = target([[10.0, 10, 50, 50]], [2], ignore=IgnoreMap.of(whole(1), SIZE, torch.device("cpu")))
     chosen = detector().roi_heads.choose(proposals(), ignored)
     assert set(chosen.labels.tolist()) == {-1, 2}
 
