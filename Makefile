@@ -10,7 +10,7 @@ OPENVINO := openvino==2026.4.1
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes lock clean
+.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes mask-techniques lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -20,6 +20,7 @@ help:
 	@echo "make docs-test   every bash block of the README and docs, executed"
 	@echo "make benchmarks  fusion and masks beside the libraries that have them, into docs/benchmarks.md"
 	@echo "make recipes     every tiny recipe trained, served and scored, into docs/recipes.md"
+	@echo "make mask-techniques   each mask technique alone beside plain Mask R-CNN, into docs/techniques.md"
 	@echo "make lock        refresh requirements.lock from pyproject.toml"
 
 setup: $(READY)
@@ -60,6 +61,9 @@ benchmarks: $(READY)
 
 recipes: $(READY)
 	$(PY) -m tests.benchmarks.recipes
+
+mask-techniques: $(READY)
+	$(PY) -m tests.benchmarks.mask_techniques
 
 lock:
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
