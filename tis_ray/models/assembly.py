@@ -12,7 +12,7 @@ from tis_ray.models.box_stage import BoxStage
 from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
 from tis_ray.models.context import ContextPooling
 from tis_ray.models.detector import Detector
-from tis_ray.models.mask_branch import MaskBranch
+from tis_ray.models.mask_branch import MaskBranch, information_flow
 from tis_ray.models.parts import part
 from tis_ray.models.postprocess import Postprocess
 from tis_ray.models.pyramid_align import Pyramid
@@ -169,13 +169,16 @@ class _Heads:
         pool = part("roi_pooling", section.pooling, self.pyramid, section.pool_size, key="detector.mask.pooling")
         channels, size = self._regions(pool)
         num_classes = len(self.categories)
+        heads = [
+            part("mask_heads", section.head, channels, size, num_classes, key="detector.mask.head")
+            for _ in range(count)
+        ]
+        told = section.cascade is not None and section.cascade.information_flow
         return MaskBranch(
             pool,
-            [
-                part("mask_heads", section.head, channels, size, num_classes, key="detector.mask.head")
-                for _ in range(count)
-            ],
+            heads,
             part("mask_losses", section.loss, key="detector.mask.loss"),
+            flows=[information_flow(head.channels, channels) for head in heads[:-1]] if told else (),
             takes_shared=self.shared is not None and self._fits_shared(pool),
             only_in_training=section.only_in_training,
         )
