@@ -21,7 +21,8 @@ def target_of(count: int) -> Target:
     corners = torch.rand(count, 2) * 150
     boxes = torch.cat([corners, corners + torch.rand(count, 2) * 60 + 10], dim=1)
     frames = torch.cat([corners.long(), torch.full((count, 2), 20)], dim=1)
-    masks = PackedCrops(torch.ones(count * 400, dtype=torch.uint8), torch.arange(count) * 400, frames, SIZE_HW)
+    pixels, areas = torch.ones(count * 400, dtype=torch.uint8), torch.full((count,), 400)
+    masks = PackedCrops(pixels, torch.arange(count) * 400, frames, areas, SIZE_HW)
     return {"boxes": boxes, "labels": torch.randint(1, 4, (count,)), "masks": masks, "ignore": None}
 
 

@@ -58,3 +58,9 @@ def test_empty_inputs_give_empty_targets(crops: tuple[np.ndarray, ...], rois: in
     sampled = packed.sample(torch.ones((rois, 4)), torch.zeros(rois, dtype=torch.long), 28)
     assert sampled.shape == (rois, 28, 28)
     assert not sampled.any()
+
+
+def test_areas_count_set_pixels() -> None:
+    masks, full = random_masks(np.random.default_rng(3), 5)
+    assert PackedCrops.pack(masks, (HEIGHT, WIDTH)).areas.tolist() == full.flatten(1).sum(dim=1).tolist()
+    assert PackedCrops.pack(CropMasks(np.zeros((0, 2), np.int32), ()), (9, 9)).areas.shape == (0,)

@@ -53,6 +53,6 @@ def _target(size_hw: SizeHW) -> Target:
     return {
         "boxes": torch.zeros(_OBJECTS, 4, device=_DEVICE),
         "labels": places,
-        "masks": PackedCrops(pixels, places, places[:, None].expand(-1, 4), size_hw),
+        "masks": PackedCrops(pixels, places, places[:, None].expand(-1, 4), places, size_hw),
         "ignore": None,
     }

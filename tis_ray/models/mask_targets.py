@@ -5,6 +5,7 @@ in one flat tensor instead, and `sample` reads from it the very points that RoIA
 the objects' area, not N times the frame.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,11 +21,15 @@ MAX_POINTS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PackedCrops:
-    """G crops: `pixels` uint8 (sum of areas,), `starts` int64 (G,), `frames` int64 (G, 4) as x, y, width, height."""
+    """G crops: `pixels` uint8 (P,), `starts` int64 (G,), `frames` int64 (G, 4) as x, y, width, height.
+
+    `areas` int64 (G,) is each mask's number of set pixels.
+    """
 
     pixels: Tensor
     starts: Tensor
     frames: Tensor
+    areas: Tensor
     image_hw: tuple[int, int]
 
     @classmethod
@@ -37,6 +42,7 @@ class PackedCrops:
             torch.from_numpy(np.concatenate(flat) if flat else np.zeros(0, np.uint8)),
             torch.from_numpy(np.cumsum(sizes) - sizes),
             torch.from_numpy(np.concatenate([masks.offsets.astype(np.int64), shapes], axis=1)),
+            torch.from_numpy(masks.areas()),
             image_hw,
         )
 
@@ -46,6 +52,7 @@ class PackedCrops:
             self.pixels.to(device, non_blocking=True),
             self.starts.to(device, non_blocking=True),
             self.frames.to(device, non_blocking=True),
+            self.areas.to(device, non_blocking=True),
             self.image_hw,
         )
 
@@ -60,6 +67,27 @@ class PackedCrops:
         the device is not waited for. Equals torchvision's `roi_align(masks, rois, size)` on full masks (adaptive
         sampling, unaligned).
         """
+        return self._means(rois, crop_index, size, points, self._bilinear)
+
+    def inside(self, rois: Tensor, crop_index: Tensor, size: int, *, points: int | None = None) -> Tensor:
+        """The share (R,) in 0..1 of the area of crop `crop_index[r]` that lies in RoI r; 0 of an empty one.
+
+        Arguments as of `sample`. It is read at the same points, of the pixel that each lies in: pixel x reaches from x
+        to x + 1 here, as boxes have it, where `sample` has its value at x.
+        """
+        shares = self._means(rois, crop_index, size, points, self._nearest).mean(dim=(1, 2))
+        sides = (rois[:, 2:] - rois[:, :2]).clamp(min=1)
+        return (shares * sides.prod(dim=1) / self.areas[crop_index].clamp(min=1)).clamp(max=1)
+
+    def _means(
+        self,
+        rois: Tensor,
+        crop_index: Tensor,
+        size: int,
+        points: int | None,
+        value: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """The mean (R, size, size) over each cell of what `value` reads at x, y (P,) of a crop (P,)."""
         if len(rois) == 0 or len(self.pixels) == 0:
             return rois.new_zeros((len(rois), size, size))
         grid = _grid(rois, size)  # (R, 2) points per cell, x and y
@@ -73,7 +101,7 @@ class PackedCrops:
             nth = point - (ends - per_cell * size * size)[roi]
             cell, within = nth // per_cell[roi], nth % per_cell[roi]
             x, y = self._places(rois[roi], grid[roi], cell, within, size)
-            sums.index_add_(0, roi * size * size + cell, self._bilinear(x, y, crop_index[roi]))
+            sums.index_add_(0, roi * size * size + cell, value(x, y, crop_index[roi]))
         return sums.view(-1, size, size) / per_cell[:, None, None]
 
     @staticmethod
@@ -95,6 +123,10 @@ class PackedCrops:
         upper = self._pixel(left, top, crop_index) * (1 - share_x) + self._pixel(right, top, crop_index) * share_x
         lower = self._pixel(left, bottom, crop_index) * (1 - share_x) + self._pixel(right, bottom, crop_index) * share_x
         return (upper * (1 - share_y) + lower * share_y) * inside
+
+    def _nearest(self, x: Tensor, y: Tensor, crop_index: Tensor) -> Tensor:
+        """The pixel that x, y lies in; 0 beyond the image."""
+        return self._pixel(x.floor().long(), y.floor().long(), crop_index)
 
     def _pixel(self, x: Tensor, y: Tensor, crop_index: Tensor) -> Tensor:
         x0, y0, width, height = self.frames[crop_index].unbind(dim=1)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_area
 
 from tis_ray.models.targets import Target
 
@@ -26,12 +27,17 @@ class Positives(NamedTuple):
     labels:  int64 (P_i,) from 1
     matched: int64 (P_i,) the object of each among the image's targets
     targets: float (sum of P_i, M, M) in 0..1, the share of each cell that the object covers
+    areas:   int64 (sum of P_i,) the pixels of each one's object, those outside the region included
+    ratios:  float (sum of P_i,) in 0..1, the share of its own box that each one's object fills; 1 of a mask that has
+             lost all of its pixels
     """
 
     boxes: list[Tensor]
     labels: list[Tensor]
     matched: list[Tensor]
     targets: Tensor
+    areas: Tensor
+    ratios: Tensor
 
 
 @torch.no_grad()
@@ -49,5 +55,12 @@ def positives(regions: Sequence[Regions], targets: Sequence[Target], *, size: in
         target["masks"].sample(one.boxes, one.matched, size, points=points)
         for one, target, (_, points) in zip(found, targets, numbers, strict=True)
     ]
+    areas = torch.cat([target["masks"].areas[one.matched] for one, target in zip(found, targets, strict=True)])
+    frames = torch.cat([box_area(target["boxes"])[one.matched] for one, target in zip(found, targets, strict=True)])
     boxes, matched, labels = (list(each) for each in zip(*found, strict=True))
-    return Positives(boxes, labels, matched, torch.cat(masks))
+    return Positives(boxes, labels, matched, torch.cat(masks), areas, _shares(areas, frames))
+
+
+def _shares(areas: Tensor, frames: Tensor) -> Tensor:
+    """The share (R,) of boxes of area `frames` that masks of `areas` fill; 1 where there is no pixel."""
+    return torch.where(areas > 0, areas / frames, 1).clamp(max=1)
