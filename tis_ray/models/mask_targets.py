@@ -126,7 +126,7 @@ class PackedCrops:
 
     def _nearest(self, x: Tensor, y: Tensor, crop_index: Tensor) -> Tensor:
         """The pixel that x, y lies in; 0 beyond the image."""
-        return self._pixel(x.floor().long(), y.floor().long(), crop_index)
+        return self._pixel(x.floor().long(), y.floor().long(), crop_index).to(x.dtype)
 
     def _pixel(self, x: Tensor, y: Tensor, crop_index: Tensor) -> Tensor:
         x0, y0, width, height = self.frames[crop_index].unbind(dim=1)

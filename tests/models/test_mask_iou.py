@@ -1,0 +1,155 @@
+"""The predicted fit of masks: what it is learnt from, what it sees, and that it reaches the detections."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tis_ray.masks import CropMasks
+from tis_ray.models.mask_iou import MaskIoU, iou_loss, iou_with_whole
+from tis_ray.models.mask_targets import PackedCrops
+
+SIZE = (64, 96)
+
+
+def head(*, size: int = 6, num_classes: int = 3, convs: int = 2) -> MaskIoU:
+    torch.manual_seed(0)
+    return MaskIoU(8, size, num_classes, convs=convs, channels=16, hidden=32)
+
+
+# --------------------------------------------------------------------------------------------- What is learnt
+
+
+def test_the_iou_is_that_with_the_whole_object() -> None:
+    """A mask of two rows of four, an object of 3 x 3 cells that is three quarters of all of it."""
+    probs, truth = torch.zeros((1, 4, 4)), torch.zeros((1, 4, 4))
+    probs[:, :2], truth[:, :3, :3] = 1, 1
+    assert iou_with_whole(probs, truth, torch.tensor([0.75])).item() == pytest.approx(6 / 14)
+    assert iou_with_whole(probs, truth, torch.tensor([1.0])).item() == pytest.approx(6 / 11)
+
+
+@pytest.mark.parametrize(
+    ("mask", "truth", "inside"), [(0, 1, 1), (1, 0, 0), (0, 0, 0)], ids=["no mask", "no object", "neither"]
+)
+def test_what_does_not_meet_its_object_has_an_iou_of_zero(mask: int, truth: int, inside: int) -> None:
+    full = torch.ones((1, 4, 4))
+    assert iou_with_whole(full * mask, full * truth, torch.tensor([float(inside)])).tolist() == [0]
+
+
+def test_the_loss_is_half_the_mean_squared_error_of_masks_that_meet_their_object() -> None:
+    predicted, ious = torch.tensor([0.5, 0.8]), torch.tensor([0.6, 0.5])
+    assert iou_loss(predicted, ious).item() == pytest.approx(0.025)
+    assert iou_loss(torch.cat([predicted, torch.ones(2)]), F.pad(ious, (0, 2))).item() == pytest.approx(0.025)
+
+
+def test_the_loss_of_none_is_zero_and_reaches_all_weights() -> None:
+    iou = head()
+    nothing = torch.zeros(0)
+    loss = iou.loss(
+        torch.zeros((0, 8, 6, 6)), torch.zeros((0, 12, 12)), nothing.long(), targets=torch.zeros((0, 12, 12)),
+        inside=nothing,
+    )  # fmt: skip
+    loss.backward()
+    assert loss.item() == 0
+    assert all(parameter.grad is not None for parameter in iou.parameters())
+
+
+def test_it_learns_how_well_masks_fit() -> None:
+    """Masks of the left half; the object is the left half, or is twice as large."""
+    iou = head()
+    regions = torch.zeros((2, 8, 6, 6))
+    regions[1] = 1
+    probs, targets = torch.zeros((2, 12, 12)), torch.ones((2, 12, 12))
+    probs[:, :, :6], targets[0, :, 6:] = 1, 0
+    optimizer = torch.optim.Adam(iou.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        iou.loss(regions, probs, torch.tensor([1, 3]), targets=targets, inside=torch.ones(2)).backward()
+        optimizer.step()
+    torch.testing.assert_close(iou(regions, probs, torch.tensor([1, 3])), torch.tensor([1, 0.5]), atol=0.05, rtol=0)
+
+
+# ----------------------------------------------------------------------------------------------- What is seen
+
+
+def test_only_the_row_of_the_own_class_is_asked() -> None:
+    iou = head()
+    with torch.no_grad():
+        iou.iou.weight.normal_()
+        iou.iou.bias.normal_()
+    regions, probs, labels = torch.randn((5, 8, 6, 6)), torch.rand((5, 12, 12)), torch.tensor([1, 3, 2, 3, 1])
+    features = torch.cat([regions, F.max_pool2d(probs[:, None], 2)], dim=1)
+    for conv in iou.convs:
+        features = conv(features).relu()
+    rows = iou.iou(iou.fc2(iou.fc1(features.flatten(1)).relu()).relu())  # (5, background and 3 classes)
+    torch.testing.assert_close(iou(regions, probs, labels), rows[torch.arange(5), labels])
+    iou(regions, probs, torch.full((5,), 2)).sum().backward()
+    assert iou.iou.weight.grad.any(dim=1).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("masks", [6, 12, 24], ids=["as coarse as regions", "twice as fine", "four times"])
+def test_masks_are_brought_to_the_side_of_regions_and_learn_nothing(masks: int) -> None:
+    probs = torch.rand((2, masks, masks), requires_grad=True)
+    head()(torch.randn((2, 8, 6, 6)), probs, torch.tensor([1, 2])).sum().backward()
+    assert probs.grad is None
+
+
+@pytest.mark.parametrize(("size", "convs"), [(3, 1), (6, 2), (14, 4)])
+def test_odd_sides_and_any_number_of_convolutions(size: int, convs: int) -> None:
+    found = head(size=size, convs=convs)(torch.randn((2, 8, size, size)), torch.rand((2, 28, 28)), torch.tensor([1, 2]))
+    assert found.shape == (2,)
+
+
+def test_predictions_are_float32_under_autocast() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert head()(torch.randn((2, 8, 6, 6)), torch.rand((2, 12, 12)), torch.tensor([1, 2])).dtype == torch.float32
+
+
+# ------------------------------------------------------------------------------------- The share within a region
+
+
+def ellipse(width: int, height: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    return ((((x + 0.5) / width * 2 - 1) ** 2 + ((y + 0.5) / height * 2 - 1) ** 2) < 1).astype(np.uint8)
+
+
+def packed() -> tuple[PackedCrops, Tensor]:
+    """A square of 4 px, an ellipse and an empty mask, and the same as pixels of the image."""
+    masks = CropMasks(
+        np.array([(50, 20), (5, 3), (0, 0)], np.int32),
+        (np.ones((4, 4), np.uint8), ellipse(40, 30), np.zeros((2, 2), np.uint8)),
+    )
+    full = torch.zeros((3, *SIZE))
+    for mask, (x, y), crop in zip(full, masks.offsets.tolist(), masks.crops, strict=True):
+        mask[y : y + crop.shape[0], x : x + crop.shape[1]] = torch.from_numpy(crop)
+    return PackedCrops.pack(masks, SIZE), full
+
+
+def test_the_share_of_an_object_in_a_region_is_that_of_its_pixels() -> None:
+    crops, full = packed()
+    rois = torch.tensor(
+        [
+            [50, 20, 54, 24],
+            [50, 20, 52, 24],
+            [40, 10, 60, 30],
+            [0, 0, 5, 5],
+            [5, 3, 45, 33],
+            [5, 3, 25, 33],
+            [9, 9, 30, 40],
+        ]
+    )
+    index = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    expected = [
+        full[i, y1:y2, x1:x2].sum() / full[i].sum() for i, (x1, y1, x2, y2) in zip(index, rois.tolist(), strict=True)
+    ]
+    found = crops.inside(rois.float(), index, 28)
+    torch.testing.assert_close(found, torch.stack(expected), atol=0.03, rtol=0)
+    assert found[0] == 1
+
+
+def test_a_mask_without_pixels_has_no_share_anywhere() -> None:
+    crops, _ = packed()
+    assert crops.inside(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([2]), 14).tolist() == [0]
+    nothing = PackedCrops.pack(CropMasks(np.zeros((1, 2), np.int32), (np.zeros((0, 0), np.uint8),)), SIZE)
+    assert nothing.inside(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0]), 14).tolist() == [0]
