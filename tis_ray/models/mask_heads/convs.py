@@ -21,7 +21,7 @@ CHANNELS = 256  # after up-sampling, where no convolution precedes it
 class Convs(nn.Module):
     """torchvision's head and predictor, except that only each region's own class is computed."""
 
-    finest_size = None
+    finest_size: int | None = None
 
     def __init__(
         self,
@@ -47,8 +47,12 @@ class Convs(nn.Module):
     def forward(self, regions: Tensor, labels: Tensor) -> MaskLogits:
         """Regions (R, C, S, S) of classes int64 (R,) from 1."""
         features = self.convs(regions)
+        return MaskLogits((self.masks(features, labels),), None, features)
+
+    def masks(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Logits (R, M, M) of what the last convolution has found."""
         fine = features if self.upsample is None else F.relu(self.upsample(features))
-        return MaskLogits((self.logits(fine, labels),), None, features)
+        return self.logits(fine, labels)
 
 
 def build(
