@@ -177,14 +177,15 @@ def test_annotations_are_indexed_and_checked():
 
 
 LVIS = [
-    {"id": 7, "name": "zebra", "frequency": "f", "instance_count": 900, "image_share": 0.1},
-    {"id": 3, "name": "acorn", "frequency": "r", "instance_count": 4, "image_share": 0.0003},
+    {"id": 7, "name": "zebra", "frequency": "f", "instance_count": 900, "image_share": 0.1, "area_ratio": 0.5},
+    {"id": 3, "name": "acorn", "frequency": "r", "instance_count": 4, "image_share": 0.0003, "area_ratio": 0.25},
 ]
 
 
 def test_categories_come_back_from_json_in_the_order_of_ids():
     categories = Categories.from_json(LVIS)
-    assert categories == Categories((3, 7), ("acorn", "zebra"), (), ("r", "f"), (4, 900), (0.0003, 0.1))
+    shares, ratios = (0.0003, 0.1), (0.25, 0.5)
+    assert categories == Categories((3, 7), ("acorn", "zebra"), (), ("r", "f"), (4, 900), shares, ratios)
     assert categories.to_json() == sorted(LVIS, key=lambda entry: entry["id"])
     assert Categories.from_json(categories.to_json()) == categories
     assert len(Categories.from_json([])) == 0
@@ -210,6 +211,8 @@ def test_a_column_that_some_entries_lack_is_left_out():
         (((1,), ("a",), (), (), (None,)), r"categories\.counts: expected whole numbers of at least 0; got None"),
         (((1,), ("a",), (), (), (), (1.5,)), r"categories\.image_shares: expected numbers in 0\.\.1; got 1\.5"),
         (((1,), ("a",), (), (), (), ("1",)), r"categories\.image_shares: expected numbers in 0\.\.1; got '1'"),
+        (((1, 2), ("a", "b"), (), (), (), (), (1,)), r"categories\.area_ratios: expected 2 entries; got 1"),
+        (((1,), ("a",), (), (), (), (), (-0.1,)), r"categories\.area_ratios: expected numbers in 0\.\.1; got -0\.1"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(fields, message):

@@ -131,12 +131,14 @@ class Annotations:
     labels: int32 (N,) contiguous class index from 0; a crowd's may be -1, any class
     masks:  CropMasks, exact pixels; a box alone has a mask that fills it
     crowd:  bool (N,) a region of many objects (COCO's iscrowd) or to be ignored: neither found nor missed
+    stuff:  uint8 (H, W) what each pixel of the image shows, the background's too, 255 where that is unknown; or None
     """
 
     boxes: Boxes
     labels: NDArray[np.int32]
     masks: CropMasks
     crowd: NDArray[np.bool_]
+    stuff: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -145,12 +147,14 @@ class Annotations:
         _check_array("crowd", self.crowd, (n,), np.bool_)
         if len(self.masks) != n:
             raise InputError(f"masks: expected {n}, one for each box; got {len(self.masks)}")
+        if self.stuff is not None:
+            _check_array("stuff", self.stuff, (*self.stuff.shape, 0, 0)[:2], np.uint8)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: Index) -> "Annotations":
-        return Annotations(self.boxes[index], self.labels[index], self.masks[index], self.crowd[index])
+        return Annotations(self.boxes[index], self.labels[index], self.masks[index], self.crowd[index], self.stuff)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,8 @@ class Categories:
     """The classes of a data set, in label order. It travels with every checkpoint and ensemble.
 
     `frequency` holds LVIS's 'r', 'c' or 'f' for each class, or is empty; `counts` training instances, or empty;
-    `image_shares` the share of training images in 0..1 that hold each class, or empty.
+    `image_shares` the share of training images in 0..1 that hold each class, or empty; `area_ratios` the share in 0..1
+    of their boxes that the masks of each class fill on average, or empty.
     """
 
     ids: tuple[int, ...]
@@ -167,6 +172,7 @@ class Categories:
     frequency: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()
     image_shares: tuple[float, ...] = ()
+    area_ratios: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("ids", "names"):
@@ -174,16 +180,17 @@ class Categories:
             doubles = sorted({value for value in values if values.count(value) > 1})
             if doubles:
                 raise DataError(f"categories.{field}: expected each once; got twice: {doubles}")
-        for field in ("names", "supercategories", "frequency", "counts", "image_shares"):
+        for field in ("names", "supercategories", "frequency", "counts", "image_shares", "area_ratios"):
             values = getattr(self, field)
             if len(values) != len(self.ids) and (values or field == "names"):
                 raise DataError(f"categories.{field}: expected {len(self.ids)} entries; got {len(values)}")
         for count in self.counts:
             if not isinstance(count, int) or count < 0:
                 raise DataError(f"categories.counts: expected whole numbers of at least 0; got {count!r}")
-        for share in self.image_shares:
-            if not isinstance(share, (int, float)) or not 0 <= share <= 1:
-                raise DataError(f"categories.image_shares: expected numbers in 0..1; got {share!r}")
+        for field in ("image_shares", "area_ratios"):
+            for share in getattr(self, field):
+                if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                    raise DataError(f"categories.{field}: expected numbers in 0..1; got {share!r}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -203,6 +210,7 @@ class Categories:
             column("frequency"),
             column("instance_count"),
             column("image_share"),
+            column("area_ratio"),
         )
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -214,6 +222,7 @@ class Categories:
             "frequency": self.frequency,
             "instance_count": self.counts,
             "image_share": self.image_shares,
+            "area_ratio": self.area_ratios,
         }
         filled = {key: values for key, values in columns.items() if values}
         return [{key: values[i] for key, values in filled.items()} for i in range(len(self))]

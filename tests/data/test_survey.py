@@ -71,19 +71,49 @@ def test_counts_that_the_table_brings_are_kept(tmp_path):
     table = [{"id": 1, "name": "car", "instance_count": 5000}, {"id": 7, "name": "bus", "instance_count": 3}]
     truth = write(tmp_path, categories=table)
     categories, _ = survey(truth, scales=(50,), max_long_edge=None)
-    assert categories == replace(truth.categories, image_shares=(2 / 3, 2 / 3))
+    assert categories == replace(truth.categories, image_shares=(2 / 3, 2 / 3), area_ratios=(1, 1))
 
 
 def test_shares_that_the_table_brings_are_kept(tmp_path):
     table = [{"id": 1, "name": "car", "image_share": 0.25}, {"id": 7, "name": "bus", "image_share": 0.0}]
     truth = write(tmp_path, categories=table)
     categories, _ = survey(truth, scales=(50,), max_long_edge=None)
-    assert categories == replace(truth.categories, counts=(3, 2))
+    assert categories == replace(truth.categories, counts=(3, 2), area_ratios=(1, 1))
+
+
+SQUARE = [4, 4, 12, 4, 12, 12, 4, 12]  # 64 px
+TRIANGLE_RLE = {"size": [40, 40], "counts": [0, 1, 39, 2, 38, 3, 1517]}  # 6 px
+
+
+def test_area_ratios_are_means_over_objects(tmp_path):
+    """Areas as noted, else those of the masks, else all of the box; never more than that."""
+    entries = [
+        {"category_id": 1, "bbox": [0, 0, 10, 20], "area": 50, "segmentation": [SQUARE]},
+        {"category_id": 1, "bbox": [4, 4, 16, 8], "segmentation": [SQUARE]},
+        {"category_id": 1, "bbox": [0, 0, 3, 4], "area": 0, "segmentation": TRIANGLE_RLE},
+        {"category_id": 1, "bbox": [0, 0, 3, 4]},
+        {"category_id": 1, "bbox": [0, 0, 3, 4], "area": 13.5},
+        {"category_id": 1, "bbox": [0, 0, 30, 40], "area": 1, "iscrowd": 1},
+        {"category_id": 7, "bbox": [0, 0, 10, 10], "area": 30},
+    ]
+    entries = [{"id": i, "image_id": 1, **entry} for i, entry in enumerate(entries)]
+    images = [{"id": 1, "file_name": "1.png", "height": 40, "width": 40}]
+    table = [*TABLE, {"id": 9, "name": "tram"}]
+    (tmp_path / "i.json").write_text(json.dumps({"images": images, "annotations": entries, "categories": table}))
+    categories, _ = survey(coco.read(tmp_path / "i.json"), scales=(40,), max_long_edge=None)
+    assert categories.area_ratios == pytest.approx(((0.25 + 0.5 + 0.5 + 1 + 1) / 5, 0.3, 1))
+
+
+def test_area_ratios_that_the_table_brings_are_kept(tmp_path):
+    table = [{"id": 1, "name": "car", "area_ratio": 0.25}, {"id": 7, "name": "bus", "area_ratio": 0.5}]
+    categories, _ = survey(write(tmp_path, categories=table), scales=(50,), max_long_edge=None)
+    assert categories.area_ratios == (0.25, 0.5)
 
 
 def test_without_any_object_there_are_no_sizes(tmp_path):
     categories, sizes = survey(write(tmp_path, {(64, 64): []}, ignored=False), scales=(50,), max_long_edge=None)
     assert (categories.counts, categories.image_shares, sizes) == ((0, 0), (0, 0), None)
+    assert categories.area_ratios == ()
 
 
 def test_without_any_image_there_are_no_shares(tmp_path):
@@ -122,5 +152,5 @@ def test_of_many_label_images_a_part_stands_for_all_and_only_shares_are_estimate
     for i in (1, 2, 4):
         (tmp_path / f"f{i}_instanceIds.png").unlink()  # 0 and 3 are looked at
     categories, sizes = survey(truth, scales=(40,), max_long_edge=None)
-    assert categories == replace(truth.categories, image_shares=(1, 0, 0, 0, 0, 0, 0))
+    assert categories == replace(truth.categories, image_shares=(1, 0, 0, 0, 0, 0, 0), area_ratios=(1,) * 7)
     assert sizes == TrainingSizes((16.0,) * 101)

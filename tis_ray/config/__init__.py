@@ -5,7 +5,16 @@ named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
 from tis_ray.config.data import CocoFolder, DataFolder, DataSection, RegionsSection, WadFolder
-from tis_ray.config.detector import BoxSection, CascadeSection, DetectorSection, MaskSection, Norm, RpnSection
+from tis_ray.config.detector import (
+    AreaRatioSection,
+    BoxSection,
+    CascadeSection,
+    DetectorSection,
+    MaskSection,
+    Norm,
+    RpnSection,
+    StuffSection,
+)
 from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
 from tis_ray.config.member import Crop, Member, Tiles
@@ -17,6 +26,7 @@ from tis_ray.config.service import Auth, Autoscaling, Limits, Quorum, Replica
 
 __all__ = [
     "ENSEMBLE",
+    "AreaRatioSection",
     "Auth",
     "Autoscaling",
     "BoxSection",
@@ -44,6 +54,7 @@ __all__ = [
     "ScheduleSection",
     "Section",
     "StartSection",
+    "StuffSection",
     "Tiles",
     "TrainResources",
     "WadFolder",
