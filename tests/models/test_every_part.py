@@ -69,6 +69,7 @@ SECTIONS = {
     "cosine": {"box.classification": {"softmax": {"cosine": 20}}},
     "cosine of sigmoids": {"box.classification": {"eql": {"cosine": 20}}},
     "masks to learn from": {"mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True}},
+    "rescored masks": {"mask": {"head": {"convs": {"channels": [16]}}, "rescore": {"channels": 16, "hidden": 32}}},
     "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
     "synchronised": {
         "neck": {"fpn": {"channels": 16, "norm": "sync"}},

@@ -6,9 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.host_waits import host_waits
+from tests.tiny import CATEGORIES, TINY_DETECTOR
+from tis_ray.config import DetectorSection, parse
+from tis_ray.errors import ConfigError
+from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
+from tis_ray.models import pyramid_align
+from tis_ray.models.assembly import build_detector
+from tis_ray.models.detector import Detector
 from tis_ray.models.mask_iou import MaskIoU, iou_loss, iou_with_whole
 from tis_ray.models.mask_targets import PackedCrops
+from tis_ray.models.targets import Target, to_targets
 
 SIZE = (64, 96)
 
@@ -153,3 +162,104 @@ def test_a_mask_without_pixels_has_no_share_anywhere() -> None:
     assert crops.inside(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([2]), 14).tolist() == [0]
     nothing = PackedCrops.pack(CropMasks(np.zeros((1, 2), np.int32), (np.zeros((0, 0), np.uint8),)), SIZE)
     assert nothing.inside(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([0]), 14).tolist() == [0]
+
+
+# ------------------------------------------------------------------------------------------------ In a detector
+
+RESCORED = {"head": {"convs": {"channels": [16]}}, "rescore": {"channels": 16, "hidden": 32}}
+CASCADE = {**TINY_DETECTOR["box"], "cascade": {"ious": [0.6, 0.7], "loss_weights": [1, 0.5, 0.25]}}
+CASES = {
+    "plain": {"mask": RESCORED},
+    "masks as coarse as regions": {"mask": {**RESCORED, "head": {"convs": {"channels": [16], "upsample": False}}}},
+    "hybrid task cascade": {"mask": {**RESCORED, "cascade": {}}, "box": CASCADE},
+    "one level": {
+        "neck": "c4",
+        "backbone": "resnet18",
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {**TINY_DETECTOR["box"], "head": "average", "pool_size": 6},
+        "mask": {**RESCORED, "pool_size": 6},
+    },
+}
+
+
+def detector(**sections: object) -> Detector:
+    torch.manual_seed(0)
+    return build_detector(parse(DetectorSection, {**TINY_DETECTOR, **sections}, source="test"), CATEGORIES)
+
+
+def target(*boxes: tuple[int, int, int, int]) -> Target:
+    corners = np.array(boxes, np.int32).reshape(-1, 4)
+    crops = tuple(np.ones((y2 - y1, x2 - x1), np.uint8) for x1, y1, x2, y2 in corners)
+    masks = CropMasks(corners[:, :2].copy(), crops)
+    none = np.zeros(len(corners), np.bool_)
+    annotations = Annotations(corners.astype(np.float32), np.arange(len(corners), dtype=np.int32) % 3, masks, none)
+    return to_targets([annotations], [SIZE], torch.device("cpu"))[0]
+
+
+OBJECTS = target((10, 10, 40, 30), (50, 20, 58, 28), (60, 40, 90, 60))
+IMAGE = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_detections_say_how_well_their_masks_fit(case: str) -> None:
+    model = detector(**CASES[case]).eval()
+    with torch.no_grad():
+        model.roi_heads.mask_branch.rescore.iou.bias.copy_(torch.tensor([0, 0.3, -1, 2]))
+        (found,) = model([IMAGE])
+        (nothing,) = model.segment(*features(model), [torch.zeros((0, 4))], [torch.zeros(0).long()], [SIZE])
+    assert len(found.boxes) > 0
+    expected = torch.tensor([0, 0.3, 0, 1])[found.labels]
+    torch.testing.assert_close(found.mask_quality, expected, atol=0.2, rtol=0)
+    assert ((found.mask_quality >= 0) & (found.mask_quality <= 1)).all()
+    assert (nothing.probs.shape[0], nothing.quality.shape) == (0, (0,))
+
+
+def features(model: Detector) -> tuple[dict[str, Tensor]]:
+    return (model.look([IMAGE]).features,)
+
+
+def test_boxes_scores_and_masks_are_those_of_a_detector_that_does_not_rescore() -> None:
+    rescored, plain = detector(mask=RESCORED).eval(), detector().eval()
+    plain.load_state_dict({name: value for name, value in rescored.state_dict().items() if ".rescore." not in name})
+    with torch.no_grad():
+        (with_quality,), (without,) = rescored([IMAGE]), plain([IMAGE])
+    for one, other in zip(with_quality[:4], without[:4], strict=True):
+        assert torch.equal(one, other)
+    assert without.mask_quality is None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_loss_reaches_all_weights_with_and_without_objects(case: str) -> None:
+    model = detector(**CASES[case]).train()
+    name = "loss_mask_iou_3" if case == "hybrid task cascade" else "loss_mask_iou"
+    for objects in (OBJECTS, target()):
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = model([IMAGE, IMAGE], [objects, objects])
+        assert [one for one in losses if one.startswith("loss_mask_iou")] == [name]
+        assert losses[name].dtype == torch.float32
+        assert (losses[name] > 0) == (objects is OBJECTS)
+        torch.stack(list(losses.values())).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.roi_heads.mask_branch.parameters())
+
+
+def test_the_masks_learn_nothing_from_the_predicted_fit() -> None:
+    model = detector(mask=RESCORED).train()
+    model([IMAGE], [OBJECTS])["loss_mask_iou"].backward()
+    branch = model.roi_heads.mask_branch
+    assert all(parameter.grad is None for parameter in branch.heads.parameters())
+    assert all(parameter.grad is not None for parameter in branch.rescore.parameters())
+
+
+def test_a_step_waits_for_the_number_of_positives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyramid_align, "waiting_is_free", lambda device: False)
+    model = detector(mask=RESCORED).train()
+    with host_waits() as waits:
+        losses = model([IMAGE, IMAGE], [OBJECTS, OBJECTS])
+        torch.stack(list(losses.values())).sum().backward()
+    assert waits == {"torchvision::nms": 2, "tolist": 1}
+
+
+def test_a_fit_that_nobody_would_see_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"rescore: expected nothing beside only_in_training"):
+        detector(mask={**RESCORED, "only_in_training": True})

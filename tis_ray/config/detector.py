@@ -148,6 +148,14 @@ class MaskSection(Section):
     cascade: MaskCascadeSection | None = None
     only_in_training: bool = False
 
+    @model_validator(mode="after")
+    def _check_rescore(self) -> Self:
+        if self.rescore is not None and self.only_in_training:
+            raise ValueError(
+                "rescore: expected nothing beside only_in_training, whose masks nobody sees; got a section"
+            )
+        return self
+
 
 class StuffSection(Section):
     """A branch that learns what the background consists of, in training alone (COCO's stuff; Chen et al. 2019).
@@ -183,7 +191,5 @@ class DetectorSection(Section):
     @model_validator(mode="after")
     def _check_mask_cascade(self) -> Self:
         if self.mask is not None and self.mask.cascade is not None and self.box.cascade is None:
-            raise ValueError(
-                "mask.cascade: expected box.cascade beside it, a mask head for each of its heads"
-            )
+            raise ValueError("mask.cascade: expected box.cascade beside it, a mask head for each of its heads")
         return self

@@ -30,6 +30,7 @@ class Positives(NamedTuple):
     areas:   int64 (sum of P_i,) the pixels of each one's object, those outside the region included
     ratios:  float (sum of P_i,) in 0..1, the share of its own box that each one's object fills; 1 of a mask that has
              lost all of its pixels
+    inside:  float (sum of P_i,) in 0..1, the share of each one's object that lies in the region; None where not asked
     """
 
     boxes: list[Tensor]
@@ -38,11 +39,17 @@ class Positives(NamedTuple):
     targets: Tensor
     areas: Tensor
     ratios: Tensor
+    inside: Tensor | None = None
 
 
 @torch.no_grad()
-def positives(regions: Sequence[Regions], targets: Sequence[Target], *, size: int, most: int) -> Positives:
-    """The first `most` positives of each image, with mask targets of side `size`. Waits for the device once."""
+def positives(
+    regions: Sequence[Regions], targets: Sequence[Target], *, size: int, most: int, inside: bool = False
+) -> Positives:
+    """The first `most` positives of each image, with mask targets of side `size`. Waits for the device once.
+
+    inside: whether to find out how much of each object lies in its region
+    """
     order = [torch.sort(one.labels <= 0, stable=True).indices[:most] for one in regions]
     first = [Regions(*(values[index] for values in one)) for one, index in zip(regions, order, strict=True)]
     counts = []
@@ -51,14 +58,17 @@ def positives(regions: Sequence[Regions], targets: Sequence[Target], *, size: in
         counts.append(torch.stack([shown.sum(), (target["masks"].points(one.boxes, size) * shown).sum()]))
     numbers = torch.stack(counts).tolist()
     found = [Regions(*(values[:n] for values in one)) for one, (n, _) in zip(first, numbers, strict=True)]
-    masks = [
-        target["masks"].sample(one.boxes, one.matched, size, points=points)
+    places = [
+        (target["masks"], one.boxes, one.matched, points)
         for one, target, (_, points) in zip(found, targets, numbers, strict=True)
     ]
+    masks = torch.cat([crops.sample(*rois, size, points=points) for crops, *rois, points in places])
+    shown = [crops.inside(*rois, size, points=points) for crops, *rois, points in places] if inside else None
     areas = torch.cat([target["masks"].areas[one.matched] for one, target in zip(found, targets, strict=True)])
     frames = torch.cat([box_area(target["boxes"])[one.matched] for one, target in zip(found, targets, strict=True)])
     boxes, matched, labels = (list(each) for each in zip(*found, strict=True))
-    return Positives(boxes, labels, matched, torch.cat(masks), areas, _shares(areas, frames))
+    shares = _shares(areas, frames)
+    return Positives(boxes, labels, matched, masks, areas, shares, None if shown is None else torch.cat(shown))
 
 
 def _shares(areas: Tensor, frames: Tensor) -> Tensor:

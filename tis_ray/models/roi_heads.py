@@ -24,13 +24,15 @@ from tis_ray.models.targets import Target
 class Detections(NamedTuple):
     """What one image yields, in the network frame, best first.
 
-    boxes: (N, 4) xyxy; scores: (N,) 0..1; labels: int64 (N,) from 1; mask_probs: (N, M, M) 0..1 or None.
+    boxes: (N, 4) xyxy; scores: (N,) 0..1; labels: int64 (N,) from 1; mask_probs: (N, M, M) 0..1 or None;
+    mask_quality: (N,) 0..1, the IoU that masks are said to have with their objects, or None.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     mask_probs: Tensor | None
+    mask_quality: Tensor | None = None
 
 
 class RoiHeads(nn.Module):
@@ -71,12 +73,21 @@ class RoiHeads(nn.Module):
         self.postprocess = postprocess
 
     def forward(
-        self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW, targets: list[Target] | None = None
+        self,
+        features: Features,
+        proposals: list[Tensor],
+        sizes_hw: SizesHW,
+        targets: list[Target] | None = None,
+        *,
+        masks: bool = True,
     ) -> tuple[list[Detections], dict[str, Tensor]]:
-        """Detections of each image when testing, losses when training; the other one is empty."""
+        """Detections of each image when testing, losses when training; the other one is empty.
+
+        Without `masks` the mask branch is left out when testing.
+        """
         if self.training:
             return [], self._losses(features, proposals, sizes_hw, targets)
-        return self._detect(features, proposals, sizes_hw), {}
+        return self._detect(features, proposals, sizes_hw, masks=masks), {}
 
     # ------------------------------------------------------------------------------------------- Training
 
@@ -143,19 +154,22 @@ class RoiHeads(nn.Module):
     def _mask_losses(
         self, features: Features, regions: list[Regions], sizes_hw: SizesHW, targets: list[Target], *, stage: int = 0
     ) -> dict[str, Tensor]:
-        found = positives(regions, targets, size=self.mask_branch.size, most=self.max_positives)
-        return self.mask_branch.losses(features, found, sizes_hw, shared=self.shared, stage=stage)
+        branch = self.mask_branch
+        found = positives(regions, targets, size=branch.size, most=self.max_positives, inside=branch.rescores(stage))
+        return branch.losses(features, found, sizes_hw, shared=self.shared, stage=stage)
 
     # -------------------------------------------------------------------------------------------- Testing
 
-    def _detect(self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW) -> list[Detections]:
+    def _detect(
+        self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW, *, masks: bool
+    ) -> list[Detections]:
         boxes, scores = self._scored(features, proposals, sizes_hw)
         found = [self.postprocess(*one) for one in zip(boxes, scores, sizes_hw, strict=True)]
-        if self.mask_branch is None or self.mask_branch.only_in_training:
+        if not masks or self.mask_branch is None or self.mask_branch.only_in_training:
             return [Detections(*one, None) for one in found]
         boxes, _, labels = (list(each) for each in zip(*found, strict=True))
-        masks = self.segment(features, boxes, labels, sizes_hw)
-        return [Detections(*one, *mask) for one, mask in zip(found, masks, strict=True)]
+        segmented = self.segment(features, boxes, labels, sizes_hw)
+        return [Detections(*one, *mask) for one, mask in zip(found, segmented, strict=True)]
 
     def segment(
         self, features: Features, boxes: list[Tensor], labels: list[Tensor], sizes_hw: SizesHW
@@ -165,8 +179,9 @@ class RoiHeads(nn.Module):
         Of a detection's own box and class they are its own mask. Needs a mask branch.
         """
         said = self.mask_branch(features, boxes, torch.cat(labels), sizes_hw, shared=self.shared)
-        parts = zip(*(values.split([len(one) for one in boxes]) for values in said), strict=True)
-        return [MaskPrediction(*part) for part in parts]
+        counts = [len(one) for one in boxes]
+        parts = [[None] * len(counts) if values is None else values.split(counts) for values in said]
+        return [MaskPrediction(*part) for part in zip(*parts, strict=True)]
 
     def _scored(
         self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW
