@@ -3,8 +3,12 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
 
 from tis_ray.inference.predictor import Predictor
+from tis_ray.models.detector import Looked
+from tis_ray.models.mask_branch import MaskPrediction
+from tis_ray.models.pyramid_align import Features, SizesHW
 from tis_ray.models.roi_heads import Detections
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # of labels 0, 1, 2; grey is background
@@ -32,9 +36,22 @@ class ColourDetector(nn.Module):
         super().__init__()
         self.batches: list[list[tuple[int, int]]] = []
 
-    def forward(self, images: list[Tensor]) -> list[Detections]:
+    def look(self, images: list[Tensor]) -> Looked:
         self.batches.append([(image.shape[1], image.shape[2]) for image in images])
-        return [self._find(image) for image in images]
+        features = {str(number): image for number, image in enumerate(images)}
+        return Looked(ImageList(torch.empty(0), self.batches[-1]), features)
+
+    def detect(self, looked: Looked, *, masks: bool) -> list[Detections]:
+        assert not masks
+        return [self._find(image) for image in looked.features.values()]
+
+    def segment(
+        self, features: Features, boxes: list[Tensor], labels: list[Tensor], sizes_hw: SizesHW
+    ) -> list[MaskPrediction]:
+        assert len(features) == len(labels) == len(sizes_hw)
+        left = torch.zeros(4, 4)
+        left[:, :2] = 1
+        return [MaskPrediction(left.expand(len(box), 4, 4)) for box in boxes]
 
     def _find(self, image: Tensor) -> Detections:
         boxes, scores, labels = [], [], []
@@ -45,11 +62,7 @@ class ColourDetector(nn.Module):
                 boxes.append([x1, y1, x2, y2])
                 scores.append(0.9 - 0.4 * (x2 - x1) * (y2 - y1) / share.numel())
                 labels.append(label)
-        patches = torch.zeros(len(boxes), 4, 4)
-        patches[:, :, :2] = 1
-        return Detections(
-            torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels).long(), patches
-        )
+        return Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels).long(), None)
 
 
 def predictor(**options: int) -> Predictor:

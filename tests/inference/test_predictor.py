@@ -54,7 +54,7 @@ def test_views_come_back_in_the_order_asked(predictor: Predictor, picture: np.nd
 
 def test_mirrored_twins_share_a_batch(predictor: Predictor, picture: np.ndarray) -> None:
     sizes: list[int] = []
-    hook = predictor.detector.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    hook = predictor.detector.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     crops = [(), (10, 10, 90, 70)]
     predictor.predict(picture, [View("m", 64, flip, crop) for flip in (False, True) for crop in crops])
     hook.remove()

@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tis": {  # WAD 2018: the masks of all scales and mirror images, averaged on the boxes that were voted
         "rules": ({"nms": {"iou_threshold": 0.5}}, {"vote": {"iou_threshold": 0.9}}),
         "masks": {"average": {"iou_threshold": 0.5}},
+        "second_pass": True,
     },
     "lvis": {  # LVIS 2020, which gives the NMS threshold alone; the other numbers are ours
         "rare_boost": {"delta": 0.1, "frequency": ("r",)},
@@ -55,6 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "megdet": {  # COCO 2019: soft-NMS on the boxes; the masks from the members whose role that is
         "rules": ({"soft_nms": {"method": "linear", "iou_threshold": 0.5, "min_score": 1e-4}},),
         "masks": {"average": {"iou_threshold": 0.5}},
+        "second_pass": True,
     },
 }
 
@@ -88,7 +90,7 @@ class FusionMember(Section):
     """What one member's results count in the fusion.
 
     `weight` multiplies its scores, relative to the largest weight among the members. `role` says what is taken of it:
-    its boxes alone, its masks alone, for the boxes of the others, or both. `calibration` makes its scores comparable
+    its boxes alone, its masks alone, predicted on the fused boxes, or both. `calibration` makes its scores comparable
     with the others', `class_calibration` those of the classes named there.
     """
 
@@ -120,8 +122,9 @@ class FusionSection(Section):
     `members` says what each of them counts, `rare_boost` comes next. `ranges` maps `member@scale`, or `@scale` for all
     members, to the sqrt(box area) interval in image pixels [low, high) that this scale may speak for; the others speak
     for every size, or for those that `auto_ranges` finds, of which `ranges: auto` is the short form. `rules` run in the
-    order given. `pasting` is the convention by which patches become pixels. `preset` fills what is not written beside
-    it; the name alone stands for the preset as it is.
+    order given. With `second_pass` members whose role is both predict their masks on the fused boxes rather than on
+    their own, as those whose role is masks always do. `pasting` is the convention by which patches become pixels.
+    `preset` fills what is not written beside it; the name alone stands for the preset as it is.
     """
 
     preset: Literal["tis", "lvis", "megdet"] | None = None
@@ -131,6 +134,7 @@ class FusionSection(Section):
     auto_ranges: AutoRanges | None = None
     rules: tuple[Part, ...] = (Choice(name="nms", options={"iou_threshold": 0.5}),)
     masks: Part = Choice(name="best")
+    second_pass: bool = False
     pasting: Literal["torchvision", "detectron2"] = "torchvision"
     top_k: int = Field(default=100, ge=1)
     score_threshold: float = Field(default=0.0, ge=0, le=1)

@@ -10,26 +10,27 @@ from tis_ray.instances import Categories
 def ensemble_categories(ensemble: Ensemble) -> Categories:
     """The one class table of all members.
 
-    Raises `CheckpointError` for a checkpoint that lacks a file and `ConfigError` where members differ in their classes
-    or in whether they predict masks: what they find could not be fused.
+    Raises `CheckpointError` for a checkpoint that lacks a file and `ConfigError` where members differ in their classes:
+    what they find could not be fused.
     """
-    categories = join_categories(
-        [(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()]
-    )
-    masked: dict[bool, str] = {}
+    return join_categories([(name, read_categories(member.checkpoint)) for name, member in ensemble.members.items()])
+
+
+def maskless_members(ensemble: Ensemble) -> frozenset[str]:
+    """The members that predict no masks: without a mask branch, or with one that is there in training alone.
+
+    Raises `CheckpointError` for a checkpoint without a recipe.
+    """
+    found = set()
     for name, member in ensemble.members.items():
         path = member.checkpoint / "recipe.yaml"
         try:
-            recipe = parse(Recipe, read_yaml(path), source=str(path))
+            mask = parse(Recipe, read_yaml(path), source=str(path)).detector.mask
         except ConfigError as error:
             raise CheckpointError(f"checkpoint {member.checkpoint}: {error}") from None
-        masked.setdefault(recipe.detector.mask is not None, name)
-    if len(masked) > 1:
-        raise ConfigError(
-            f"members.{masked[False]}: expected a member that predicts masks, as members.{masked[True]} does; "
-            "got one whose recipe has no mask branch"
-        )
-    return categories
+        if mask is None or mask.only_in_training:
+            found.add(name)
+    return frozenset(found)
 
 
 def ensemble_sizes(ensemble: Ensemble) -> dict[str, TrainingSizes]:

@@ -1,7 +1,8 @@
 """Which detections of the views show the object of a fused instance, and the mean of their masks.
 
 A view's candidate is its detection of the same class that overlaps the fused box most, if it does so enough: each view
-has one say, and a view that missed the object has none. Only detections whose masks may speak are looked at.
+has one say, and a view that missed the object has none. Only detections whose masks may speak are looked at. A view
+that has predicted masks for the fused boxes themselves, in a second pass, has its say with those alone.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ Weights = Literal["equal", "score"]
 
 def find(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArray[np.int64]:
     """Position in `pool.masked` of each view's candidate for each instance, (N, S); -1 where a view has none."""
-    return best_of_each_source(
+    picks = best_of_each_source(
         instances.boxes,
         instances.labels,
         pool.masked.boxes,
@@ -30,14 +31,19 @@ def find(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArray[n
         num_sources=len(pool.views),
         iou_threshold=iou_threshold,
     )
+    if pool.predicted_for is not None:
+        second = np.flatnonzero(pool.predicted_for >= 0)
+        picks[:, np.unique(pool.masked.source[second])] = -1
+        picks[pool.predicted_for[second], pool.masked.source[second]] = second
+    return picks
 
 
 def nearest(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArray[np.int64]:
     """Position in `pool.masked` of the candidate among those of all views that overlaps most, (N,); -1 for none.
 
-    Of equal ones that of the first view.
+    Of equal ones that of the first view. What was predicted for an instance's own box goes before all others.
     """
-    return best_of_each_source(
+    picks = best_of_each_source(
         instances.boxes,
         instances.labels,
         pool.masked.boxes,
@@ -45,7 +51,20 @@ def nearest(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArra
         np.zeros_like(pool.masked.source),
         num_sources=1,
         iou_threshold=iou_threshold,
-    )[:, 0]
+    )
+    picks = without_strangers(picks, pool)[:, 0]
+    if pool.predicted_for is not None:
+        second = np.flatnonzero(pool.predicted_for >= 0)[::-1]  # of several the first is written last
+        picks[pool.predicted_for[second]] = second
+    return picks
+
+
+def without_strangers(picks: NDArray[np.int64], pool: Pool) -> NDArray[np.int64]:
+    """`picks` (N, V), positions in `pool.masked` or -1, without masks predicted for the box of another instance."""
+    if pool.predicted_for is None or len(pool.masked) == 0:
+        return picks
+    meant = pool.predicted_for[picks]
+    return np.where((meant < 0) | (meant == np.arange(len(picks))[:, None]), picks, -1)
 
 
 def strongest(pool: Pool, picks: NDArray[np.int64], k: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ The answer depends on what each view found and on nothing else: not on the order
 numbered by `sources`, nor on the order within a view, whose instances are sorted; every tie is broken by both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,10 +23,13 @@ from tis_ray.fusion.mask_select import Select
 from tis_ray.fusion.pool import Pool, in_order
 from tis_ray.fusion.ranges import Range, within
 from tis_ray.fusion.rare_boost import boost_factors, boosted
+from tis_ray.fusion.roles import check_roles
 from tis_ray.fusion.rules import Merge
+from tis_ray.fusion.two_pass import Merged, Plan, with_masks
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks, RunMasks
 from tis_ray.ops import boxes as box_ops
+from tis_ray.ops.boxes import Boxes
 from tis_ray.views import SizeHW, View
 
 
@@ -47,8 +50,9 @@ class Fuser:
     """The fusion a section describes, its rules and mask policy looked up and their options checked.
 
     `categories` is the class table of the labels; a rare-class boost needs it. `sizes` are the members' training sizes
-    by name, which automatic ranges need. Raises `ConfigError`, with the choices, for a rule, mask policy or option that
-    does not exist, for a boost that the table cannot serve, and where no sizes are given that are needed.
+    by name, which automatic ranges need. `maskless` names the members that predict no masks. Raises `ConfigError`, with
+    the choices, for a rule, mask policy or option that does not exist, for a boost that the table cannot serve, and
+    where no sizes are given that are needed.
     """
 
     def __init__(
@@ -57,9 +61,11 @@ class Fuser:
         categories: Categories | None = None,
         *,
         sizes: Mapping[str, TrainingSizes] | None = None,
+        maskless: Collection[str] = (),
     ) -> None:
         self._section = section
         self._sizes = sizes or {}
+        self._maskless = frozenset(maskless)
         if section.auto_ranges is not None and sizes is None:
             raise ConfigError(
                 "fusion.auto_ranges: expected members with known training sizes; got none: write fusion.ranges instead"
@@ -74,10 +80,30 @@ class Fuser:
         self._select: Select = _assemble("tis_ray.fusion.mask_select", "select", section.masks, key="fusion.masks")
 
     @staticmethod
-    def of(ensemble: Ensemble, categories: Categories | None, *, sizes: Mapping[str, TrainingSizes]) -> "Fuser":
-        """The fusion of an ensemble. Raises `ConfigError` also for a member that lacks training sizes, if needed."""
+    def of(
+        ensemble: Ensemble,
+        categories: Categories | None,
+        *,
+        sizes: Mapping[str, TrainingSizes],
+        maskless: Collection[str] = (),
+    ) -> "Fuser":
+        """The fusion of an ensemble.
+
+        Raises `ConfigError` also for a member that lacks training sizes, if needed, or masks that its role asks for.
+        """
         check_sizes(ensemble, sizes)
-        return Fuser(ensemble.fusion, categories, sizes=sizes)
+        check_roles(ensemble, maskless)
+        return Fuser(ensemble.fusion, categories, sizes=sizes, maskless=maskless)
+
+    def plan(self, view: View) -> Plan:
+        """What a view is asked for in each pass, by its member's role; of one that predicts no masks boxes alone."""
+        role = self._section.members.get(view.member, FusionMember()).role
+        if role == "boxes" or view.member in self._maskless:
+            return Plan(boxes=True, own_masks=False, masks=False)
+        if role == "masks":
+            return Plan(boxes=False, own_masks=False, masks=True)
+        second = self._section.second_pass
+        return Plan(boxes=True, own_masks=not second, masks=second)
 
     def fuse(
         self,
@@ -96,6 +122,12 @@ class Fuser:
         is None where no view brought any. Raises `InputError` for a view that is not listed, for values that are not
         finite, scores beyond 0..1, labels beyond the class table, and masks that are pixels of another image size.
         """
+        return self.finish(self.merge(views, image_hw=image_hw, sources=sources))
+
+    def merge(
+        self, views: Mapping[View, Instances], *, image_hw: SizeHW, sources: Sequence[View] | None = None
+    ) -> Merged:
+        """The first half of `fuse`: boxes, scores and labels as they will be answered, masks still to be chosen."""
         sources = sorted(views) if sources is None else list(sources)
         pool = self._pool(views, sources, image_hw)
         fused = pool.instances
@@ -103,7 +135,30 @@ class Fuser:
             fused = rule(fused, pool)
         fused = fused[fused.scores >= self._section.score_threshold]
         ranked = np.lexsort((fused.source, -fused.scores))[: self._section.top_k]
-        return self._select(fused[ranked], pool)
+        return Merged(fused[ranked], pool)
+
+    def given(
+        self,
+        boxes: Boxes,
+        labels: NDArray[np.integer[Any]],
+        *,
+        image_hw: SizeHW,
+        sources: Sequence[View],
+    ) -> Merged:
+        """Boxes (N, 4) float32 and labels (N,) from elsewhere, in the place of what views found, to be given masks."""
+        found = Instances.of(boxes, np.ones(len(boxes)), labels, source=-1)
+        return Merged(found, self._pool({}, sources, image_hw))
+
+    def finish(self, merged: Merged, masks: Mapping[View, BoxMasks] | None = None) -> Instances:
+        """The second half of `fuse`: the mask policy's choice.
+
+        `masks` are what views predicted for the merged boxes, in their order, in a second pass; they take the place of
+        what these views said of their own detections, and an absent one is no say. Valid ranges do not restrict them:
+        which boxes count is settled. Raises `InputError` for views that are not among the sources and for masks that
+        do not fit the boxes.
+        """
+        merged = with_masks(merged, masks or {}, pasting=self._section.pasting)
+        return self._select(merged.instances, merged.pool)
 
     def intervals(self, sources: Sequence[View], *, image_hw: SizeHW) -> list[Range]:
         """The sizes that each of the views may speak for in an image of this height and width."""

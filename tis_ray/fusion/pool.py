@@ -23,6 +23,8 @@ class Pool:
     weights:   float64 (S,) what the scores of each were multiplied by, for its member's sake: the largest is 1
     intervals: float64 (S, 2) [low, high) of sqrt(box area) in image pixels that each may speak for
     image_hw:  the image's height and width
+    predicted_for: int64 (len(masked),) the fused instance whose box each was predicted for in a second pass, -1 for a
+               view's own detections; None where there was no second pass
     """
 
     instances: Instances
@@ -32,6 +34,7 @@ class Pool:
     weights: NDArray[np.float64]
     intervals: NDArray[np.float64]
     image_hw: SizeHW
+    predicted_for: NDArray[np.int64] | None = None
 
     @staticmethod
     def of(instances: Instances, *, views: Sequence[View] = (), image_hw: SizeHW = (1 << 20, 1 << 20)) -> "Pool":

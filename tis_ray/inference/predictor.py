@@ -1,23 +1,27 @@
-"""One member at work: an image in, the instances of each of its views out, in the image frame."""
+"""One member at work: an image in, the instances of each of its views out, in the image frame; or masks of given boxes.
+
+A detection's mask is predicted on its box as it is answered, in float32 of the image frame, taken back to the network:
+whoever brings that box again gets the same mask, to the bit where the boxes that share a forward are the same too.
+"""
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from tis_ray.data.resize import resize_image
 from tis_ray.errors import InputError
+from tis_ray.inference.batches import Batch, Pixels, batches_of
+from tis_ray.inference.feature_memory import FeatureMemory, Remembered
+from tis_ray.inference.holders import holders_of
 from tis_ray.inference.tiles import merge_tiles
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.models import checkpoint
-from tis_ray.models.detector import Detector
-from tis_ray.models.roi_heads import Detections
-from tis_ray.views import View
+from tis_ray.models.detector import Detector, Looked
+from tis_ray.ops.boxes import Boxes
+from tis_ray.views import SizeHW, View
 
 BATCH_PX = 2_000_000
 
@@ -27,7 +31,7 @@ class Predictor:
 
     `index_map` int32 (K,) turns the detector's labels into the ensemble's; by default they are the same. `batch_px`
     bounds the network pixels of one forward, and so its memory, where a grid's tiles could share one; a tile and its
-    mirror image always do.
+    mirror image always do. `memory` holds the features of pictures that will be asked about again.
     """
 
     def __init__(
@@ -37,34 +41,105 @@ class Predictor:
         device: torch.device | str,
         index_map: NDArray[np.int32] | None = None,
         batch_px: int = BATCH_PX,
+        memory: FeatureMemory | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.detector = detector.to(self.device, memory_format=torch.channels_last).eval()
         self.index_map = index_map
         self.batch_px = batch_px
+        self.memory = FeatureMemory() if memory is None else memory
 
     @classmethod
     def from_checkpoint(
-        cls, folder: Path | str, *, device: torch.device | str | None = None, categories: Categories | None = None
+        cls,
+        folder: Path | str,
+        *,
+        device: torch.device | str | None = None,
+        categories: Categories | None = None,
+        memory: FeatureMemory | None = None,
     ) -> "Predictor":
         """The member in a checkpoint directory, on the GPU if there is one, answering in `categories`' labels."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         detector, _, own = checkpoint.load(Path(folder), device)
-        index_map = None if categories is None else own.index_map(categories, key=f"checkpoint {folder}")
-        return cls(detector, device=device, index_map=index_map)
+        index_map = own.index_map(categories or own, key=f"checkpoint {folder}")
+        return cls(detector, device=device, index_map=index_map, memory=memory)
 
-    def predict(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[Instances]:
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether instances carry masks, and `predict_masks` has an answer."""
+        return self.detector.predicts_masks
+
+    @torch.inference_mode()
+    def predict(
+        self, image: NDArray[np.uint8], views: Sequence[View], *, masks: bool = True, remember: str | None = None
+    ) -> list[Instances]:
         """Instances of each view, in the order of `views`, in the frame of `image` uint8 RGB (H, W, 3).
 
         Views that differ in their flip alone are resized once and run as one batch. A grid's tiles are merged into
-        one answer. A view whose crop misses the image finds nothing.
+        one answer. A view whose crop misses the image finds nothing. Without `masks` no mask head is run. What the
+        backbone made of the views is kept in the memory under `remember`, if that is given, for `predict_masks`.
         """
         check_image(image)
-        image_hw = (image.shape[0], image.shape[1])
-        found: dict[View, Instances] = {}
-        pixels = _Pixels(image, [tile for view in views for tile in view.tiles(image_hw)], self.device)
-        for _, group in groupby(sorted(views, key=_without_flip), key=_without_flip):
-            found.update(self._predict_group(pixels, list(group)))
+        masks = masks and self.predicts_masks
+        pixels = Pixels(image, views, self.device)
+        found: dict[View, list[Instances]] = {view: [] for view in views}
+        for batch in batches_of(views, pixels.image_hw, batch_px=self.batch_px):
+            looked = self._look(pixels, batch, remember)
+            for piece, part in zip(batch, self._detect(looked, batch, pixels.image_hw, masks), strict=True):
+                found[piece.view].append(part)
+        nothing = Instances.of([], [], [], BoxMasks.empty() if masks else None)
+        return [
+            merge_tiles(view.tiles(pixels.image_hw), found[view], image_hw=pixels.image_hw) if found[view] else nothing
+            for view in views
+        ]
+
+    @torch.inference_mode()
+    def remember(self, image: NDArray[np.uint8], views: Sequence[View], key: str) -> None:
+        """Run backbone and neck alone and keep what they make of the views of an image, for `predict_masks`."""
+        check_image(image)
+        pixels = Pixels(image, views, self.device)
+        for batch in batches_of(views, pixels.image_hw, batch_px=self.batch_px):
+            self._look(pixels, batch, key)
+
+    @torch.inference_mode()
+    def predict_masks(
+        self,
+        image: NDArray[np.uint8],
+        boxes: Boxes,
+        labels: NDArray[np.integer],
+        views: Sequence[View],
+        *,
+        recall: str | None = None,
+    ) -> list[BoxMasks]:
+        """What each of `views` takes for the objects in given boxes: for each view a mask for each box, in their order.
+
+        boxes: float32 (N, 4) xyxy in the frame of `image` uint8 RGB (H, W, 3); labels: integers (N,), the ensemble's
+        recall: the key under which `predict` or `remember` kept the features of these views of the same image, which
+            are computed again where they are gone
+
+        Absent is the mask of a box without area or beyond the image, one of a class that the member does not know, and
+        one that the view does not show wholly: a crop speaks for the boxes within it, a grid by the tile that has most
+        room around the box. Raises `InputError` for boxes and labels of another form, and for a member without masks.
+        """
+        check_image(image)
+        check_boxes(boxes, labels)
+        if not self.predicts_masks:
+            raise InputError("member: expected one that predicts masks; got a detector without a mask branch at test")
+        pixels = Pixels(image, views, self.device)
+        own = self._own_labels(labels)
+        holders = {view: holders_of(boxes, view.tiles(pixels.image_hw), pixels.image_hw) for view in views}
+        found = {view: BoxMasks.absent(boxes) for view in views}
+        batches = list(batches_of(views, pixels.image_hw, batch_px=self.batch_px))
+        for batch in reversed(batches):  # where not all is remembered, it is the last that is
+            rows = [np.flatnonzero((own > 0) & (holders[piece.view] == piece.number)) for piece in batch]
+            if not any(map(len, rows)):
+                continue
+            looked = (self.memory.get(recall, batch) if recall else None) or self._look(pixels, batch, None)[1]
+            patches = self._segment(
+                looked, batch, [boxes[row] for row in rows], [own[row] for row in rows], pixels.image_hw
+            )
+            for piece, row, part in zip(batch, rows, patches, strict=True):
+                found[piece.view] = _filled(found[piece.view], row, part)
         return [found[view] for view in views]
 
     def check_device(self) -> None:
@@ -73,66 +148,77 @@ class Predictor:
         if total != 28:
             raise RuntimeError(f"{self.device}: expected 0 + ... + 7 = 28; got {total}")
 
-    def _predict_group(self, pixels: "_Pixels", views: list[View]) -> dict[View, Instances]:
-        """The answers of views that look at the same tiles, or at one crop, or at the whole image."""
-        image_hw = pixels.image_hw
-        places = list(zip(*(view.tiles(image_hw) for view in views), strict=True))  # the views of each tile
-        if not places:
-            return {view: self._nothing() for view in views}
-        network_hw = places[0][0].network_hw(image_hw)
-        step = max(1, self.batch_px // (len(views) * network_hw[0] * network_hw[1]))
-        parts = [part for i in range(0, len(places), step) for part in self._forward(pixels, places[i : i + step])]
-        return {
-            view: merge_tiles([place[i] for place in places], parts[i :: len(views)], image_hw=image_hw)
-            for i, view in enumerate(views)
-        }
+    def _look(self, pixels: Pixels, batch: Batch, key: str | None) -> tuple[Looked, Remembered]:
+        inputs = pixels.inputs(batch)
+        with self._autocast():
+            looked = self.detector.look(inputs)
+        remembered = Remembered(looked.features, looked.batch.image_sizes)
+        if key is not None:
+            self.memory.put(key, batch, remembered)
+        return looked, remembered
 
-    @torch.inference_mode()
-    def _forward(self, pixels: "_Pixels", places: list[tuple[View, ...]]) -> list[Instances]:
-        """What each view of each place finds, place by place, from one batch."""
-        batch = []
-        for place in places:
-            resized = resize_image(pixels.of(place[0]), place[0].network_hw(pixels.image_hw))
-            batch += [resized.flip(-1) if view.flip else resized for view in place]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
-            detections = self.detector(batch)
-        views = [view for place in places for view in place]
-        return [self._to_instances(one, view, pixels.image_hw) for one, view in zip(detections, views, strict=True)]
+    def _detect(
+        self, looked: tuple[Looked, Remembered], batch: Batch, image_hw: SizeHW, masks: bool
+    ) -> list[Instances]:
+        """What each piece of a batch shows, in the image frame."""
+        with self._autocast():
+            detections = self.detector.detect(looked[0], masks=False)
+        boxes = [
+            piece.tile.boxes_to_image(one.boxes.float().cpu().numpy(), image_hw)
+            for piece, one in zip(batch, detections, strict=True)
+        ]
+        labels = [one.labels.cpu().numpy() for one in detections]
+        patches = self._segment(looked[1], batch, boxes, labels, image_hw) if masks else [None] * len(batch)
+        found = []
+        for box, label, one, patch in zip(boxes, labels, detections, patches, strict=True):
+            scores = one.scores.float().cpu().numpy()
+            found.append(Instances.of(box, scores, label - 1, None if patch is None else BoxMasks(box, patch)))
+        return found if self.index_map is None else [one.relabelled(self.index_map) for one in found]
 
-    def _nothing(self) -> Instances:
-        with_masks = self.detector.predicts_masks
-        return Instances.of([], [], [], BoxMasks.empty() if with_masks else None)
+    def _segment(
+        self,
+        looked: Remembered,
+        batch: Batch,
+        boxes: Sequence[Boxes],
+        labels: Sequence[NDArray[np.int64]],
+        image_hw: SizeHW,
+    ) -> list[NDArray[np.float16]]:
+        """Patches (R, M, M) over the boxes (R, 4) of each piece, both in the image frame; labels are the detector's."""
+        moved = [
+            torch.from_numpy(piece.tile.boxes_to_network(box, image_hw)).to(self.device)
+            for piece, box in zip(batch, boxes, strict=True)
+        ]
+        wanted = [torch.from_numpy(np.asarray(one, dtype=np.int64)).to(self.device) for one in labels]
+        with self._autocast():
+            said = self.detector.segment(looked.features, moved, wanted, looked.sizes_hw)
+        return [
+            piece.tile.patches_to_image(one.probs.half().cpu().numpy()) for piece, one in zip(batch, said, strict=True)
+        ]
 
-    def _to_instances(self, found: Detections, view: View, image_hw: tuple[int, int]) -> Instances:
-        boxes = view.boxes_to_image(found.boxes.float().cpu().numpy(), image_hw)
-        masks = None
-        if found.mask_probs is not None:
-            masks = BoxMasks(boxes, view.patches_to_image(found.mask_probs.half().cpu().numpy()))
-        instances = Instances.of(boxes, found.scores.float().cpu().numpy(), found.labels.cpu().numpy() - 1, masks)
-        return instances if self.index_map is None else instances.relabelled(self.index_map)
+    def _own_labels(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The detector's labels, from 1, for the ensemble's; 0 for a class that it does not know."""
+        if self.index_map is None:
+            return np.maximum(labels.astype(np.int64) + 1, 0)
+        known = self.index_map >= 0
+        own = np.zeros(max(self.index_map.max(initial=-1), labels.max(initial=-1)) + 1, dtype=np.int64)
+        own[self.index_map[known]] = np.flatnonzero(known) + 1
+        return np.where(labels >= 0, own[labels], 0)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
 
-class _Pixels:
-    """The rectangle of an image around all that `tiles` look at, copied to the device once."""
-
-    def __init__(self, image: NDArray[np.uint8], tiles: Sequence[View], device: torch.device) -> None:
-        self.image_hw = (image.shape[0], image.shape[1])
-        regions = np.array([tile.region(self.image_hw) for tile in tiles], dtype=np.int64).reshape(-1, 4)
-        self._x, self._y = regions[:, :2].min(axis=0, initial=max(self.image_hw)).tolist()
-        right, bottom = regions[:, 2:].max(axis=0, initial=0).tolist()
-        part = image[self._y : bottom, self._x : right]
-        # A copy, since PyTorch takes neither read-only arrays nor negative strides.
-        self._pixels = torch.from_numpy(np.array(part, order="C")).to(device).permute(2, 0, 1)
-
-    def of(self, tile: View) -> Tensor:
-        """uint8 (3, h, w): what one tile looks at, at the image's own size."""
-        x1, y1, x2, y2 = tile.region(self.image_hw)
-        return self._pixels[:, y1 - self._y : y2 - self._y, x1 - self._x : x2 - self._x]
-
-
-def _without_flip(view: View) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
-    """What views of one batch share: the same pixels before mirroring."""
-    return view.crop, view.tile, view.scale, view.max_long_edge or 0
+def _filled(masks: BoxMasks, rows: NDArray[np.int64], patches: NDArray[np.float16]) -> BoxMasks:
+    """The masks with those of `rows` (R,) as the patches (R, M, M) have them."""
+    if len(rows) == 0:
+        return masks
+    size = patches.shape[1]
+    probabilities = np.zeros((len(masks), size, size), np.float16)
+    probabilities[masks.present] = masks.probabilities[masks.present]
+    probabilities[rows] = patches
+    present = masks.present.copy()
+    present[rows] = True
+    return BoxMasks(masks.boxes, probabilities, present)
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
@@ -142,3 +228,14 @@ def check_image(image: NDArray[np.uint8]) -> None:
         raise InputError(f"image: expected a uint8 RGB array (height, width, 3); got {came}")
     if image.size == 0:
         raise InputError(f"image: expected at least one pixel; got {image.shape}")
+
+
+def check_boxes(boxes: Boxes, labels: NDArray[np.integer]) -> None:
+    """Raise `InputError` unless boxes are float32 (N, 4) with finite x1 <= x2, y1 <= y2 and labels integers (N,)."""
+    if not isinstance(boxes, np.ndarray) or boxes.dtype != np.float32 or boxes.ndim != 2 or boxes.shape[1] != 4:
+        came = f"{boxes.dtype} {boxes.shape}" if isinstance(boxes, np.ndarray) else type(boxes).__name__
+        raise InputError(f"boxes: expected a float32 array (N, 4); got {came}")
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (len(boxes),):
+        came = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise InputError(f"labels: expected an integer array ({len(boxes)},), one for each box; got {came}")
+    Instances.of(boxes, np.ones(len(boxes)), np.zeros(len(boxes))).check_values(num_classes=1)

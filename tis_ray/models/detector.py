@@ -23,7 +23,7 @@ class Looked(NamedTuple):
 
 
 class Detector(nn.Module):
-    """Backbone, neck, proposal network and RoI heads in a row.
+    """Backbone, neck, proposal network and RoI heads in a row; beside the heads perhaps a branch that learns stuff.
 
     Called with uint8 RGB images (3, h, w) of the network frame, of any sizes; they are normalised and padded to
     one size on their own device. In training it takes targets and returns a dict of scalar losses, otherwise a
@@ -36,6 +36,7 @@ class Detector(nn.Module):
         neck: nn.Module,
         rpn: nn.Module,
         roi_heads: nn.Module,
+        stuff: nn.Module | None = None,
         *,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
@@ -45,6 +46,7 @@ class Detector(nn.Module):
         self.neck = neck
         self.rpn = rpn
         self.roi_heads = roi_heads
+        self.stuff = stuff
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1) * 255, persistent=False)
 
@@ -57,17 +59,18 @@ class Detector(nn.Module):
             return self.detect(looked)
         proposals, rpn_losses = self.rpn(*looked, targets)
         _, roi_losses = self.roi_heads(looked.features, proposals, looked.batch.image_sizes, targets)
-        return {**rpn_losses, **roi_losses}
+        losses = {**rpn_losses, **roi_losses}
+        return losses if self.stuff is None else losses | self.stuff(looked.features, [one["stuff"] for one in targets])
 
     def look(self, images: Sequence[Tensor]) -> Looked:
         """Backbone and neck over uint8 RGB images (3, h, w): most of the work of a detection."""
         batch = self._batch(images)
         return Looked(batch, self.neck(self.backbone(batch.tensors)))
 
-    def detect(self, looked: Looked) -> list[Detections]:
-        """Detections of each image, in evaluation."""
+    def detect(self, looked: Looked, *, masks: bool = True) -> list[Detections]:
+        """Detections of each image, in evaluation; without `masks` no mask head is run."""
         proposals, _ = self.rpn(*looked)
-        found, _ = self.roi_heads(looked.features, proposals, looked.batch.image_sizes)
+        found, _ = self.roi_heads(looked.features, proposals, looked.batch.image_sizes, masks=masks)
         return found
 
     def segment(

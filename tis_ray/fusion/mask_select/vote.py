@@ -34,6 +34,7 @@ def select(
     )
     if iou == "mask" and instances.masks is not None and len(masked):
         voters = _by_mask(instances, pool, voters, iou_threshold)
+    voters = candidates.without_strangers(voters, pool)
     return candidates.average_masks(instances, pool, voters, weights="score")
 
 
