@@ -132,7 +132,7 @@ def test_members_of_different_classes_are_refused(tmp_path):
 
 def test_a_wrong_fusion_section_keeps_a_replica_from_starting_and_leaves_a_running_one_as_it_is():
     ensemble = Ensemble.model_validate({"members": {"a": {"checkpoint": "a", "scales": [64]}}})
-    replica = app.FusionReplica(ensemble, CATEGORIES, {}, {})
+    replica = app.FusionReplica(ensemble, CATEGORIES, {}, frozenset(), {})
     with pytest.raises(ConfigError, match="did you mean 'nms'"):
         replica.reconfigure({"rules": ["nmss"], "top_k": 3})
     replica.reconfigure({"top_k": 4})

@@ -10,6 +10,7 @@ from tis_ray.config import Ensemble, Quorum
 from tis_ray.errors import ConfigError
 from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.fusion.fuse import fuse
+from tis_ray.fusion.two_pass import Plan
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.messages import DeadlineError, LostError, OverloadError, ViewAnswer
@@ -25,6 +26,17 @@ ENSEMBLE = Ensemble.model_validate(
 )
 HW = (60, 80)
 CATEGORIES = Categories((1, 2, 3), ("car", "person", "bus"))
+
+
+class Server:
+    """A view server that answers as `call` does, and is asked for its own detections alone."""
+
+    def __init__(self, call) -> None:
+        self.call = call
+
+    async def segment(self, frame, *, plan, key, deadline_s):
+        assert plan == Plan(boxes=True, own_masks=True, masks=False)
+        return await self.call(frame, deadline_s=deadline_s)
 
 
 def answering(found: Instances, *views: int):
@@ -43,7 +55,8 @@ def moved(found: Instances, number: int) -> Instances:
 
 
 def servers(found: Instances, **changes):
-    return {"a@64": answering(found, 0, 1), "a@96": answering(found, 2, 3), "b@64": answering(found, 4)} | changes
+    calls = {"a@64": answering(found, 0, 1), "a@96": answering(found, 2, 3), "b@64": answering(found, 4)} | changes
+    return {name: Server(call) for name, call in calls.items()}
 
 
 def segment(fusion: Fusion, *, deadline_s: float = 5.0, explain: str = "none"):
@@ -71,7 +84,7 @@ def test_asks_all_view_servers_at_once(found):
 
         return meet
 
-    answer = segment(Fusion(ENSEMBLE, {name: meeting(call) for name, call in servers(found).items()}))
+    answer = segment(Fusion(ENSEMBLE, {name: Server(meeting(one.call)) for name, one in servers(found).items()}))
     assert answer.instances is not None
 
 
@@ -89,9 +102,8 @@ def test_batch_runs_get_each_views_masks_too(found):
     async def one_with_masks(frame, *, deadline_s):
         return ViewAnswer((found,), 0.125)
 
-    answer = segment(
-        Fusion(ENSEMBLE, {"a@64": with_masks, "a@96": with_masks, "b@64": one_with_masks}), explain="masks"
-    )
+    three = servers(found, **{"a@64": with_masks, "a@96": with_masks, "b@64": one_with_masks})
+    answer = segment(Fusion(ENSEMBLE, three), explain="masks")
     assert [len(report.found.masks) for report in answer.reports] == [3] * 5
 
 
@@ -160,9 +172,10 @@ def test_no_other_scale_speaks_for_the_sizes_of_a_missing_one(found):
     sections = {"fusion": {"ranges": {"@96": [0, 22], "@64": [22, 1000]}, "rules": []}, "quorum": {"views": 0.1}}
     ensemble = Ensemble.model_validate(ENSEMBLE.model_dump() | sections)
     same = {"a@64": answering(found, 0, 0), "a@96": answering(found, 0, 0), "b@64": answering(found, 0)}
-    everybody = segment(Fusion(ensemble, same)).instances
+    everybody = segment(Fusion(ensemble, servers(found, **same))).instances
     assert len(everybody) == 2 * 2 + 3 * 1
-    without = segment(Fusion(ensemble, same | {"a@96": failing(LostError("died twice"))})).instances
+    lacking = servers(found, **same | {"a@96": failing(LostError("died twice"))})
+    without = segment(Fusion(ensemble, lacking)).instances
     np.testing.assert_array_equal(without.boxes, [[30, 10, 50, 40]] * 3)
 
 

@@ -91,7 +91,7 @@ def test_the_answer_has_exactly_the_promised_fields(http):
         assert view["seconds"] > 0
         assert 0 < view["instances"] <= 10
     timings = answer["timings"]
-    assert set(timings) == {"decode_s", "views_s", "fusion_s", "encode_s", "total_s"}
+    assert set(timings) == {"decode_s", "views_s", "masks_s", "fusion_s", "encode_s", "total_s"}
     assert timings["total_s"] >= timings["decode_s"] + timings["views_s"] + timings["fusion_s"] > 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tiny import CATEGORIES
+from tis_ray.fusion.two_pass import Plan
 from tis_ray.inference.predictor import Predictor
 from tis_ray.instances import Instances
 from tis_ray.serving.messages import DeadlineError
@@ -15,13 +16,20 @@ from tis_ray.serving.view_server import ViewServer, load_predictor
 from tis_ray.views import View
 
 VIEWS = (View("one", 64), View("one", 64, True))
+MEMORY = {"feature_bytes": 2**26, "feature_age_s": 60}
+OWN = Plan(boxes=True, own_masks=True, masks=False)
+
+
+def look(server: ViewServer, frame: np.ndarray, *, deadline_s: float, plan: Plan = OWN):
+    """The server's answer to the first pass."""
+    return server.segment(frame, plan=plan, key="a picture", deadline_s=deadline_s)
 
 
 def test_answers_for_its_views_like_the_predictor(tiny_checkpoint, picture):
-    server = ViewServer(lambda: load_predictor(tiny_checkpoint, CATEGORIES, device="cpu"), VIEWS)
+    server = ViewServer(lambda: load_predictor(tiny_checkpoint, CATEGORIES, device="cpu", **MEMORY), VIEWS)
     frame = picture.copy()
     frame.setflags(write=False)  # as it comes out of the object store
-    answer = asyncio.run(server.segment(frame, deadline_s=30))
+    answer = asyncio.run(look(server, frame, deadline_s=30))
     expected = Predictor.from_checkpoint(tiny_checkpoint, device="cpu").predict(picture, VIEWS)
     assert answer.seconds > 0
     for found, own in zip(answer.instances, expected, strict=True):
@@ -44,7 +52,7 @@ class Slow(Healthy):
         self.running = self.most = self.calls = 0
         self.lock = threading.Lock()
 
-    def predict(self, image, views):
+    def predict(self, image, views, **asked):
         with self.lock:
             self.running += 1
             self.calls += 1
@@ -59,9 +67,9 @@ def test_warms_every_scale_up_though_the_crops_miss_the_small_picture():
     seen = []
 
     class Noting(Slow):
-        def predict(self, image, views):
+        def predict(self, image, views, **asked):
             seen.extend((view.scale, view.flip, view.tiles(image.shape[:2]) == (view,)) for view in views)
-            return super().predict(image, views)
+            return super().predict(image, views, **asked)
 
     looks = ({"crop": (0, 1560, 3384, 2280)}, {"tile": (8, 8, 0)})
     ViewServer(Noting, (*VIEWS, *(View("one", 72, flip, **look) for look in looks for flip in (False, True))))
@@ -73,7 +81,7 @@ def test_one_forward_at_a_time_however_many_requests(picture):
     server = ViewServer(lambda: predictor, VIEWS)
 
     async def many():
-        await asyncio.gather(*(server.segment(picture, deadline_s=30) for _ in range(5)))
+        await asyncio.gather(*(look(server, picture, deadline_s=30) for _ in range(5)))
 
     asyncio.run(many())
     assert (predictor.most, predictor.calls) == (1, 6)  # the sixth is the warm-up
@@ -85,7 +93,7 @@ def test_a_request_whose_time_is_up_costs_no_forward(picture):
 
     async def two():
         return await asyncio.gather(
-            server.segment(picture, deadline_s=30), server.segment(picture, deadline_s=0.01), return_exceptions=True
+            look(server, picture, deadline_s=30), look(server, picture, deadline_s=0.01), return_exceptions=True
         )
 
     first, second = asyncio.run(two())
@@ -96,7 +104,7 @@ def test_a_request_whose_time_is_up_costs_no_forward(picture):
 
 def test_a_broken_model_shows_when_the_replica_starts():
     class Broken(Healthy):
-        def predict(self, image, views):
+        def predict(self, image, views, **asked):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -109,7 +117,7 @@ class Failing(Healthy):
     def __init__(self, *failures: int) -> None:
         self.calls, self.failures = -1, failures
 
-    def predict(self, image, views):
+    def predict(self, image, views, **asked):
         self.calls += 1
         if self.calls in self.failures:
             raise RuntimeError(f"failure {self.calls}")
@@ -118,7 +126,7 @@ class Failing(Healthy):
 
 async def fail_once(server: ViewServer, picture: np.ndarray) -> None:
     with pytest.raises(RuntimeError, match="failure 1"):
-        await server.segment(picture, deadline_s=30)
+        await look(server, picture, deadline_s=30)
 
 
 def test_healthy_after_a_failure_that_was_one_images_alone(picture):
@@ -137,7 +145,7 @@ def test_unhealthy_for_good_once_the_warm_up_image_fails_too(picture):
 
     async def check():
         await fail_once(server, picture)
-        await server.segment(picture, deadline_s=30)
+        await look(server, picture, deadline_s=30)
         for _ in range(2):
             with pytest.raises(RuntimeError, match="failure 2"):
                 await server.check_health()
@@ -149,15 +157,15 @@ def test_unhealthy_while_a_forward_hangs(picture):
     release = threading.Event()
 
     class Hanging(Slow):
-        def predict(self, image, views):
+        def predict(self, image, views, **asked):
             if self.calls:
                 release.wait(30)
-            return super().predict(image, views)
+            return super().predict(image, views, **asked)
 
     server = ViewServer(Hanging, VIEWS, stuck_after_s=0.2)
 
     async def check():
-        forward = asyncio.create_task(server.segment(picture, deadline_s=30))
+        forward = asyncio.create_task(look(server, picture, deadline_s=30))
         await asyncio.sleep(0.5)
         with pytest.raises(DeadlineError, match=r"busy for more than 0\.2 s"):
             await server.check_health()
@@ -206,10 +214,10 @@ def test_healthy_at_once_while_a_forward_takes_long(picture):
     release = threading.Event()
 
     class Long(Slow):
-        def predict(self, image, views):
+        def predict(self, image, views, **asked):
             if self.calls:
                 release.wait(30)
-            return super().predict(image, views)
+            return super().predict(image, views, **asked)
 
         def check_device(self):
             assert not self.running, "the model's device was asked during a forward"
@@ -217,7 +225,7 @@ def test_healthy_at_once_while_a_forward_takes_long(picture):
     server = ViewServer(Long, VIEWS)
 
     async def check():
-        forward = asyncio.create_task(server.segment(picture, deadline_s=30))
+        forward = asyncio.create_task(look(server, picture, deadline_s=30))
         start = time.monotonic()
         for _ in range(3):
             await server.check_health()

@@ -24,12 +24,12 @@ from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, FusionSection, Replica, dump
 from tis_ray.errors import ConfigError
-from tis_ray.formats.members import ensemble_categories, ensemble_sizes
+from tis_ray.formats.members import ensemble_categories, ensemble_sizes, maskless_members
 from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving.auth import current_tokens, read_tokens
-from tis_ray.serving.calls import bounded, fusion_call, view_call
+from tis_ray.serving.calls import ServedViews, bounded, fusion_call
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway, version_of
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
@@ -41,6 +41,7 @@ from tis_ray.views import SizeHW
 logger = logging.getLogger("ray.serve")
 
 _AT_THE_DOOR = 1000  # requests that a gateway refuses at once with a problem; beyond them Serve does, in plain text
+_ROUTER = "tis_ray.serving.replica_choice:KeeperFirst"
 _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
 _SPARE_S = 10.0  # a replica is given more time to stop than any request to be answered
 
@@ -98,10 +99,11 @@ class FusionReplica:
         ensemble: Ensemble,
         categories: Categories,
         sizes: dict[str, TrainingSizes],
+        maskless: frozenset[str],
         servers: dict[str, DeploymentHandle[Any]],
     ) -> None:
-        calls = {name: view_call(handle) for name, handle in servers.items()}
-        self._fusion = Fusion(ensemble, calls, categories, sizes)
+        calls = {name: ServedViews(handle) for name, handle in servers.items()}
+        self._fusion = Fusion(ensemble, calls, categories, sizes, maskless)
         self._started = False
         self._refused: str | None = None
 
@@ -132,11 +134,12 @@ class FusionReplica:
 def check(ensemble: Ensemble) -> Categories:
     """The class table of all members, once everything that can be checked without a replica is right.
 
-    Raises `CheckpointError` or `ConfigError`: members that do not fit together, a misspelt rule, no token.
+    Raises `CheckpointError` or `ConfigError`: members that do not fit together or cannot do what their role asks, a
+    misspelt rule, no token.
     """
     read_tokens(ensemble)
     categories = ensemble_categories(ensemble)
-    Fuser.of(ensemble, categories, sizes=ensemble_sizes(ensemble))
+    Fuser.of(ensemble, categories, sizes=ensemble_sizes(ensemble), maskless=maskless_members(ensemble))
     return categories
 
 
@@ -161,7 +164,8 @@ def build(args: Ensemble) -> Application:
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         **_options(ensemble, ensemble.replicas.get("gateway", Replica()), 0.0),
     )
-    return gateway.bind(ensemble, categories, fusion.bind(ensemble, categories, ensemble_sizes(ensemble), servers))
+    fused = fusion.bind(ensemble, categories, ensemble_sizes(ensemble), maskless_members(ensemble), servers)
+    return gateway.bind(ensemble, categories, fused)
 
 
 def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
@@ -173,11 +177,25 @@ def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_shar
     deployment = _deployment(ViewServer, name).options(
         max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
         max_queued_requests=ensemble.limits.max_queued_requests,
+        # By its name, not the class: only so is the config equal to itself once the controller has read it.
+        request_router_config={"request_router_class": _ROUTER},
         **options,
     )
-    load = partial(load_predictor, checkpoint, categories, device=device)
+    load = partial(
+        load_predictor,
+        checkpoint,
+        categories,
+        device=device,
+        feature_bytes=ensemble.replica(name).feature_bytes(on_gpu=device == "cuda"),
+        feature_age_s=ensemble.limits.max_deadline_s,
+    )
     stuck_after_s = max(STUCK_AFTER_S, ensemble.limits.max_deadline_s)
-    return deployment.bind(load, views, stuck_after_s=stuck_after_s, leave=_end_process)
+    return deployment.bind(load, views, stuck_after_s=stuck_after_s, leave=_end_process, name=_replica_name)
+
+
+def _replica_name() -> str:
+    """By which `KeeperFirst` knows the replica that this runs in."""
+    return serve.get_replica_context().replica_id.unique_id
 
 
 def _end_process() -> None:

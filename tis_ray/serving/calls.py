@@ -12,15 +12,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from ray.exceptions import ObjectLostError, RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
+from tis_ray.fusion.two_pass import Plan
+from tis_ray.ops.boxes import Boxes
 from tis_ray.serving.messages import (
     Deadline,
     DeadlineError,
     Explain,
     FusedAnswer,
+    Kept,
     LostError,
+    MasksAnswer,
     OverloadError,
     UnavailableError,
     ViewAnswer,
@@ -33,10 +39,18 @@ logger = logging.getLogger("ray.serve")
 _REST_SHARE, _MAX_REST_S = 0.1, 5.0
 
 
-class ViewCall(Protocol):
-    """Asks one view server: `frame` is a reference to a uint8 array (H, W, 3)."""
+class ViewCalls(Protocol):
+    """Asks one view server: `frame` is a reference to a uint8 array (H, W, 3).
 
-    def __call__(self, frame: Any, *, deadline_s: float) -> Awaitable[ViewAnswer]: ...
+    `segment` is the first pass, in which `plan` says what is asked for, and `masks` the second: it asks for the masks
+    of boxes float32 (N, 4) in the image frame with labels int32 (N,), if it can the replica that has `kept` features.
+    """
+
+    def segment(self, frame: Any, *, plan: Plan, key: str, deadline_s: float) -> Awaitable[ViewAnswer]: ...
+
+    def masks(
+        self, frame: Any, boxes: Boxes, labels: NDArray[np.int32], *, kept: Kept, deadline_s: float
+    ) -> Awaitable[MasksAnswer]: ...
 
 
 class FusionCall(Protocol):
@@ -89,16 +103,26 @@ def time_for_views(seconds: float) -> float:
     return seconds - min(_REST_SHARE * seconds, _MAX_REST_S)
 
 
-def view_call(handle: Any) -> ViewCall:
-    """A `ViewCall` over the handle of a view server deployment."""
+class ServedViews:
+    """`ViewCalls` over the handle of a view server deployment."""
 
-    async def call(frame: Any, *, deadline_s: float) -> ViewAnswer:
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def segment(self, frame: Any, *, plan: Plan, key: str, deadline_s: float) -> ViewAnswer:
         answer: ViewAnswer = await bounded(
-            lambda left: handle.segment.remote(frame, deadline_s=left), deadline_s=deadline_s
+            lambda left: self._handle.segment.remote(frame, plan=plan, key=key, deadline_s=left), deadline_s=deadline_s
         )
         return answer
 
-    return call
+    async def masks(
+        self, frame: Any, boxes: Boxes, labels: NDArray[np.int32], *, kept: Kept, deadline_s: float
+    ) -> MasksAnswer:
+        answer: MasksAnswer = await bounded(
+            lambda left: self._handle.masks.remote(frame, boxes, labels, kept=kept, deadline_s=left),
+            deadline_s=deadline_s,
+        )
+        return answer
 
 
 def fusion_call(handle: Any) -> FusionCall:

@@ -134,6 +134,7 @@ class Gateway:
             "timings": {
                 "decode_s": decoded - start,
                 "views_s": fused.views_s,
+                "masks_s": fused.masks_s,
                 "fusion_s": fused.fusion_s,
                 "encode_s": written - asked,
                 "total_s": written - start,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tis_ray.instances import Instances
+from tis_ray.masks import BoxMasks
 from tis_ray.views import View
 
 Status = Literal["ok", "error", "timeout"]
@@ -15,18 +16,46 @@ Explain = Literal["none", "boxes", "masks"]  # how much of each view's own insta
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a view server keeps of a request's image for the second pass: features under `key`, in the `replica` of
+    that name."""
+
+    key: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
 class ViewAnswer:
-    """One view server's answer: the instances of each of its views in order, and the seconds that all took."""
+    """One view server's answer to the first pass, and the seconds that all its views took.
+
+    instances: those of each view in order; empty where features alone were asked for
+    kept:      what was kept for a second pass, where one is to follow
+    """
 
     instances: tuple[Instances, ...]
     seconds: float
+    kept: Kept | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MasksAnswer:
+    """One view server's answer to the second pass, and the seconds that all its views took.
+
+    masks:    those that each view predicts for the given boxes, in their order
+    recalled: whether the features of the first pass were still there
+    """
+
+    masks: tuple[BoxMasks, ...]
+    seconds: float
+    recalled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """How one view fared. `seconds` is the call it was part of (a deployment's views share one), else the time waited.
+    """How one view fared. `seconds` is the calls it was part of (a deployment's views share them) or the time waited.
 
-    `found` holds the view's own instances before fusion where they were asked for.
+    `num_instances` is how many it found by itself or, of a view that gives masks alone, for how many of the fused boxes
+    it gave one. `found` holds just these where they were asked for.
     """
 
     view: View
@@ -39,12 +68,13 @@ class ViewReport:
 @dataclass(frozen=True, slots=True)
 class FusedAnswer:
     """The fused instances in the image frame, or None where too many views are missing; reports in the order of
-    sources."""
+    sources; the seconds of the first pass, of fusing, and of the second pass, 0 where there was none."""
 
     instances: Instances | None
     reports: tuple[ViewReport, ...]
     views_s: float
     fusion_s: float
+    masks_s: float = 0.0
 
     @property
     def degraded(self) -> bool:

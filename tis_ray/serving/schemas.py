@@ -79,9 +79,10 @@ class ViewInfo(Answer):
 
 
 class ViewOutcome(ViewInfo):
-    """How a view fared. `seconds` is the call it was part of, `instances` how many it found before fusion.
+    """How a view fared. `seconds` is the calls it was part of, `instances` how many it found before fusion.
 
-    `detections` are those instances, with `explain=true`.
+    Of a view that gives masks alone, `instances` is for how many of the fused boxes it gave one. `detections` are those
+    instances, with `explain=true`.
     """
 
     status: Literal["ok", "error", "timeout"]
@@ -91,10 +92,12 @@ class ViewOutcome(ViewInfo):
 
 
 class Timings(Answer):
-    """Seconds from the whole body received: decoding, waiting for all views, fusing, writing masks, and all of it."""
+    """Seconds from the whole body received: decoding, waiting for all views, then for the masks of the fused boxes
+    (0 where no view is asked for those), fusing, writing masks, and all of it."""
 
     decode_s: float
     views_s: float
+    masks_s: float
     fusion_s: float
     encode_s: float
     total_s: float

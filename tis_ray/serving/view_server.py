@@ -1,4 +1,4 @@
-"""A member's model on one replica: all the views of an image that the deployment runs, in one call."""
+"""A member's model on one replica: all the views of an image that the deployment runs, in one call for each pass."""
 
 import asyncio
 import logging
@@ -6,36 +6,74 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tis_ray.fusion.two_pass import Plan
 from tis_ray.instances import Categories, Instances
-from tis_ray.serving.messages import Deadline, DeadlineError, ViewAnswer
+from tis_ray.masks import BoxMasks
+from tis_ray.ops.boxes import Boxes
+from tis_ray.serving.messages import Deadline, DeadlineError, Kept, MasksAnswer, ViewAnswer
 from tis_ray.views import View
 
 logger = logging.getLogger("ray.serve")
 
 STUCK_AFTER_S = 300.0  # a forward that takes longer has hung
+_Result = TypeVar("_Result")
+
 _PROBE_S = 1.0  # how long a health check waits for the device, which may be busy
 
 
-class Predicts(Protocol):
-    """What a view server needs of a predictor: the instances of each view, in the image frame, and a word on its
-    device: `check_device` raises unless it still computes."""
+class Memory(Protocol):
+    """What a predictor keeps of images in between two passes, by key."""
 
-    def predict(self, image: NDArray[np.uint8], views: Sequence[View]) -> list[Instances]: ...
+    def holds(self, key: str) -> bool: ...
+
+    def forget(self, key: str) -> None: ...
+
+
+class Predicts(Protocol):
+    """What a view server needs of a predictor: the instances of each view, the masks of given boxes, both in the image
+    frame, and a word on its device: `check_device` raises unless it still computes."""
+
+    @property
+    def memory(self) -> Memory: ...
+
+    def predict(
+        self, image: NDArray[np.uint8], views: Sequence[View], *, masks: bool = True, remember: str | None = None
+    ) -> list[Instances]: ...
+
+    def remember(self, image: NDArray[np.uint8], views: Sequence[View], key: str) -> None: ...
+
+    def predict_masks(
+        self,
+        image: NDArray[np.uint8],
+        boxes: Boxes,
+        labels: NDArray[np.int32],
+        views: Sequence[View],
+        *,
+        recall: str | None = None,
+    ) -> list[BoxMasks]: ...
 
     def check_device(self) -> None: ...
 
 
-def load_predictor(checkpoint: Path, categories: Categories, *, device: str) -> Predicts:
-    """The member in a checkpoint directory on `device`, answering in `categories`' labels. Imports PyTorch."""
+def load_predictor(
+    checkpoint: Path, categories: Categories, *, device: str, feature_bytes: int, feature_age_s: float
+) -> Predicts:
+    """The member in a checkpoint directory on `device`, answering in `categories`' labels. Imports PyTorch.
+
+    Features of images that a second pass is to come for take up to `feature_bytes` there, and for `feature_age_s`.
+    """
+    from tis_ray.inference.feature_memory import FeatureMemory
     from tis_ray.inference.predictor import Predictor
 
-    return Predictor.from_checkpoint(checkpoint, device=device, categories=categories)
+    memory = FeatureMemory(feature_bytes, feature_age_s)
+    return Predictor.from_checkpoint(checkpoint, device=device, categories=categories, memory=memory)
 
 
 class ViewServer:
@@ -47,6 +85,8 @@ class ViewServer:
     `leave` is called once the model or its device is broken, which never heals: a CUDA context that has seen an
     illegal access fails in every later call. It ends the process, because a replica that fails at once is always the
     idlest and would draw request after request until Serve's health check has failed three times.
+
+    `name` tells by which name this replica can be asked for, by those who want it to recall what it has looked at.
     """
 
     def __init__(
@@ -56,9 +96,11 @@ class ViewServer:
         *,
         stuck_after_s: float = STUCK_AFTER_S,
         leave: Callable[[], None] | None = None,
+        name: Callable[[], str] = str,
     ) -> None:
         self._views = tuple(views)
         self._predictor = load()
+        self._name = name()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
         self._stuck_after_s = stuck_after_s
         self._running: Deadline | None = None
@@ -87,28 +129,62 @@ class ViewServer:
         if running is not None and running.passed:
             raise DeadlineError(f"the model's device has been busy for more than {self._stuck_after_s:g} s")
 
-    async def segment(self, frame: NDArray[np.uint8], *, deadline_s: float) -> ViewAnswer:
-        """Instances of every view of `frame` uint8 (H, W, 3), which is read only and stays as it is.
+    async def segment(self, frame: NDArray[np.uint8], *, plan: Plan, key: str, deadline_s: float) -> ViewAnswer:
+        """The first pass over `frame` uint8 (H, W, 3), which is read only and stays as it is: what `plan` asks for.
 
-        Raises `DeadlineError` where the model was not free within `deadline_s` seconds.
+        If that is masks of boxes to come, the features are kept under `key`. Raises `DeadlineError` where the model was
+        not free within `deadline_s` seconds.
         """
-        deadline = Deadline(deadline_s)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._predict, frame, deadline)
+        instances, seconds = await self._in_turn(partial(self._look, frame, plan, key), deadline_s)
+        return ViewAnswer(tuple(instances), seconds, Kept(key, self._name) if plan.masks else None)
 
-    def _predict(self, frame: NDArray[np.uint8], deadline: Deadline) -> ViewAnswer:
+    async def masks(
+        self, frame: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int32], *, kept: Kept, deadline_s: float
+    ) -> MasksAnswer:
+        """The second pass over `frame`: each view's masks of boxes float32 (N, 4) in its frame, labels int32 (N,).
+
+        From the features that were `kept`, which are let go of; from new ones where they are gone, or were kept by
+        another replica. Raises what `segment` raises.
+        """
+        (masks, recalled), seconds = await self._in_turn(
+            partial(self._segment, frame, boxes, labels, kept.key), deadline_s
+        )
+        return MasksAnswer(tuple(masks), seconds, recalled)
+
+    async def _in_turn(self, work: Callable[[], _Result], deadline_s: float) -> tuple[_Result, float]:
+        """What the model's thread makes of `work`, once it is free, and the seconds it took."""
+        deadline = Deadline(deadline_s)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work, deadline)
+
+    def _timed(self, work: Callable[[], _Result], deadline: Deadline) -> tuple[_Result, float]:
         if deadline.passed:
             raise DeadlineError("the model was not free in time")
         self._running = Deadline(self._stuck_after_s)
         start = time.perf_counter()
         try:
-            instances = self._predictor.predict(frame, self._views)
+            result = work()
         except Exception:
             self._examine()
             raise
         finally:
             self._running = None
-        return ViewAnswer(tuple(instances), time.perf_counter() - start)
+        return result, time.perf_counter() - start
+
+    def _look(self, frame: NDArray[np.uint8], plan: Plan, key: str) -> list[Instances]:
+        if not plan.boxes:
+            self._predictor.remember(frame, self._views, key)
+            return []
+        return self._predictor.predict(frame, self._views, masks=plan.own_masks, remember=key if plan.masks else None)
+
+    def _segment(
+        self, frame: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int32], key: str
+    ) -> tuple[list[BoxMasks], bool]:
+        memory = self._predictor.memory
+        recalled = memory.holds(key)
+        try:
+            return self._predictor.predict_masks(frame, boxes, labels, self._views, recall=key), recalled
+        finally:
+            memory.forget(key)
 
     def _check_device(self) -> None:
         self._running = Deadline(self._stuck_after_s)
