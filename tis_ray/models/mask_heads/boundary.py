@@ -1,8 +1,8 @@
 """A branch for the object's contour beside the one for its mask, each of which tells the other what it has found (BMask
 R-CNN, Cheng et al. 2020).
 
-The contour's branch begins with the region as the pyramid's finest level shows it, at twice the mask branch's side. What
-it says of the contour is learnt from and not asked for when testing.
+The contour's branch begins with the region as the pyramid's finest level shows it, at twice the mask branch's side.
+What it says of the contour is learnt from, and not asked for when testing.
 """
 
 from pydantic import PositiveInt
