@@ -31,7 +31,7 @@ def keys_of_choices(section: type[BaseModel], prefix: str) -> set[str]:
 
 
 def test_every_choice_of_the_config_has_its_menu() -> None:
-    assert {menu.key for menu in MENUS} == keys_of_choices(DetectorSection, "detector")
+    assert {key for menu in MENUS for key in menu.keys} == keys_of_choices(DetectorSection, "detector")
 
 
 def test_every_part_is_listed_once_with_a_summary() -> None:
@@ -45,6 +45,7 @@ def test_every_part_is_listed_once_with_a_summary() -> None:
 def test_defaults_are_those_of_the_config() -> None:
     section = DetectorSection(backbone=Choice(name="resnet18"))
     chosen = {"detector.neck": section.neck, "detector.anchors": section.anchors, "detector.box.head": section.box.head}
+    chosen |= {"detector.mask.pooling": section.mask.pooling, "detector.mask.head": section.mask.head}
     defaults = {part.menu.key: part.name for part in list_parts() if part.default}
     assert {key: defaults[key] for key in chosen} == {key: choice.name for key, choice in chosen.items()}
     assert "detector.backbone" not in defaults
@@ -74,6 +75,7 @@ def test_options_are_told_with_types_and_defaults() -> None:
 
 def test_a_menu_or_its_key_stands_for_all_of_its_parts() -> None:
     assert find_parts("necks") == find_parts("detector.neck")
+    assert find_parts("roi_pooling") == find_parts("detector.mask.pooling") == find_parts("detector.box.pooling")
     assert {part.name for part in find_parts("necks")} == set(choices("tis_ray.models.necks"))
 
 

@@ -13,10 +13,10 @@ from tis_ray.inspection.parts import Details, Part
 
 
 def menu_tables(parts: Sequence[Part]) -> Iterator[RenderableType]:
-    """For each menu its key and a row for each part; a star where a recipe that says nothing gets it."""
+    """For each menu its keys and a row for each part; a star where a recipe that says nothing gets it."""
     width = max(len(part.name) for part in parts) + 2
     for menu, group in groupby(parts, key=lambda part: part.menu):
-        yield Text.assemble((menu.folder, "bold"), f"  ({menu.key})")
+        yield Text.assemble((menu.folder, "bold"), f"  ({' or '.join(menu.keys)})")
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(min_width=width, no_wrap=True)
         table.add_column()
@@ -28,9 +28,9 @@ def menu_tables(parts: Sequence[Part]) -> Iterator[RenderableType]:
 
 
 def details_lines(shown: Details) -> Iterator[RenderableType]:
-    """A part's key, docstrings and options."""
+    """A part's keys, docstrings and options."""
     part = shown.part
-    yield Text.assemble((part.name, "bold"), f"  {part.menu.folder} ({part.menu.key})")
+    yield Text.assemble((part.name, "bold"), f"  {part.menu.folder} ({' or '.join(part.menu.keys)})")
     for text in (shown.about, shown.builds):
         yield Padding(Text(_reflowed(text)), (0, 0, 1, 2), expand=False)
     if not shown.options:

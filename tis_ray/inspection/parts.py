@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -26,15 +26,21 @@ from tis_ray.menu import choices
 
 @dataclass(frozen=True, slots=True)
 class Menu:
-    """A folder of parts and the key of a recipe under which one of them is chosen."""
+    """A folder of parts and the key of a recipe under which one of them is chosen; `also`, other keys like it."""
 
     folder: str
     key: str
+    also: tuple[str, ...] = ()
 
     @property
     def package(self) -> str:
         """The menu's module, whose submodules are its parts."""
         return f"tis_ray.models.{self.folder}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys under which its parts are chosen."""
+        return (self.key, *self.also)
 
 
 MENUS = (
@@ -43,8 +49,11 @@ MENUS = (
     Menu("anchors", "detector.anchors"),
     Menu("anchor_matching", "detector.rpn.matching"),
     Menu("roi_sampling", "detector.box.sampling"),
+    Menu("roi_pooling", "detector.mask.pooling", also=("detector.box.pooling",)),
     Menu("box_heads", "detector.box.head"),
     Menu("classification", "detector.box.classification"),
+    Menu("mask_heads", "detector.mask.head"),
+    Menu("mask_losses", "detector.mask.loss"),
 )
 
 
@@ -58,11 +67,12 @@ class Part:
     summary: str
 
     def to_json(self) -> dict[str, Any]:
-        """Name, menu, key, default and summary."""
+        """Name, menu, key, other keys, default and summary."""
         return {
             "name": self.name,
             "menu": self.menu.folder,
             "key": self.menu.key,
+            "also": list(self.menu.also),
             "default": self.default,
             "summary": self.summary,
         }
@@ -111,7 +121,7 @@ def find_parts(name: str) -> list[Part]:
     Raises `ConfigError` with the nearest names for one that there is not.
     """
     parts = list_parts()
-    found = [part for part in parts if name in (part.name, part.menu.folder, part.menu.key)]
+    found = [part for part in parts if name in (part.name, part.menu.folder, *part.menu.keys)]
     if not found:
         known = sorted({known for part in parts for known in (part.name, part.menu.folder)})
         near = difflib.get_close_matches(name, known, n=3)
@@ -150,8 +160,8 @@ def _default_of(key: str) -> str | None:
     section: type[BaseModel] = DetectorSection
     *parents, last = key.split(".")[1:]
     for parent in parents:
-        inner = section.model_fields[parent].annotation
-        assert isinstance(inner, type)
-        section = inner
+        annotation = section.model_fields[parent].annotation
+        kinds = get_args(annotation) or (annotation,)  # a section that may be left out is one or nothing
+        section = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     default = section.model_fields[last].default
     return default.name if isinstance(default, Choice) else None
