@@ -10,7 +10,9 @@ from tis_ray.errors import ConfigError
 
 COCO = {"annotations": "x.json"}
 WAD = {"labels": "labels", "images": "images"}
-KINDS = r"expected the keys of COCO data \(annotations, images\) or of WAD's \(labels, images, frames, rider\); got "
+KINDS = (
+    r"expected the keys of COCO data \(annotations, images, stuff\) or of WAD's \(labels, images, frames, rider\); got "
+)
 
 
 def recipe(*overrides: str, train: object = COCO) -> Recipe:
@@ -26,7 +28,9 @@ def test_the_keys_tell_the_kind_of_data():
     assert recipe("data.train.frames=one.txt", train=WAD).data.train.frames == (Path("one.txt"),)
 
 
-@pytest.mark.parametrize("train", [COCO, WAD, {**WAD, "frames": ["a.txt"], "rider": True}])
+@pytest.mark.parametrize(
+    "train", [COCO, {**COCO, "images": "i", "stuff": "s"}, WAD, {**WAD, "frames": ["a.txt"], "rider": True}]
+)
 def test_a_section_is_read_back_from_what_is_dumped(train):
     section = recipe("data.regions.valid_training_region={margin: [0, 100]}", train=train)
     assert parse(Recipe, dump(section), source="again") == section
@@ -37,6 +41,8 @@ def test_a_section_is_read_back_from_what_is_dumped(train):
     [
         (COCO, ["data.train.labels=y"], rf"data\.train: {KINDS}annotations, labels"),
         (COCO, ["data.train.rider=true"], rf"data\.train: {KINDS}annotations, rider"),
+        ({"stuff": "y"}, [], r"data\.train\.annotations: this key is required"),
+        (WAD, ["data.train.stuff=y"], r"data\.train\.stuff: unknown key; .*"),
         ({}, [], rf"data\.train: {KINDS}\{{\}}"),
         ("x.json", [], rf"data\.train: {KINDS}x\.json"),
         (None, [], rf"data\.train: {KINDS}None"),
@@ -96,3 +102,10 @@ def test_paths_become_absolute_and_missing_ones_are_named(tmp_path, monkeypatch)
     coco = CocoFolder(annotations="x.json").absolute()
     assert coco == CocoFolder(annotations=tmp_path / "x.json")
     assert coco.missing() == f"annotations: expected a COCO JSON file; got {tmp_path / 'x.json'}"
+    coco.annotations.touch()
+    assert coco.missing() is None
+    mapped = CocoFolder(annotations="x.json", images="i", stuff="maps").absolute()
+    assert (mapped.images, mapped.stuff) == (tmp_path / "i", tmp_path / "maps")
+    assert mapped.missing() == f"stuff: expected a folder of label maps; got {tmp_path / 'maps'}"
+    mapped.stuff.mkdir()
+    assert mapped.missing() is None

@@ -30,6 +30,7 @@ def working_dir(tmp_path: Path) -> Path:
         "my_output/tiny/recipe.yaml": "run",
         "scenes/instances.json": "data",
         "scenes/readme.txt": "data",
+        "maps/stuff/legend.txt": "data",
         "weights/r50.safetensors": "weights",
         "weights/r50.PTH": "weights",
         "street.JPG": "picture",
@@ -63,7 +64,10 @@ def working_dir(tmp_path: Path) -> Path:
 def test_code_goes_and_data_weights_secrets_and_caches_stay(working_dir: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(
         data={
-            "train": {"annotations": str(working_dir / "scenes/instances.json")},
+            "train": {
+                "annotations": str(working_dir / "scenes/instances.json"),
+                "stuff": str(working_dir / "maps/stuff"),
+            },
             "val": {"annotations": str(working_dir / "loose.json")},
         },
         start={"checkpoint": str(working_dir / "coco")},

@@ -13,6 +13,7 @@ from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.data.sampling import ShuffledShare
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
+from tis_ray.formats.stuff_maps import StuffMaps
 
 SIZES_WH = [(60, 40), (40, 60), (120, 10), (50, 50), (64, 48)]
 
@@ -169,3 +170,33 @@ def test_an_image_of_another_size_than_listed_is_an_error(folder):
     Image.new("RGB", (49, 50)).save(folder / "3.png")
     with pytest.raises(DataError, match=r"3\.png: expected 50x50 .* got 49x50"):
         training_set(folder)[3]
+
+
+def test_maps_of_stuff_follow_their_pictures(folder):
+    """The red channel of each picture is its map of stuff too; one image has none, and its truth is unknown."""
+    (folder / "stuff").mkdir()
+    for i in (0, 2, 3, 4):
+        pixels = np.array(Image.open(folder / f"{i}.png"))
+        pixels[..., 0] //= 2
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        Image.fromarray(pixels[..., 0]).save(folder / "stuff" / f"{i}.png")
+    same = {"scales": (48,), "max_long_edge": None, "stuff": StuffMaps(folder / "stuff", 128)}
+    for flip in (0, 1):  # of 64 x 48 px: sizes stay
+        image, annotations, _ = training_set(folder, flip_probability=flip, **same)[4]
+        np.testing.assert_array_equal(annotations.stuff, image[0].numpy())
+    dataset = training_set(folder, **same)
+    for index in (0, 2, 3):
+        image, annotations, _ = dataset[index]
+        assert annotations.stuff.shape == tuple(image.shape[1:])
+    assert dataset[1].annotations.stuff is None
+    assert training_set(folder)[4].annotations.stuff is None
+    (batch,) = Batches(dataset, ShuffledShare(5, seed=0), batch_size=5, loader_processes=1).epoch(0)
+    assert sorted(one.stuff is None for one in batch.annotations) == [False] * 4 + [True]
+
+
+def test_a_wrong_map_of_stuff_is_one_line_naming_the_file(folder):
+    (folder / "stuff").mkdir()
+    Image.fromarray(np.full((50, 50), 40, np.uint8)).save(folder / "stuff" / "3.png")
+    dataset = training_set(folder, stuff=StuffMaps(folder / "stuff", 40))
+    with pytest.raises(DataError, match=r"stuff/3\.png: expected values 0 to 39, .* got 40"):
+        list(Batches(dataset, ShuffledShare(5, seed=0), batch_size=2).epoch(0))

@@ -1,5 +1,7 @@
 """Transforms of a picture and its ground truth, against the same done to full masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +149,35 @@ def test_regions_of_any_class_pass_every_transform(sample):
     assert truth.labels.tolist() == labels.tolist()
     assert truth.crowd.tolist() == annotations.crowd.tolist()
     assert truth.masks.areas().tolist() == (annotations.masks.areas() * 4).tolist()
+
+
+@pytest.fixture
+def mapped(sample) -> tuple[torch.Tensor, Annotations]:
+    """The sample with a map of stuff."""
+    stuff = np.random.default_rng(4).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    return sample[0], replace(sample[1], stuff=stuff)
+
+
+def test_stuff_is_cropped_and_mirrored_with_its_picture(mapped):
+    image, annotations = mapped
+    _, cut = transforms.crop(image, annotations, (10, 8, 47, 33))
+    np.testing.assert_array_equal(cut.stuff, annotations.stuff[8:33, 10:47])
+    _, flipped = transforms.hflip(image, annotations)
+    np.testing.assert_array_equal(flipped.stuff, annotations.stuff[:, ::-1])
+
+
+@pytest.mark.parametrize("size_hw", [(74, 106), (20, 31), (50, 53), (37, 200), (7, 5)])
+def test_stuff_is_resized_as_masks_are(mapped, size_hw):
+    image, annotations = mapped
+    _, moved = transforms.resize(image, annotations, size_hw)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(annotations.stuff)[None, None].float(), size_hw, mode="nearest-exact"
+    )
+    assert moved.stuff.dtype == np.uint8
+    np.testing.assert_array_equal(moved.stuff, expected[0, 0].numpy())
+
+
+def test_stuff_is_the_image_s_whichever_objects_are_kept(mapped):
+    _, annotations = mapped
+    assert transforms.without_degenerate(annotations[[0]]).stuff is annotations.stuff
+    assert annotations[[]].stuff is annotations.stuff

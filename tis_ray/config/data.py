@@ -11,19 +11,27 @@ Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class CocoFolder(Section):
-    """A COCO JSON and the folder its file names are relative to (default: `images` beside it, else its own)."""
+    """A COCO JSON and the folder its file names are relative to (default: `images` beside it, else its own).
+
+    `stuff` is the folder of label maps that `detector.stuff` learns from, a PNG for each image.
+    """
 
     annotations: Path
     images: Path | None = None
+    stuff: Path | None = None
 
     def absolute(self) -> Self:
         """The same with absolute paths."""
-        images = None if self.images is None else self.images.resolve()
-        return self.model_copy(update={"annotations": self.annotations.resolve(), "images": images})
+        given = {"annotations": self.annotations, "images": self.images, "stuff": self.stuff}
+        return self.model_copy(update={key: path and path.resolve() for key, path in given.items()})
 
     def missing(self) -> str | None:
         """What of it does not exist, as `key: expected ...; got PATH`, or None."""
-        return None if self.annotations.is_file() else f"annotations: expected a COCO JSON file; got {self.annotations}"
+        if not self.annotations.is_file():
+            return f"annotations: expected a COCO JSON file; got {self.annotations}"
+        if self.stuff is not None and not self.stuff.is_dir():
+            return f"stuff: expected a folder of label maps; got {self.stuff}"
+        return None
 
 
 class WadFolder(Section):
@@ -66,7 +74,7 @@ def _by_keys(value: Any) -> Any:
     of_wad = keys & (WadFolder.model_fields.keys() - CocoFolder.model_fields.keys())
     if not keys or ("annotations" in keys and of_wad):
         raise ValueError(
-            "expected the keys of COCO data (annotations, images) or of WAD's (labels, images, frames, rider); "
+            "expected the keys of COCO data (annotations, images, stuff) or of WAD's (labels, images, frames, rider); "
             f"got {', '.join(value) if keys else value}"
         )
     return (WadFolder if of_wad else CocoFolder).model_validate(value)

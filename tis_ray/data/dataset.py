@@ -5,6 +5,7 @@ or resumed run it is drawn.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.errors import DataError
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
 from tis_ray.formats.images import RgbImage, open_image
+from tis_ray.formats.stuff_maps import StuffMaps
 from tis_ray.instances import Annotations
 from tis_ray.views import resized_hw
 
@@ -36,6 +38,7 @@ class TrainingSet(Dataset[Sample]):
     max_long_edge:    bound of the longer edge in pixels, or None
     flip_probability: chance of mirroring a sample
     region:           what chooses the part of the image to take, or None for all of it
+    stuff:            the images' maps of stuff, or None where nothing asks for them
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class TrainingSet(Dataset[Sample]):
         flip_probability: float,
         seed: int,
         region: ValidTrainingRegion | None = None,
+        stuff: StuffMaps | None = None,
     ) -> None:
         self.truth, self.scales, self.max_long_edge = truth, tuple(scales), max_long_edge
-        self.flip_probability, self.region, self.seed, self.epoch = flip_probability, region, seed, 0
+        self.flip_probability, self.region, self.stuff = flip_probability, region, stuff
+        self.seed, self.epoch = seed, 0
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -65,6 +70,8 @@ class TrainingSet(Dataset[Sample]):
         mirrored = chance.random() < self.flip_probability
         record = self.truth.images[index]
         image, annotations = read_image(record), self.truth.annotations(record.id)
+        if self.stuff is not None:
+            annotations = replace(annotations, stuff=self.stuff.read(record))
         size_hw = record.height, record.width
         if self.region is not None and (box := self.region.draw(chance, annotations, size_hw)) is not None:
             image, annotations = transforms.crop(image, annotations, box)

@@ -1,15 +1,17 @@
 """What happens to a training picture and its ground truth together: cropping, resizing and mirroring.
 
 Images are uint8 tensors (3, H, W); annotations are moved by the factors of the actual, rounded sizes, so that
-boxes, masks and pixels stay on top of each other.
+boxes, masks, stuff and pixels stay on top of each other.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tis_ray.data.resize import resize_image
 from tis_ray.instances import Annotations
 from tis_ray.ops import boxes as box_ops
+from tis_ray.ops.nearest import nearest_sources
 from tis_ray.views import SizeHW
 
 Sample = tuple[Tensor, Annotations]
@@ -24,18 +26,20 @@ def crop(image: Tensor, annotations: Annotations, box: tuple[int, int, int, int]
     boxes = box_ops.clip(annotations.boxes - np.array([x1, y1, x1, y1], np.float32), y2 - y1, x2 - x1)
     masks = annotations.masks.crop(box)
     kept = ~annotations.crowd | (masks.areas() > 0)
-    return image[:, y1:y2, x1:x2], Annotations(boxes, annotations.labels, masks, annotations.crowd)[kept]
+    stuff = None if annotations.stuff is None else annotations.stuff[y1:y2, x1:x2]
+    return image[:, y1:y2, x1:x2], Annotations(boxes, annotations.labels, masks, annotations.crowd, stuff)[kept]
 
 
 def resize(image: Tensor, annotations: Annotations, size_hw: SizeHW) -> Sample:
     """The picture at `size_hw` (height, width); masks take the nearest pixel, so a tiny one may lose them all."""
-    height, width = image.shape[-2:]
+    height, width = int(image.shape[-2]), int(image.shape[-1])
     factors = np.array([size_hw[1] / width, size_hw[0] / height] * 2)
     moved = Annotations(
         (annotations.boxes * factors).astype(np.float32),
         annotations.labels,
         annotations.masks.resized((height, width), size_hw),
         annotations.crowd,
+        None if annotations.stuff is None else _nearest(annotations.stuff, size_hw),
     )
     return resize_image(image, size_hw), moved
 
@@ -48,6 +52,7 @@ def hflip(image: Tensor, annotations: Annotations) -> Sample:
         annotations.labels,
         annotations.masks.hflip(width),
         annotations.crowd,
+        None if annotations.stuff is None else annotations.stuff[:, ::-1],
     )
     return image.flip(-1), moved
 
@@ -55,3 +60,9 @@ def hflip(image: Tensor, annotations: Annotations) -> Sample:
 def without_degenerate(annotations: Annotations) -> Annotations:
     """Only the objects whose box has a width and a height: the others have no regression target."""
     return annotations[(annotations.boxes[:, 2:] > annotations.boxes[:, :2]).all(axis=1)]
+
+
+def _nearest(labels: NDArray[np.uint8], size_hw: SizeHW) -> NDArray[np.uint8]:
+    """A label image (H, W) at another size, as masks are resized."""
+    rows, columns = (nearest_sources(old, new) for old, new in zip(labels.shape, size_hw, strict=True))
+    return labels.take(rows, axis=0).take(columns, axis=1)

@@ -22,7 +22,15 @@ from tis_ray.models.detector import Detector
 from tis_ray.views import SizeHW
 
 # Parts by their modules' names in a detector; an operation belongs to the last one that is at work.
-PARTS = {"backbone": "backbone", "neck": "neck", "rpn": "rpn", "box": "roi_heads", "mask": "roi_heads.mask_branch"}
+PARTS = {
+    "backbone": "backbone",
+    "neck": "neck",
+    "rpn": "rpn",
+    "box": "roi_heads",
+    "mask": "roi_heads.mask_branch",
+    "stuff": "stuff",
+}
+AT_TEST = tuple(part for part in PARTS if part != "stuff")  # those that a detection is made by
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class DryRun:
             self.detector(frames(size_hw, 1, "cuda"))
         root = type(self.detector).__name__
         sums = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
-        found = {part: sums.get(f"{root}.{module}", 0) for part, module in PARTS.items()}
+        found = {part: sums.get(f"{root}.{PARTS[part]}", 0) for part in AT_TEST}
         return found | {"box": found["box"] - found["mask"]}  # the mask branch stands inside what finds boxes
 
     def peak(self, size_hw: SizeHW, *, num_frames: int = 1, bfloat16: bool = False) -> Peak:

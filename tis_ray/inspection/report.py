@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tis_ray.inspection.assembled import Chosen, Size
 from tis_ray.inspection.costs import Inspection, StepCost, ViewCost
-from tis_ray.inspection.dry_run import PARTS, Peak
+from tis_ray.inspection.dry_run import AT_TEST, Peak
 from tis_ray.views import SizeHW
 
 GIB = 2**30
@@ -59,7 +59,7 @@ def sizes_table(sizes: list[Size]) -> Table:
 def flops_table(views: list[ViewCost]) -> Table:
     """A row for each scale: the network's frame, how many there are, and what one costs, part by part."""
     table = _table(
-        "view", right=("network", "frames", "all", *PARTS), title="GFLOP of one frame, a multiply-add counting as two"
+        "view", right=("network", "frames", "all", *AT_TEST), title="GFLOP of one frame, a multiply-add counting as two"
     )
     for view in views:
         table.add_row(
@@ -67,7 +67,7 @@ def flops_table(views: list[ViewCost]) -> Table:
             _size(view.frames.network_hw),
             str(view.frames.per_image),
             _giga(sum(view.flops.values())),
-            *(_giga(view.flops[part]) for part in PARTS),
+            *(_giga(view.flops[part]) for part in AT_TEST),
         )
     return table
 

@@ -39,14 +39,15 @@ def training_peak(
         live = live_bytes(tracker)
         with WorstCase(number=detector.roi_heads.max_positives), live:
             with precision(_DEVICE, bfloat16=bfloat16):
-                losses = detector(frames(size_hw, num_frames, _DEVICE), [_target(size_hw)] * num_frames)
+                targets = [_target(size_hw, with_stuff=section.stuff is not None)] * num_frames
+                losses = detector(frames(size_hw, num_frames, _DEVICE), targets)
                 total = torch.stack(list(losses.values())).sum()
             forward = live.peak
             total.backward()
     return Peak(live.peak, "backward" if live.peak > forward else live.peak_at)
 
 
-def _target(size_hw: SizeHW) -> Target:
+def _target(size_hw: SizeHW, *, with_stuff: bool) -> Target:
     """Some objects; their masks hold no pixel, since what is read of them is small and not told by shapes."""
     places = torch.zeros(_OBJECTS, dtype=torch.int64, device=_DEVICE)
     pixels = torch.zeros(0, dtype=torch.uint8, device=_DEVICE)
@@ -55,4 +56,5 @@ def _target(size_hw: SizeHW) -> Target:
         "labels": places,
         "masks": PackedCrops(pixels, places, places[:, None].expand(-1, 4), places, size_hw),
         "ignore": None,
+        "stuff": torch.zeros(size_hw, dtype=torch.uint8, device=_DEVICE) if with_stuff else None,
     }

@@ -10,6 +10,7 @@ from tis_ray.errors import InputError
 from tis_ray.masks.index import Index
 from tis_ray.ops import rle as rle_ops
 from tis_ray.ops.boxes import Boxes
+from tis_ray.ops.nearest import nearest_sources
 from tis_ray.ops.rle import Rle
 
 
@@ -75,10 +76,9 @@ class CropMasks:
     def resized(self, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> "CropMasks":
         """The masks after the image is resized: new pixel i shows the old one at (i + 0.5) * old / new.
 
-        The same pixels as resizing the full mask with `torch.nn.functional.interpolate(mode="nearest-exact")`; taking
-        the pixel under its corner instead would shift tiny masks against their picture.
+        The same pixels as resizing the full mask with `torch.nn.functional.interpolate(mode="nearest-exact")`.
         """
-        rows, columns = _nearest(from_hw[0], to_hw[0]), _nearest(from_hw[1], to_hw[1])
+        rows, columns = nearest_sources(from_hw[0], to_hw[0]), nearest_sources(from_hw[1], to_hw[1])
         parts, offsets = [], []
         for part, (x, y) in zip(self.crops, self.offsets, strict=True):
             top, bottom = np.searchsorted(rows, [y, y + part.shape[0]])
@@ -86,10 +86,3 @@ class CropMasks:
             parts.append(part[np.ix_(rows[top:bottom] - y, columns[left:right] - x)])
             offsets.append((left, top))
         return CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(parts))
-
-
-def _nearest(old: int, new: int) -> NDArray[np.int64]:
-    """Source pixel of each of `new` pixels along an axis of `old`, computed in float32 as PyTorch does."""
-    scale = np.float32(old / new)
-    source = np.floor((np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.int64)
-    return np.asarray(np.minimum(source, old - 1))

@@ -4,22 +4,33 @@ import torch
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from tis_ray.config import CascadeSection, Choice, DetectorSection, MaskSection, RpnSection
+from tis_ray.config import (
+    AreaRatioSection,
+    CascadeSection,
+    Choice,
+    DetectorSection,
+    MaskSection,
+    RpnSection,
+    StuffSection,
+)
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Categories
+from tis_ray.models.area_ratio import AreaRatio
 from tis_ray.models.backbones._weights import check_weights
 from tis_ray.models.box_stage import BoxStage
 from tis_ray.models.class_rows import BACKGROUND, ClassRows, with_class_rows
 from tis_ray.models.context import ContextPooling
 from tis_ray.models.detector import Detector
 from tis_ray.models.mask_branch import MaskBranch, information_flow
+from tis_ray.models.mask_iou import MaskIoU
 from tis_ray.models.parts import part
 from tis_ray.models.postprocess import Postprocess
-from tis_ray.models.pyramid_align import Pyramid
+from tis_ray.models.pyramid_align import Pyramid, PyramidRoIAlign
 from tis_ray.models.roi_heads import RoiHeads
 from tis_ray.models.roi_levels import level_rule
 from tis_ray.models.roi_pooling import RoiPool
 from tis_ray.models.rpn import Float32Head, ProposalNetwork
+from tis_ray.models.stuff import StuffBranch
 
 FIRST_DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of a first box head; later ones' deltas are that much smaller
 FEWEST = Categories((1,), ("object",))
@@ -41,6 +52,7 @@ def build_detector(section: DetectorSection, categories: Categories) -> Detector
         neck,
         _build_rpn(section.rpn, anchors, neck.out_channels),
         heads.build(),
+        None if section.stuff is None else _stuff_branch(section.stuff, neck),
         pixel_mean=section.pixel_mean,
         pixel_std=section.pixel_std,
     )
@@ -87,6 +99,10 @@ def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> 
         post_nms_top_n_train=section.post_nms_top_n_train,
         post_nms_top_n_test=section.post_nms_top_n_test,
     )
+
+
+def _stuff_branch(section: StuffSection, neck: nn.Module) -> StuffBranch:
+    return StuffBranch(neck.out_channels, neck.strides[: neck.roi_levels], **section.model_dump())
 
 
 class _Heads:
@@ -179,9 +195,31 @@ class _Heads:
             heads,
             part("mask_losses", section.loss, key="detector.mask.loss"),
             flows=[information_flow(head.channels, channels) for head in heads[:-1]] if told else (),
+            finest=self._finest(heads[0].finest_size, channels, section.head.name),
+            area_ratio=None if section.area_ratio is None else self._area_ratio(section.area_ratio),
+            rescore=section.rescore and MaskIoU(channels, size, num_classes, **section.rescore.model_dump()),
             takes_shared=self.shared is not None and self._fits_shared(pool),
             only_in_training=section.only_in_training,
         )
+
+    def _area_ratio(self, section: AreaRatioSection) -> AreaRatio:
+        if len(self.pyramid.strides) == 1:
+            raise ConfigError(
+                "detector.mask.area_ratio: expected a neck of several levels; got one with a single level"
+            )
+        priors = self.categories.area_ratios or (1.0,) * len(self.categories)
+        return AreaRatio(self.pyramid.levels, priors, beta=section.beta)
+
+    def _finest(self, size: int | None, channels: int, head: str) -> RoiPool | None:
+        """What pools from the finest level, at the side that mask heads ask for."""
+        if size is None:
+            return None
+        if channels != self.pyramid.channels:
+            raise ConfigError(
+                f"detector.mask.head: {head} also reads the pyramid's finest level, and expects regions of as many "
+                f"channels, {self.pyramid.channels}; got {channels} (boundary_light reads regions alone)"
+            )
+        return PyramidRoIAlign(self.pyramid._replace(strides=self.pyramid.strides[:1]), size)
 
 
 def _delta_weights(cascade: CascadeSection | None, count: int) -> tuple[tuple[float, ...], ...]:

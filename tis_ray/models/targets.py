@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +16,15 @@ class Target(TypedDict):
     """Ground truth of one image in the network frame, G objects.
 
     boxes: float (G, 4) xyxy; labels: int64 (G,) from 1, 0 being background; masks: the G crops;
-    ignore: the regions in which nothing is a negative example, or None.
+    ignore: the regions in which nothing is a negative example, or None; stuff: uint8 (H, W) what each pixel shows,
+    255 where that is unknown, or None.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: PackedCrops
     ignore: IgnoreMap | None
+    stuff: Tensor | None
 
 
 def to_targets(
@@ -34,9 +37,11 @@ def to_targets(
 def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch.device) -> Target:
     sides = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
     kept = annotations[~annotations.crowd & (sides > 0).all(axis=1)]
+    stuff = None if annotations.stuff is None else torch.from_numpy(np.ascontiguousarray(annotations.stuff))
     return {
         "boxes": torch.from_numpy(kept.boxes).to(device, non_blocking=True),
         "labels": (torch.from_numpy(kept.labels).long() + 1).to(device, non_blocking=True),
         "masks": PackedCrops.pack(kept.masks, size_hw).to(device),
         "ignore": IgnoreMap.of(annotations.masks[annotations.crowd], size_hw, device),
+        "stuff": None if stuff is None else stuff.to(device, non_blocking=True),
     }

@@ -15,15 +15,16 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from tis_ray.config import Recipe, RegionsSection
+from tis_ray.config import CocoFolder, Recipe, RegionsSection
 from tis_ray.data.dataset import TrainingSet, check_files
 from tis_ray.data.loading import Batches
 from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.data.sampling import ShuffledShare
 from tis_ray.data.survey import survey
-from tis_ray.errors import CheckpointError, DataError
+from tis_ray.errors import CheckpointError, ConfigError, DataError
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.opening import open_dataset
+from tis_ray.formats.stuff_maps import StuffMaps
 from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.models import checkpoint
@@ -130,6 +131,7 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
             flip_probability=data.flip_probability,
             seed=recipe.seed,
             region=_region(data.regions),
+            stuff=stuff_maps(recipe),
         ),
         ShuffledShare(len(truth), seed=recipe.seed, rank=worker.rank, world_size=worker.world_size),
         batch_size=data.batch_size,
@@ -171,7 +173,23 @@ def _read_data(recipe: Recipe, *, check_images: bool) -> GroundTruth:
         raise DataError(f"{truth.path}: categories: expected at least one; got none")
     if check_images:
         check_files(truth)
+        if (maps := stuff_maps(recipe)) is not None:
+            maps.check(truth.images)
     return truth
+
+
+def stuff_maps(recipe: Recipe) -> StuffMaps | None:
+    """What `detector.stuff` learns from, None where a recipe has none. `ConfigError` where its data names no maps."""
+    section, train = recipe.detector.stuff, recipe.data.train
+    if section is None:
+        return None
+    folder = train.stuff if isinstance(train, CocoFolder) else None
+    if folder is None:
+        raise ConfigError(
+            "data.train.stuff: expected the folder of COCO-format data's label maps, from which detector.stuff learns; "
+            "got none (detector.stuff=null leaves that branch out)"
+        )
+    return StuffMaps(folder, section.num_classes)
 
 
 def _region(regions: RegionsSection) -> ValidTrainingRegion | None:

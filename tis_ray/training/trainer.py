@@ -24,6 +24,7 @@ from tis_ray.training import run_folder
 from tis_ray.training.failures import TrainingError, explain, first_line
 from tis_ray.training.fit import fit
 from tis_ray.training.progress import Board, RunProgress, display_for
+from tis_ray.training.run import stuff_maps
 
 POLL_S, BOARD_S, STOP_S = 0.5, 5.0, 10.0
 # A Ray of one machine needs no process that watches for lost nodes, and can be asked more often how it is.
@@ -95,6 +96,7 @@ def _check_data(recipe: Recipe) -> None:
     for folder, key in ((recipe.data.train, "data.train"), (recipe.data.val, "data.val")):
         if folder is not None and (missing := folder.missing()):
             raise ConfigError(f"{key}.{missing}")
+    stuff_maps(recipe)
 
 
 def _epochs_done(recipe: Recipe) -> int:
