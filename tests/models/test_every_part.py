@@ -57,6 +57,9 @@ OPTIONS = {
     ("box_heads", "convs"): {"channels": [16], "hidden": 32},
     ("box_heads", "split"): {"channels": [16], "hidden": 32},
     ("mask_heads", "convs"): {"channels": [16]},
+    ("mask_heads", "boundary"): {"channels": [16]},
+    ("mask_heads", "boundary_light"): {"channels": [16, 16]},
+    ("mask_heads", "residual"): {"channels": [16], "residual_channels": [16]},
 }
 PARTS = [(folder, name) for folder in KEYS for name in menu.choices(f"tis_ray.models.{folder}")]
 # Settings that are no menus.
@@ -68,8 +71,33 @@ SECTIONS = {
     "class-agnostic": {"box.class_agnostic": True},
     "cosine": {"box.classification": {"softmax": {"cosine": 20}}},
     "cosine of sigmoids": {"box.classification": {"eql": {"cosine": 20}}},
+    "area ratio": {"mask.area_ratio": {"beta": 1.0}},
+    "area ratio in a cascade": {
+        "box.cascade": {"ious": [0.7]},
+        "mask": {"head": {"convs": {"channels": [16]}}, "cascade": {}, "area_ratio": {}},
+    },
     "masks to learn from": {"mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True}},
     "rescored masks": {"mask": {"head": {"convs": {"channels": [16]}}, "rescore": {"channels": 16, "hidden": 32}}},
+    "contours in a cascade": {
+        "box.cascade": {"ious": [0.7]},
+        "mask": {"head": {"boundary": {"channels": [16]}}, "loss": "balanced", "cascade": {}},
+    },
+    "residual in a cascade": {
+        "box.cascade": {"ious": [0.7]},
+        "mask": {"head": {"residual": {"channels": [16], "residual_channels": [16]}}, "cascade": {}},
+    },
+    "contours of one map": {
+        "neck": "c4",
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {"head": "average", "pool_size": 6},
+        "mask": {"head": {"boundary_light": {"channels": [16]}}, "loss": "balanced", "pool_size": 6},
+    },
+    "residual of one map": {
+        "neck": "c4",
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {"head": "average", "pool_size": 6},
+        "mask": {"head": {"residual": {"channels": [], "residual_channels": [16]}}, "pool_size": 6},
+    },
     "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
     "synchronised": {
         "neck": {"fpn": {"channels": 16, "norm": "sync"}},
