@@ -87,6 +87,13 @@ class Instances:
             np.concatenate([part.source for part in parts]),
         )
 
+    @property
+    def mask_scores(self) -> NDArray[np.float32]:
+        """The scores (N,) by which masks are ranked: times the quality of the mask, where that was predicted."""
+        if self.masks is None or self.masks.quality is None:
+            return self.scores
+        return np.where(self.masks.present, self.scores * self.masks.quality, self.scores)
+
     def with_scores(self, scores: NDArray[np.floating[Any]]) -> "Instances":
         """The same instances with other scores."""
         return replace(self, scores=np.asarray(scores, dtype=np.float32))

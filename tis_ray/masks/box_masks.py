@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
+from tis_ray.masks import quality as qualities
 from tis_ray.masks.index import Index
+from tis_ray.masks.quality import Quality
 from tis_ray.ops import patch_runs, patches, rle
 from tis_ray.ops.boxes import Boxes
 from tis_ray.ops.patch_runs import Pasting
@@ -24,13 +26,15 @@ class BoxMasks:
 
     Boxes are xyxy in the image frame, and need not equal the boxes of the instances they belong to. `present` bool (N,)
     says which instances have a mask; left out, all. The patch of one that has none means nothing. `pasting` is the
-    convention by which they become pixels.
+    convention by which they become pixels. `quality` float32 (N,) in 0..1 is the IoU that each is predicted to have
+    with its object, 1 where none is predicted; None where that goes for all.
     """
 
     boxes: Boxes
     probabilities: NDArray[np.float16]
     present: NDArray[np.bool_] = None  # type: ignore[assignment]  # filled in below
     pasting: Pasting = "torchvision"
+    quality: Quality = None
 
     def __post_init__(self) -> None:
         shape = self.probabilities.shape
@@ -49,12 +53,19 @@ class BoxMasks:
             raise InputError(
                 f"present: expected bool ({len(self.boxes)},); got {self.present.dtype} {self.present.shape}"
             )
+        qualities.check_array(self.quality, len(self.boxes))
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: Index) -> "BoxMasks":
-        return BoxMasks(self.boxes[index], self.probabilities[index], self.present[index], self.pasting)
+        return BoxMasks(
+            self.boxes[index],
+            self.probabilities[index],
+            self.present[index],
+            self.pasting,
+            None if self.quality is None else self.quality[index],
+        )
 
     @property
     def size(self) -> int:
@@ -89,6 +100,7 @@ class BoxMasks:
             np.concatenate([part.resized(size).probabilities for part in parts]),
             np.concatenate([part.present for part in parts]),
             pastings.pop(),
+            qualities.joined([part.quality for part in parts], [len(part) for part in parts]),
         )
 
     def resized(self, size: int) -> "BoxMasks":
@@ -105,11 +117,12 @@ class BoxMasks:
         return replace(self, probabilities=patches.astype(np.float16))
 
     def check_values(self) -> None:
-        """Raise `InputError` for masks whose boxes are not finite or whose probabilities are not in 0..1."""
+        """Raise `InputError` for boxes that are not finite, or probabilities or qualities that are not in 0..1."""
         broken = ~np.isfinite(self.boxes).all(axis=1) & self.present
         if broken.any():
             i = int(np.argmax(broken))
             raise InputError(f"masks.boxes: expected finite numbers; got {self.boxes[i].tolist()} at position {i}")
+        qualities.check_values(self.quality, self.present)
         bits = self.probabilities.view(np.uint16)
         if bits.max(initial=0) <= _ONE:  # the usual case, and a quick look at it
             return
@@ -151,11 +164,12 @@ class BoxMasks:
         """Over each of `boxes` (N, 4) the mean of the masks that were picked for it; see `patches.average_onto`.
 
         picks, shares: (N, S) positions here, or -1 for none, and how much each counts. A box is without a mask where
-        no pick counts.
+        no pick counts. The quality of a mean is the mean of the qualities.
         """
         shares = np.where(picks >= 0, shares, 0)
         means = patches.average_onto(boxes, self.probabilities, self.boxes, picks, shares, of=of)
-        return BoxMasks(boxes, means, np.asarray(shares.sum(axis=1) > 0), self.pasting)
+        quality = qualities.means(self.quality, picks, shares)
+        return BoxMasks(boxes, means, np.asarray(shares.sum(axis=1) > 0), self.pasting, quality)
 
     def replaced(self, where: NDArray[np.bool_], others: "BoxMasks") -> "BoxMasks":
         """These masks, but those of `others`, as many, where `where` (N,) says so."""
@@ -168,10 +182,12 @@ class BoxMasks:
             probabilities,
             np.where(where, others.present, self.present),
             self.pasting,
+            qualities.replaced(self.quality, where, others.quality),
         )
 
     def key(self, i: int) -> bytes:
         """What tells mask `i` from another of the same instance: bytes to sort by, absent ones last."""
         if not self.present[i]:
             return b"\x01"
-        return b"\x00" + bytes(self.boxes[i].tobytes() + self.probabilities[i].tobytes())
+        quality = b"" if self.quality is None else self.quality[i].tobytes()
+        return b"\x00" + bytes(self.boxes[i].tobytes() + self.probabilities[i].tobytes() + quality)

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
+from tis_ray.masks import quality as qualities
 from tis_ray.masks.index import Index
+from tis_ray.masks.quality import Quality
 from tis_ray.ops import rle
 from tis_ray.ops.boxes import Boxes, area
 from tis_ray.ops.patches import Of
@@ -22,10 +24,13 @@ class RunMasks:
     """N predicted masks as `runs` of pixels of their image.
 
     `present` bool (N,) says which instances have a mask; left out, all. Runs of one that has none mean nothing.
+    `quality` float32 (N,) in 0..1 is the IoU that each is predicted to have with its object, 1 where none is predicted;
+    None where that goes for all.
     """
 
     runs: Runs
     present: NDArray[np.bool_] = None  # type: ignore[assignment]  # filled in below
+    quality: Quality = None
 
     def __post_init__(self) -> None:
         if self.present is None:
@@ -34,12 +39,14 @@ class RunMasks:
             raise InputError(
                 f"present: expected bool ({len(self.runs)},); got {self.present.dtype} {self.present.shape}"
             )
+        qualities.check_array(self.quality, len(self.runs))
 
     def __len__(self) -> int:
         return len(self.runs)
 
     def __getitem__(self, index: Index) -> "RunMasks":
-        return RunMasks(self.runs[index], self.present[index])
+        quality = None if self.quality is None else self.quality[index]
+        return RunMasks(self.runs[index], self.present[index], quality)
 
     @staticmethod
     def absent(height: int, width: int, *, count: int) -> "RunMasks":
@@ -50,11 +57,14 @@ class RunMasks:
     def concatenate(parts: Sequence["RunMasks"]) -> "RunMasks":
         """All masks in order, of at least one part; `InputError` for parts of different image sizes."""
         return RunMasks(
-            Runs.concatenate([part.runs for part in parts]), np.concatenate([part.present for part in parts])
+            Runs.concatenate([part.runs for part in parts]),
+            np.concatenate([part.present for part in parts]),
+            qualities.joined([part.quality for part in parts], [len(part) for part in parts]),
         )
 
     def check_values(self) -> None:
-        """Raise `InputError` for runs that do not rise, that touch, or that leave the image."""
+        """Raise `InputError` for runs that do not rise, touch or leave the image, and for qualities beyond 0..1."""
+        qualities.check_values(self.quality, self.present)
         try:
             self.runs.check_values()
         except InputError as error:
@@ -92,10 +102,11 @@ class RunMasks:
 
         picks, shares: (N, S) positions here, or -1 for none, and how much each counts; see `run_voting.weighted_vote`.
         `of` changes nothing: the mean of the logits of pixels is their majority, too. A box is without a mask where no
-        pick counts. What the voters do not agree on is an empty mask.
+        pick counts. What the voters do not agree on is an empty mask. The quality is the mean of the picks' qualities.
         """
         counts = np.where(picks >= 0, shares, 0).sum(axis=1) > 0
-        return RunMasks(weighted_vote(self.runs, picks, shares), np.asarray(counts))
+        quality = qualities.means(self.quality, picks, shares)
+        return RunMasks(weighted_vote(self.runs, picks, shares), np.asarray(counts), quality)
 
     def replaced(self, where: NDArray[np.bool_], others: "RunMasks") -> "RunMasks":
         """These masks, but those of `others`, as many, where `where` (N,) says so."""
@@ -106,4 +117,6 @@ class RunMasks:
         """What tells mask `i` from another of the same instance: bytes to sort by, absent ones last."""
         if not self.present[i]:
             return b"\x01"
-        return b"\x00" + bytes(self.runs.spans[self.runs.offsets[i] : self.runs.offsets[i + 1]].tobytes())
+        quality = b"" if self.quality is None else self.quality[i].tobytes()
+        spans: bytes = self.runs.spans[self.runs.offsets[i] : self.runs.offsets[i + 1]].tobytes()
+        return b"\x00" + spans + quality

@@ -231,6 +231,8 @@ def _arrays(instances: Instances, *, prefix: str = "") -> dict[str, Any]:
     arrays = {name: getattr(instances, name) for name in ("boxes", "scores", "labels", "source")}
     if isinstance(instances.masks, BoxMasks):
         arrays |= {f"mask_{name}": getattr(instances.masks, name) for name in ("boxes", "probabilities", "present")}
+        if instances.masks.quality is not None:
+            arrays["mask_quality"] = instances.masks.quality
         arrays["mask_pasting"] = np.frombuffer(instances.masks.pasting.encode(), dtype=np.uint8)
     return {prefix + name: array for name, array in arrays.items()}
 
@@ -241,6 +243,7 @@ def _instances(arrays: dict[str, Any], *, prefix: str = "") -> Instances:
         boxes, probabilities, present = (
             arrays[f"{prefix}mask_{name}"] for name in ("boxes", "probabilities", "present")
         )
-        masks = BoxMasks(boxes, probabilities, present, arrays[f"{prefix}mask_pasting"].tobytes().decode())
+        pasting = arrays[f"{prefix}mask_pasting"].tobytes().decode()
+        masks = BoxMasks(boxes, probabilities, present, pasting, arrays.get(f"{prefix}mask_quality"))
     boxes, scores, labels, source = (arrays[prefix + name] for name in ("boxes", "scores", "labels", "source"))
     return Instances(boxes, scores, labels, masks, source)
