@@ -7,10 +7,15 @@ from torch.utils.module_tracker import ModuleTracker
 from tests.tiny import CATEGORIES, TINY_DETECTOR
 from tis_ray.config import Choice, DetectorSection
 from tis_ray.inspection.dry_run import DryRun, live_bytes, part_of
+from tis_ray.inspection.live import LiveBytes
 from tis_ray.models import postprocess, pyramid_align
 from tis_ray.models.assembly import build_detector
 
 KEPT = {"rpn": {"nms_iou_test": 0.99}, "box": {**TINY_DETECTOR["box"], "nms_iou": 0.99, "max_instances": 50}}
+
+
+def mask_of(pooling: object) -> dict[str, object]:
+    return {"mask": {**TINY_DETECTOR["mask"], "pooling": pooling}}
 
 
 def section_of(**parts: object) -> DetectorSection:
@@ -29,6 +34,17 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "waiting_is_free", lambda device: False)
 
 
+def measured(section: DetectorSection, size_hw: tuple[int, int], num_frames: int) -> LiveBytes:
+    torch.manual_seed(0)
+    detector = build_detector(section, CATEGORIES).eval()
+    images = [torch.randint(0, 256, (3, *size_hw), dtype=torch.uint8) for _ in range(num_frames)]
+    with ModuleTracker() as tracker:
+        live = live_bytes(tracker)
+        with torch.no_grad(), live:
+            detector([image.clone() for image in images])
+    return live
+
+
 @pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize(
     ("parts", "size_hw", "num_frames"),
@@ -41,16 +57,23 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_memory_is_that_of_a_real_run(parts: dict[str, object], size_hw: tuple[int, int], num_frames: int) -> None:
     section = section_of(**parts)
-    torch.manual_seed(0)
-    detector = build_detector(section, CATEGORIES).eval()
-    images = [torch.randint(0, 256, (3, *size_hw), dtype=torch.uint8) for _ in range(num_frames)]
-    with ModuleTracker() as tracker:
-        live = live_bytes(tracker)
-        with torch.no_grad(), live:
-            detector([image.clone() for image in images])
+    live = measured(section, size_hw, num_frames)
     foretold = DryRun(section, CATEGORIES).peak(size_hw, num_frames=num_frames)
     assert foretold.num_bytes == pytest.approx(live.peak, rel=1e-3)  # NMS keeps a box less, here and there
     assert foretold.part == live.peak_at
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("pooling", [{"subnet": {"channels": 16}}, {"deformable": {"hidden": 16}}], ids=str)
+def test_memory_of_pools_that_gather_is_that_of_a_real_run(pooling: object) -> None:
+    """On a GPU more: there PyTorch keeps for each gathered row which sum it belongs to."""
+    section = section_of(**mask_of(pooling))
+    here, there = (
+        DryRun(section, CATEGORIES, device=device).peak((64, 64), num_frames=2) for device in ("cpu", "cuda")
+    )
+    live = measured(section, (64, 64), 2)
+    assert (here.num_bytes, here.part) == (pytest.approx(live.peak, rel=1e-3), live.peak_at)
+    assert here.num_bytes < there.num_bytes < 1.3 * here.num_bytes
 
 
 def test_mixed_precision_takes_about_half_where_maps_prevail(run: DryRun) -> None:
@@ -85,6 +108,23 @@ def test_flops_of_heads_follow_the_shapes() -> None:
     masks = 10 * 16
     convolutions = 14**2 * 9 * 16 + 14**2 * 4 * 16 + 28**2  # to 16 channels, twice the side, the logit of the own class
     assert flops["mask"] == 2 * masks * convolutions + masks * 14**2 * 4 * 8
+
+
+def test_flops_of_the_subnetwork_are_of_maps_and_of_crops() -> None:
+    flops = DryRun(section_of(**mask_of({"subnet": {"channels": 8}})), CATEGORIES).flops((128, 128))
+    masks, crops = 10, 14**2 + 28**2 + 56**2
+    maps = 3 * (32**2 + 16**2 + 8**2 + 4**2) * 16 * 8  # a 1x1 convolution for each branch
+    merged = masks * 14**2 * 9 * (3 * 8) * 8
+    head = masks * 16 * (14**2 * 9 * 8 + 14**2 * 4 * 16 + 28**2)
+    assert flops["mask"] == 2 * (maps + merged + head) + masks * crops * 8 * 8
+
+
+def test_flops_of_deformable_pooling_are_of_two_readings_and_three_layers() -> None:
+    box = {**TINY_DETECTOR["box"], "pooling": {"deformable": {"hidden": 24}}}
+    flops, plain = (DryRun(section_of(box=one), CATEGORIES).flops((128, 128)) for one in (box, TINY_DETECTOR["box"]))
+    regions, pooled = 20, 16 * 7 * 7
+    layers = pooled * 24 + 24 * 24 + 24 * 3 * 7 * 7
+    assert flops["box"] - plain["box"] == regions * (2 * layers + pooled * 4 * 8)
 
 
 def test_a_detector_without_masks_computes_none() -> None:

@@ -2,13 +2,18 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import deform_conv2d, roi_align
 
 from tis_ray.inspection import formulas
 
-MAPPING = {formulas.ROI_ALIGN: formulas.roi_align_flops, formulas.DEFORM_CONV: formulas.deform_conv_flops}
+MAPPING = {
+    formulas.ROI_ALIGN: formulas.roi_align_flops,
+    formulas.DEFORM_CONV: formulas.deform_conv_flops,
+    **dict.fromkeys(formulas.WEIGHTED_SUMS, formulas.weighted_sum_flops),
+}
 
 
 def counted(call) -> int:
@@ -37,6 +42,17 @@ def test_roi_align_reads_so_many_points_of_each_cell(ratio: int, points: int) ->
     maps, rois = torch.rand(1, 8, 16, 16), torch.tensor([[0.0, 0.0, 0.0, 8.0, 8.0]] * 5)
     found = counted(lambda: roi_align(maps, rois, 7, 1.0, ratio))
     assert found == 5 * 8 * 7 * 7 * points * 8
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_a_weighted_sum_multiplies_and_adds_each_row(learnt: bool) -> None:
+    rows, index, weights = (
+        torch.rand(30, 8, requires_grad=learnt),
+        torch.zeros(5, 16, dtype=torch.int64),
+        torch.rand(5, 16),
+    )
+    found = counted(lambda: F.embedding_bag(index, rows, per_sample_weights=weights, mode="sum"))
+    assert found == 5 * 16 * 8 * 2
 
 
 def test_a_deformable_convolution_lays_out_what_it_multiplies() -> None:

@@ -42,17 +42,18 @@ class Peak:
 
 
 class DryRun:
-    """A detector of fake weights, to be asked what a forward costs."""
+    """A detector of fake weights, to be asked what a forward costs on a GPU, or on the CPU."""
 
-    def __init__(self, section: DetectorSection, categories: Categories) -> None:
+    def __init__(self, section: DetectorSection, categories: Categories, *, device: str = "cuda") -> None:
         self._fake = fake_mode()
-        self.detector = fake_detector(section, categories, self._fake, device="cuda").eval()
+        self._device = device
+        self.detector = fake_detector(section, categories, self._fake, device=device).eval()
 
     def flops(self, size_hw: SizeHW) -> dict[str, int]:
         """Floating point operations of each part on one frame of this size; a multiply-add counts as two."""
         counter = FlopCounterMode(display=False, custom_mapping=_flop_formulas(self.detector))
         with self._fake, torch.no_grad(), WorstCase(), counter:
-            self.detector(frames(size_hw, 1, "cuda"))
+            self.detector(frames(size_hw, 1, self._device))
         root = type(self.detector).__name__
         sums = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
         found = {part: sums.get(f"{root}.{PARTS[part]}", 0) for part in AT_TEST}
@@ -62,8 +63,8 @@ class DryRun:
         """Memory of one forward of `num_frames` frames of this size, in float32 or mixed precision as on a GPU."""
         with ModuleTracker() as tracker:
             live = live_bytes(tracker)
-            with self._fake, torch.no_grad(), precision("cuda", bfloat16=bfloat16), WorstCase(), live:
-                self.detector(frames(size_hw, num_frames, "cuda"))
+            with self._fake, torch.no_grad(), precision(self._device, bfloat16=bfloat16), WorstCase(), live:
+                self.detector(frames(size_hw, num_frames, self._device))
         return Peak(live.peak, live.peak_at)
 
 
@@ -114,4 +115,5 @@ def _flop_formulas(detector: nn.Module) -> dict[Any, Any]:
         """A region is looked for on every level; all but its own have nothing to read there."""
         return formulas.roi_align_flops(*inputs, **keywords) // levels
 
-    return {formulas.ROI_ALIGN: pooled_once, formulas.DEFORM_CONV: formulas.deform_conv_flops}
+    sums = dict.fromkeys(formulas.WEIGHTED_SUMS, formulas.weighted_sum_flops)
+    return {formulas.ROI_ALIGN: pooled_once, formulas.DEFORM_CONV: formulas.deform_conv_flops, **sums}

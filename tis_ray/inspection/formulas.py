@@ -1,4 +1,4 @@
-"""What an operation costs, by its shapes, where PyTorch does not know it: torchvision's own ones.
+"""What an operation costs, by its shapes, where PyTorch's counter does not know it: torchvision's, and weighted sums.
 
 A multiplication with its addition counts as two floating point operations, as in PyTorch's counter. What a kernel
 takes for itself are bytes beside its result, as torchvision's ones for CUDA take them.
@@ -15,6 +15,7 @@ from torch.utils.flop_counter import conv_flop_count
 ROI_ALIGN = torch.ops.torchvision.roi_align
 DEFORM_CONV = torch.ops.torchvision.deform_conv2d
 NMS = torch.ops.torchvision.nms
+WEIGHTED_SUMS = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
 BILINEAR = 8  # a value between four pixels: four multiplications, each with its addition
 MOST_IMAGES_AT_ONCE = 32  # of torchvision's deformable convolution
 
@@ -26,6 +27,11 @@ def roi_align_flops(
 ) -> int:
     """Points read for each cell; one where their number depends on the region's size."""
     return rois[0] * maps[1] * height * width * max(sampling_ratio, 1) ** 2 * BILINEAR
+
+
+def weighted_sum_flops(rows: Shape, index: Shape, *_: Any, **_out: Any) -> int:
+    """Each row that is gathered is multiplied and added; a value between four pixels has four."""
+    return prod(index) * rows[1] * 2
 
 
 def roi_align_workspace(maps: Tensor, *_: Any) -> int:
