@@ -140,6 +140,23 @@ def test_scores_equal_pycocotools(tmp_path):
     _check_parity(_octagons(tmp_path / "octagons.json"))
 
 
+def test_boxes_are_ranked_by_the_score_and_masks_by_that_of_the_mask(tmp_path):
+    """As two lists of results would be, with pycocotools."""
+    path = _octagons(tmp_path / "octagons.json")
+    boxes = _perturbed(path, seed=0)
+    rng = np.random.default_rng(1)
+    own = [{"mask_score": round(float(rng.random()) * one["score"], 4)} if i % 5 else {} for i, one in enumerate(boxes)]
+    both = [one | more for one, more in zip(boxes, own, strict=True)]
+    masks = [one | {"score": more.get("mask_score", one["score"])} for one, more in zip(boxes, own, strict=True)]
+    report, plain = evaluate(coco.read(path), both, bootstrap=20), evaluate(coco.read(path), boxes, bootstrap=20)
+    assert report["bbox"] == plain["bbox"]
+    expected = _reference(path, masks, "segm")
+    assert pytest.approx(expected.stats[0], abs=1e-9) == report["segm"].AP
+    assert report["segm"].APs == pytest.approx(expected.stats[3], abs=1e-9)
+    assert abs(report["segm"].AP - plain["segm"].AP) > 0.01
+    assert report["segm"].AP_interval != plain["segm"].AP_interval
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["coco_tiny/instances_val.json", "coco_street/instances_train.json"])
 def test_scores_equal_pycocotools_on_real_images(name):

@@ -2,6 +2,7 @@
 
 import json
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,22 @@ def test_results_hold_plain_rounded_numbers_and_the_data_set_s_ids():
     assert {type(value) for value in first["bbox"]} == {float}
     assert second["segmentation"]["size"] == [HEIGHT, WIDTH]
     assert coco_mask.area(second["segmentation"]) > 0.99 * HEIGHT * WIDTH  # pasting rounds corners off
+
+
+def _rescored(quality: list[float], present: list[bool]) -> Instances:
+    found = _instances()
+    return replace(found, masks=replace(found.masks, quality=np.float32(quality), present=np.array(present)))
+
+
+def test_masks_of_which_a_fit_is_predicted_have_a_score_of_their_own():
+    arguments = {"image_id": 3, "categories": CATEGORIES, "size_hw": (HEIGHT, WIDTH)}
+    plain, results = to_results(_instances(), **arguments), to_results(_rescored([0.5, 0.25], [True] * 2), **arguments)
+    assert [result.pop("mask_score") for result in results] == [0.061728, 0.25]
+    assert results == plain
+    boxes, first = to_results(_rescored([0.5, 0.25], [False, True]), **arguments)
+    assert "mask_score" not in boxes
+    assert first["mask_score"] == 0.25
+    assert all("mask_score" not in one for one in to_results(_rescored([1, 1], [True] * 2), **arguments, masks=False))
 
 
 def test_results_without_masks():
@@ -130,6 +147,12 @@ BAD = {
     "no category": ({"category_id": ...}, "result 1 of image 3: category_id: .* got no such key"),
     "unknown category": ({"category_id": 1}, "result 1 of image 3: category_id: .* got 1"),
     "no score": ({"score": ...}, "result 1 of image 3: score: expected a number in 0..1; got no such key"),
+    "mask's score above its box's": (
+        {"mask_score": 0.6},
+        "result 1 of image 3: mask_score: expected a number from 0 to the score; got 0.6",
+    ),
+    "mask's score a string": ({"mask_score": "0.5"}, "result 1 of image 3: mask_score: .* got '0.5'"),
+    "a mask's score alone": ({"score": ..., "mask_score": 0.5}, "result 1 of image 3: score: .* got no such key"),
     "score above one": ({"score": 1.5}, "result 1 of image 3: score: .* got 1.5"),
     "score nan": ({"score": float("nan")}, "result 1 of image 3: score: .* got nan"),
     "score null": ({"score": None}, "result 1 of image 3: score: .* got None"),

@@ -1,5 +1,6 @@
 """Submissions: what is written is what was found, pixel by pixel, and what is read is judged line by line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,16 @@ def test_disjoint_masks_leave_each_pixel_to_the_highest_score(tmp_path):
     assert len(rows) == len(expected) < np.count_nonzero(coco_mask.area(rles))
     for row, i in zip(rows, expected, strict=True):
         np.testing.assert_array_equal(coco_mask.decode(row.rle), owner == i)
+
+
+def test_confidence_is_the_score_of_the_mask_and_by_it_pixels_are_shared_out(tmp_path):
+    instances = found([[2, 1, 9, 9]] * 2, [0.9, 0.5], [3, 4], filled=True)
+    masks = replace(instances.masks, quality=np.float32([0.25, 1]))
+    write(tmp_path / "s.csv", replace(instances, masks=masks))
+    rows = read_csv(tmp_path / "s.csv", size_hw=SIZE_HW)["frame"]
+    assert [(row.label_id, row.score) for row in rows] == [(36, 0.225), (38, 0.5)]
+    write(tmp_path / "d.csv", replace(instances, masks=masks), disjoint=True)
+    assert [row.label_id for row in read_csv(tmp_path / "d.csv", size_hw=SIZE_HW)["frame"]] == [38]
 
 
 def test_the_first_of_equal_scores_keeps_the_pixels_and_an_empty_rest_is_dropped(tmp_path):

@@ -49,6 +49,17 @@ def test_a_file_may_have_masks_for_some_results_only(tmp_path):
     np.testing.assert_array_equal(found.boxes[1], [x, y, x + w, y + h])
 
 
+def test_the_score_of_a_mask_is_its_box_s_times_a_fit(tmp_path):
+    results = results_of(0, ids=(1,), count=4)
+    results[0] |= {"score": 0.5, "mask_score": 0.25}
+    results[1] |= {"score": 0, "mask_score": 0}
+    results[2] |= {"mask_score": None}
+    del results[3]["segmentation"]
+    found = read(tmp_path, write_data(tmp_path), a=results, b=results_of(0))[1]
+    assert found["a"].masks.quality.tolist() == [0.5, 1, 1, 1]
+    assert found["b"].masks.quality is None
+
+
 def test_no_masks_at_all_are_none(tmp_path):
     results = [{key: value for key, value in one.items() if key != "segmentation"} for one in results_of(0)]
     found = read(tmp_path, write_data(tmp_path), boxes=results)

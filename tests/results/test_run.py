@@ -71,6 +71,20 @@ def test_voted_masks_are_the_majority_by_score_pixel_by_pixel(tmp_path):
     assert several > 3
 
 
+def test_the_scores_of_masks_go_through_fusing(tmp_path):
+    a, b = results_of(0), results_of(1)
+    for number, one in enumerate(a):
+        one["mask_score"] = round(one["score"] * (number % 10) / 10, 6)
+    nms = {"rules": [{"nms": {"iou_threshold": 0.5}}]}
+    kept = fused(tmp_path, {"a": a, "b": b}, fusion=nms)
+    assert [one for one in kept if one in a] == [one for one in kept if one["mask_score"] != one["score"]]
+    assert all({**one, "mask_score": one["score"]} in [{**x, "mask_score": x["score"]} for x in a + b] for one in kept)
+    halved = fused(tmp_path, {"a": a}, fusion=nms, results={"a": {"weight": 0.5}})
+    assert len(halved) > 10
+    (alone,) = fused(tmp_path, {"a": a[:1], "b": a[:1]}, fusion={"rules": ["nms"], "masks": "average"})
+    assert alone["mask_score"] == a[0]["mask_score"]
+
+
 def test_truth_as_results_scores_one_hundred(tmp_path):
     truth = [{**one, "id": i, "iscrowd": 0, "area": 1} for i, one in enumerate(results_of(0, count=4), start=1)]
     images = [

@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -93,6 +94,20 @@ def test_without_masks_area_is_the_boxs(found):
         (None, 400),
     ]
     assert ask(gateway(answer=fused(found)), masks="none")["instances"] == answer["instances"]
+
+
+@pytest.mark.parametrize("masks", ["rle", "polygon", "none"])
+def test_masks_of_which_a_fit_is_predicted_have_a_score_of_their_own(found, masks):
+    plain = ask(gateway(answer=fused(found)), masks=masks)["instances"]
+    quality = np.float32([0.5, 0.1, 1])
+    present = np.array([True, True, False])
+    rescored = replace(found, masks=replace(found.masks, quality=quality, present=present))
+    answer = ask(gateway(answer=fused(rescored)), masks=masks)
+    SegmentAnswer.model_validate(answer)
+    rows = answer["instances"]
+    assert [row.pop("mask_score", None) for row in rows] == pytest.approx([0.45, 0.05, None])
+    assert rows[:2] == plain[:2]
+    assert rows[2]["score"] == plain[2]["score"]
 
 
 def test_no_instances_is_an_answer():

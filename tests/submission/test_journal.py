@@ -25,11 +25,13 @@ def image(number: int) -> ListedImage:
     return ListedImage(number, f"{number}.png", Path(f"{number}.png"))
 
 
-def result(number: int, *, missing: tuple[str, ...] = (), masks: bool = True) -> ImageResult:
+def result(number: int, *, missing: tuple[str, ...] = (), masks: bool = True, quality: bool = False) -> ImageResult:
     """As many instances as the number says, all values different."""
     rng = np.random.default_rng(number)
     boxes = rng.random((number, 4), dtype=np.float32)
     patches = BoxMasks(boxes + 1, rng.random((number, 28, 28)).astype(np.float16)) if masks else None
+    if quality:
+        patches = replace(patches, quality=rng.random(number, dtype=np.float32))
     found = Instances.of(boxes, rng.random(number), rng.integers(0, 5, number), patches, source=3)
     return ImageResult(image(number), (10 + number, 20), Segmented(found, missing=missing))
 
@@ -46,6 +48,8 @@ def assert_same(one: ImageResult, other: ImageResult) -> None:
     if a.masks is not None and b.masks is not None:
         np.testing.assert_array_equal(a.masks.boxes, b.masks.boxes, strict=True)
         np.testing.assert_array_equal(a.masks.probabilities, b.masks.probabilities, strict=True)
+        assert (a.masks.quality is None) == (b.masks.quality is None)
+        np.testing.assert_array_equal(a.mask_scores, b.mask_scores, strict=True)
 
 
 def write(path: Path, *results: ImageResult) -> None:
@@ -69,10 +73,14 @@ def test_what_each_view_found_comes_back_too(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("masks", [True, False], ids=["masks", "boxes only"])
-def test_what_was_noted_comes_back_to_the_bit_in_any_order(tmp_path: Path, masks: bool) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [{"masks": True}, {"masks": False}, {"quality": True}],
+    ids=["masks", "boxes only", "masks and how well they fit"],
+)
+def test_what_was_noted_comes_back_to_the_bit_in_any_order(tmp_path: Path, kind: dict[str, bool]) -> None:
     path = tmp_path / "x.partial"
-    written = [result(number, masks=masks) for number in (2, 0, 5)]
+    written = [result(number, **kind) for number in (2, 0, 5)]
     write(path, *written)
     with Journal.opened(path, RUN, resume=True) as journal:
         assert journal.done() == {0, 2, 5}

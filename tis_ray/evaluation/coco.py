@@ -85,7 +85,7 @@ def evaluate(
     Images without results count, classes without objects do not; what is found within a crowd, a region to ignore
     among them, is neither right nor wrong. Sizes are judged by the annotation's `area` and, for what was found, by the
     area of the box or of the mask itself. Where results hold no masks at all, the scores of "segm" are undefined; where
-    some have none, those have found no pixel.
+    some have none, those have found no pixel. Boxes are ranked by `score`, masks by `mask_score` where there is one.
     `bootstrap` is the number of times the images are drawn anew for the interval of AP; one `seed` draws the same
     images for every set of results, which makes them comparable.
     """
@@ -183,6 +183,8 @@ def _detections(dataset: GroundTruth, results: Sequence[Result], kind: str) -> d
             height, width = sizes_hw[result["image_id"]]
             rle = result.get("segmentation") or rle_ops.from_counts([height * width], height, width)
             annotation["segmentation"] = rle
+            if result.get("mask_score") is not None:
+                annotation["score"] = result["mask_score"]
             area = float(coco_mask.area(rle))
         else:
             area = result["bbox"][2] * result["bbox"][3]

@@ -1,6 +1,7 @@
 """COCO results: one dict per found instance, written as a stream and checked when read.
 
-`bbox` is x, y, width, height; `segmentation`, where there are masks, a compressed RLE.
+`bbox` is x, y, width, height; `segmentation`, where there are masks, a compressed RLE. `mask_score`, where a detector
+predicts how well its masks fit, is the score by which the mask is ranked: `score`, by which its box is, or less.
 """
 
 import os
@@ -47,6 +48,11 @@ def to_results(
         for result, rle in zip(results, instances.masks.to_rle(*size_hw), strict=True):
             if rle is not None:
                 result["segmentation"] = rle
+        if instances.masks.quality is not None:
+            mask_scores = np.round(instances.mask_scores.astype(np.float64), 6).tolist()
+            for result, mask_score in zip(results, mask_scores, strict=True):
+                if "segmentation" in result:
+                    result["mask_score"] = mask_score
     return results
 
 
@@ -109,7 +115,8 @@ def stream_results(path: Path | str, dataset: GroundTruth) -> Iterator[dict[str,
 
     Masks of any spelling become compressed RLEs; a result with a mask alone gets the mask's box. Results of classes
     that the data set leaves unscored are left out. Raises `DataError` naming file, position, image and field: an
-    unknown image or category, NaN, a score outside 0..1, a mask of another image size.
+    unknown image or category, NaN, a score outside 0..1, a mask's score above that of its box, a mask of another image
+    size.
     """
     known = set(dataset.categories.ids)
     sizes_hw = {record.id: (record.height, record.width) for record in dataset.images}
@@ -136,6 +143,7 @@ def _checked(
     for field, holds, expected in (
         ("category_id", type(category_id) is int and category_id in category_ids, "one of the data set's"),
         ("score", _is_score(result.get("score")), "a number in 0..1"),
+        ("mask_score", _is_mask_score(result.get("mask_score"), result.get("score")), "a number from 0 to the score"),
         ("bbox", _is_box_in_px(bbox) or (bbox is None and masked), "finite x, y and a width and height >= 0"),
     ):
         if not holds:
@@ -154,6 +162,10 @@ def _is_of(result: Any, category_ids: Collection[int]) -> bool:
 
 def _is_score(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= 1
+
+
+def _is_mask_score(value: Any, score: Any) -> bool:
+    return value is None or (_is_score(value) and _is_score(score) and value <= score)
 
 
 def _is_box_in_px(value: Any) -> bool:

@@ -40,8 +40,9 @@ class WadWriter:
     """Writes a submission image by image; the file gets its name only when all went well.
 
     `with WadWriter(path) as writer: writer.write(...)`. After an exception nothing is left behind, and a file of
-    that name from before stays as it was. With `disjoint`, no pixel of an image belongs to two of its instances: the
-    one of the higher score keeps it. `num_rows` and `num_dropped` count instances written and left out so far.
+    that name from before stays as it was. The confidence is the mask's score. With `disjoint`, no pixel of an image
+    belongs to two of its instances: the one of the higher score keeps it. `num_rows` and `num_dropped` count instances
+    written and left out so far.
     """
 
     def __init__(self, path: Path | str, *, disjoint: bool = False) -> None:
@@ -74,10 +75,11 @@ class WadWriter:
         kept = instances[label_ids[instances.labels] >= 0]
         self.num_dropped += len(instances) - len(kept)
         runs = Runs.empty(*size_hw) if kept.masks is None else kept.masks.to_runs(*size_hw)
+        scores = kept.mask_scores
         if self.disjoint:
-            runs = disjoint(runs, np.argsort(-kept.scores, kind="stable"))
+            runs = disjoint(runs, np.argsort(-scores, kind="stable"))
         rows = row_runs.of_runs(runs)
-        for label, score, (starts, lengths) in zip(kept.labels, kept.scores.tolist(), rows, strict=True):
+        for label, score, (starts, lengths) in zip(kept.labels, scores.tolist(), rows, strict=True):
             if not len(starts):
                 self.num_dropped += 1
                 continue

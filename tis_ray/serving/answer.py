@@ -25,6 +25,9 @@ def write_instances(
 ) -> list[dict[str, Any]]:
     """The `instances` of the answer, N dicts ready for orjson; `masks` is rle, polygon or none."""
     rows = _detections(instances, categories)
+    if instances.masks is not None and instances.masks.quality is not None:
+        for row, mask_score, present in zip(rows, instances.mask_scores, instances.masks.present, strict=True):
+            row |= {"mask_score": mask_score} if present else {}
     if masks == "none" or instances.masks is None:
         areas = box_ops.area(instances.boxes)
         return [row | {"segmentation": None, "area": area} for row, area in zip(rows, areas, strict=True)]

@@ -22,7 +22,10 @@ _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".we
 
 @dataclass(frozen=True, slots=True)
 class FoundInstance:
-    """One instance: `bbox` x, y, width, height in image pixels; `segmentation` COCO RLE, polygons or None."""
+    """One instance: `bbox` x, y, width, height in image pixels; `segmentation` COCO RLE, polygons or None.
+
+    `mask_score` ranks its mask, where members predict how well masks fit; else it is None.
+    """
 
     category_id: int
     category: str
@@ -30,6 +33,7 @@ class FoundInstance:
     bbox: tuple[float, float, float, float]
     segmentation: dict[str, Any] | list[list[int]] | None
     area: float
+    mask_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class Result:
                 "bbox": list(found.bbox),
                 "score": found.score,
             }
-            rows.append(row if found.segmentation is None else row | {"segmentation": found.segmentation})
+            more = {"segmentation": found.segmentation, "mask_score": found.mask_score}
+            rows.append(row | {key: value for key, value in more.items() if value is not None})
         return rows
 
 

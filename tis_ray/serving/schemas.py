@@ -48,11 +48,13 @@ class Instance(Detection):
     """One instance of the answer.
 
     `segmentation` is COCO's compressed RLE, a list of polygons, or null; `area` the mask's pixels, or the box's
-    area where there is no mask.
+    area where there is no mask. `mask_score` is there where members predict how well masks fit: the score by which to
+    rank the mask, while `score` ranks the box.
     """
 
     segmentation: dict[str, Any] | list[list[int]] | None
     area: float
+    mask_score: float | None = None
 
 
 class TileInfo(Answer):

@@ -42,7 +42,7 @@ def segment_files(
                 except (InputError, ServiceError) as error:
                     failed.append(f"{path}: {error}")
                     continue
-                answers.append({"file_name": str(path), **asdict(result)})
+                answers.append({"file_name": str(path), **_plain(result)})
                 console.print(_table(path, result))
                 if path in drawings:
                     _draw(path, result, drawings[path], score_threshold)
@@ -54,6 +54,15 @@ def segment_files(
             console.print(f"answers: {out}", markup=False, soft_wrap=True)
     if failed:
         raise ServiceError(f"{len(failed)} of {len(images)} images failed: {'; '.join(failed)}")
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    """The answer as the service wrote it: an instance whose mask has no score of its own has no such key."""
+    answer = asdict(result)
+    for row in answer["instances"]:
+        if row["mask_score"] is None:
+            del row["mask_score"]
+    return answer
 
 
 def _drawings(images: Sequence[Path], overlay: Path | None) -> dict[Path, Path]:
