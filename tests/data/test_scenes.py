@@ -12,14 +12,19 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from tis_ray.data.scenes import DEFAULT_SIZE_WH, categories, render_scene, write_scenes
+from tis_ray.data.scenes.camera import Camera
+from tis_ray.data.scenes.canvas import Canvas
 from tis_ray.data.scenes.classes import scene_classes
+from tis_ray.data.scenes.layout import Thing
+from tis_ray.data.scenes.light import Light
 from tis_ray.data.scenes.render import MIN_VISIBLE_PX, paint_scene, visible_annotations
+from tis_ray.data.scenes.thin import paint_thin
 from tis_ray.data.scenes.write import ScenesSummary
 from tis_ray.errors import InputError
 from tis_ray.instances import Categories
 
 SMALL = (128, 96)
-NUM = 60
+NUM, NUM_THIN = 60, 24
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
 
@@ -41,9 +46,10 @@ def _read(out: Path) -> tuple[dict, dict]:  # type: ignore[type-arg]
     return train, val
 
 
+@pytest.mark.parametrize("preset", ["driving", "thin"])
 @pytest.mark.parametrize("index", range(4))
-def test_annotations_are_exactly_the_numbered_pixels(index: int) -> None:
-    _, canvas, labels = paint_scene(5, DEFAULT_SIZE_WH, scene_classes("driving"), index=index)
+def test_annotations_are_exactly_the_numbered_pixels(index: int, preset: str) -> None:
+    _, canvas, labels = paint_scene(5, DEFAULT_SIZE_WH, scene_classes(preset), index=index)
     found = visible_annotations(canvas, labels)
     again = np.zeros_like(canvas.ids)
     numbers = [n for n in np.unique(canvas.ids) if n and (canvas.ids == n).sum() >= MIN_VISIBLE_PX]
@@ -159,10 +165,43 @@ def test_longtail_counts_its_training_images(tmp_path: Path) -> None:
     assert max(summary.instances, key=lambda name: summary.instances[name]) == "white car"
 
 
+def test_thin_things_fill_little_of_boxes_of_all_sizes() -> None:
+    shares, sides, labels = [], [], []
+    for index in range(NUM_THIN):
+        _, found = render_scene(0, preset="thin", index=index)
+        areas = np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1)
+        shares += (found.masks.areas() / areas).tolist()
+        sides += np.sqrt(areas).tolist()
+        labels += found.labels.tolist()
+    shares, sides = np.array(shares), np.array(sides)
+    assert 4 < len(shares) / NUM_THIN < 12
+    assert shares.mean() < 0.25
+    assert np.quantile(shares, 0.8) < 0.3
+    assert ((sides > 112) & (shares < 0.2)).mean() > 0.2
+    assert np.quantile(sides, 0.1) < 32
+    assert sides.max() > 250
+    assert np.bincount(labels, minlength=6).min() >= 5
+    again = render_scene(0, preset="thin", index=NUM_THIN - 1)[1]
+    assert [crop.tobytes() for crop in again.masks.crops] == [crop.tobytes() for crop in found.masks.crops]
+
+
+def test_thin_masks_are_connected_where_nothing_hides_them() -> None:
+    """A cable is less than two pixels wide: gaps would be torn into it if its mask followed only what it covers."""
+    for seed in range(6):
+        sky = Canvas(Image.new("RGB", DEFAULT_SIZE_WH))
+        camera, light = Camera(DEFAULT_SIZE_WH, 550.0, 256.0, 180.0, 1.6), Light.draw(np.random.default_rng(seed))
+        cable = Thing("cable", 0, 0.0, 30.0, 1.0, 6.0, (-9.0, 9.0, 25.0 - seed, 28.0 + seed), seed)
+        paint_thin(sky, camera, light, np.random.default_rng(seed), cable, number=1)
+        columns = np.flatnonzero((sky.ids == 1).any(axis=0))
+        assert len(columns) == np.ptp(columns) + 1 > 100
+        assert (sky.ids == 1).sum() < 0.2 * np.prod(np.ptp(np.argwhere(sky.ids == 1), axis=0))
+
+
+@pytest.mark.parametrize("preset", ["driving", "thin"])
 @pytest.mark.parametrize("size_wh", [(64, 64), (64, 400), (400, 64), (101, 99)], ids=str)
-def test_odd_sizes_work(size_wh: tuple[int, int]) -> None:
+def test_odd_sizes_work(size_wh: tuple[int, int], preset: str) -> None:
     for index in range(3):
-        picture, annotations = render_scene(2, size_wh, index=index)
+        picture, annotations = render_scene(2, size_wh, preset, index=index)
         assert picture.shape == (size_wh[1], size_wh[0], 3)
         assert (annotations.boxes[:, 2:] <= np.array(size_wh)).all()
 
@@ -173,7 +212,7 @@ def test_odd_sizes_work(size_wh: tuple[int, int]) -> None:
         ({"size_wh": (63, 64)}, "size: expected width and height of 64..8192 px; got 63x64"),
         ({"size_wh": (64, 8193)}, "size: expected width and height of 64..8192 px; got 64x8193"),
         ({"num_images": 1}, "num_images: expected at least 2, .*; got 1"),
-        ({"preset": "drivng"}, "preset: expected one of driving, longtail; got 'drivng'"),
+        ({"preset": "drivng"}, "preset: expected one of driving, longtail, thin; got 'drivng'"),
         ({"val_fraction": 1.0}, "val_fraction: expected a share between 0 and 1; got 1.0"),
         ({"processes": 0}, "processes: expected at least 1, .*; got 0"),
         ({"seed": -1}, "seed: expected a whole number from 0; got -1"),

@@ -14,7 +14,7 @@ from tis_ray.errors import ConfigError
 def scenes(
     out: Annotated[Path, typer.Option(help="Folder to write: images/ and two COCO JSON files.")],
     images: Annotated[int, typer.Option(help="Number of images, a quarter of them for validation.")] = 200,
-    preset: Annotated[str, typer.Option(help="driving (the 7 WAD classes) or longtail.")] = "driving",
+    preset: Annotated[str, typer.Option(help="driving (the 7 WAD classes), longtail or thin.")] = "driving",
     size: Annotated[str, typer.Option(metavar="WxH", help="Size in pixels; default 512x384.")] = "512x384",
     seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 0,
 ) -> None:

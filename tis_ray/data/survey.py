@@ -77,12 +77,12 @@ def _is_object(entry: Mapping[str, Any]) -> bool:
 def _area_ratio(entry: Mapping[str, Any], size_hw: SizeHW) -> float:
     """The share of its box that an object fills. Masks are looked at only where their areas are not noted."""
     _, _, width, height = entry["bbox"]
-    area = entry.get("area")
+    area = float(entry.get("area", 0))
     if not area and not entry.get("segmentation"):
         return 1.0
     if not area:
-        area = rle_ops.areas([segmentation.to_rle(entry["segmentation"], entry["bbox"], *size_hw)])[0]
-    return min(float(area) / (width * height), 1.0)
+        area = float(rle_ops.areas([segmentation.to_rle(entry["segmentation"], entry["bbox"], *size_hw)])[0])
+    return min(area / float(width * height), 1.0)
 
 
 def _factors(size_hw: SizeHW, scales: Sequence[int], max_long_edge: int | None) -> tuple[float, ...]:

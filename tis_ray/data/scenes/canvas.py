@@ -75,7 +75,10 @@ class Canvas:
         self.regions: dict[int, Region] = {}
 
     def paint(self, bounds: tuple[float, float, float, float], number: int, paint: Callable[[Pen], None]) -> None:
-        """Call `paint` with a pen for the part of `bounds` inside the frame; `number` 0 is unlabelled."""
+        """Call `paint` with a pen for the part of `bounds` inside the frame; `number` 0 is unlabelled.
+
+        An instance may be painted part by part.
+        """
         region = self._inside(bounds)
         if region is None:
             return
@@ -89,13 +92,18 @@ class Canvas:
         seen[np.asarray(pen.cover.reduce(scale)) >= _HALF] = 0
         if number:
             seen[np.asarray(pen.own.reduce(scale)) >= _HALF] = number
-            self.regions[number] = region
+            self.regions[number] = _union(self.regions.get(number, region), region)
 
     def _inside(self, bounds: tuple[float, float, float, float]) -> Region | None:
         x1, y1 = max(int(np.floor(bounds[0])), 0), max(int(np.floor(bounds[1])), 0)
         x2 = min(int(np.ceil(bounds[2])) + 1, self.picture.width)
         y2 = min(int(np.ceil(bounds[3])) + 1, self.picture.height)
         return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
+
+
+def _union(a: Region, b: Region) -> Region:
+    """The smallest region that holds both."""
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def _enlargement(side_px: int) -> int:

@@ -49,6 +49,16 @@ _DRIVING = (
     SceneClass(40, "tricycle", "vehicle", "tricycle", 10.7),
 )
 
+# Long things that fill little of their boxes: what a mask head sees too coarsely.
+_THIN = (
+    SceneClass(1, "cable", "line", "cable", 3.0),
+    SceneClass(2, "pole", "structure", "pole", 2.0),
+    SceneClass(3, "ladder", "structure", "ladder", 2.5),
+    SceneClass(4, "crane", "structure", "crane", 1.5),
+    SceneClass(5, "barrier", "structure", "barrier", 2.5),
+    SceneClass(6, "hose", "line", "hose", 2.0),
+)
+
 _KINDS = ("car", "person", "van", "bus", "truck", "bicycle", "motorbicycle", "tricycle")
 _PAINTS: dict[str, Colour] = {
     "white": (232, 232, 232),
@@ -75,4 +85,8 @@ def _longtail() -> tuple[SceneClass, ...]:
     return tuple(classes)
 
 
-_PRESETS: dict[str, Callable[[], tuple[SceneClass, ...]]] = {"driving": lambda: _DRIVING, "longtail": _longtail}
+_PRESETS: dict[str, Callable[[], tuple[SceneClass, ...]]] = {
+    "driving": lambda: _DRIVING,
+    "longtail": _longtail,
+    "thin": lambda: _THIN,
+}

@@ -13,7 +13,7 @@ _TRIES = 16
 _GAP_TIMES = 1.7
 _FAR, _FAR_TIMES = 0.14, 3.0  # some may stand this many times farther than usual
 _MOST_HIDDEN = 0.65  # share of a thing that another may hide, roughly
-_SIGHT = 0.45  # X by Z at about the edge of the picture
+SIGHT = 0.45  # X by Z at about the edge of the picture
 _EYE_M = 1.65  # about the height of the camera
 _SIZES_M = {  # length, width, height
     "car": (4.6, 1.85, 1.5),
@@ -69,8 +69,8 @@ def populate(rng: np.random.Generator, street: Street, classes: tuple[SceneClass
         kerb, z = street.kerbs[side], float(np.exp(rng.uniform(2.0, 4.4)))
         x = kerb + (rng.uniform(0.5, 0.9) if side else -rng.uniform(0.5, 0.9))
         if not street.in_crossing(z, 2.0):
-            _put(rng, things, kind, -1, x, z, 0.0, (0.4, 0.4, 3.0))
-    return [things[i] for i in _far_to_near(things)]
+            put(rng, things, kind, -1, x, z, 0.0, (0.4, 0.4, 3.0))
+    return [things[i] for i in far_to_near(things)]
 
 
 def _add(rng: np.random.Generator, street: Street, kind: str, label: int, things: list[Thing]) -> None:
@@ -85,8 +85,8 @@ def _add(rng: np.random.Generator, street: Street, kind: str, label: int, things
             x, yaw = _by_the_kerb(rng, street)
         else:
             x, z, yaw = _on_the_road(rng, street, kind, z)
-        in_sight = abs(x) < _SIGHT * z and z - _SIZES_M[kind][0] / 2 > 2.5
-        if in_sight and _put(rng, things, kind, label, x, z, yaw, _SIZES_M[kind]):
+        in_sight = abs(x) < SIGHT * z and z - _SIZES_M[kind][0] / 2 > 2.5
+        if in_sight and put(rng, things, kind, label, x, z, yaw, _SIZES_M[kind]):
             return
 
 
@@ -133,7 +133,7 @@ def _on_foot(rng: np.random.Generator, street: Street, z: float) -> tuple[float,
     return float(rng.uniform(low, high)), z, 0.0
 
 
-def _put(
+def put(
     rng: np.random.Generator,
     things: list[Thing],
     kind: str,
@@ -168,7 +168,7 @@ def _hidden(thing: Thing, other: Thing) -> float:
     return max(cover, 0.0) / (high - low) * (1 - min(max(above, 0.0) / thing.height, 1.0))
 
 
-def _far_to_near(things: list[Thing]) -> list[int]:
+def far_to_near(things: list[Thing]) -> list[int]:
     """An order in which every thing comes before those that hide it; the farthest first among the free."""
     spans = np.array([thing.span for thing in things]).reshape(-1, 4)
     x1, x2, z1, z2 = spans.T

@@ -9,12 +9,15 @@ from tis_ray.data.scenes.backdrop import paint_backdrop
 from tis_ray.data.scenes.camera import Camera
 from tis_ray.data.scenes.canvas import Canvas
 from tis_ray.data.scenes.classes import SceneClass, scene_classes
-from tis_ray.data.scenes.furniture import paint_furniture
+from tis_ray.data.scenes.furniture import FURNITURE, paint_furniture
 from tis_ray.data.scenes.layout import Thing, populate
 from tis_ray.data.scenes.light import Light
 from tis_ray.data.scenes.models import paint_model
 from tis_ray.data.scenes.people import paint_person
 from tis_ray.data.scenes.street import Street
+from tis_ray.data.scenes.thin import PAINTERS as THIN
+from tis_ray.data.scenes.thin import paint_thin
+from tis_ray.data.scenes.thin_layout import populate_thin
 from tis_ray.errors import InputError
 from tis_ray.instances import Annotations
 from tis_ray.masks import CropMasks
@@ -62,7 +65,7 @@ def paint_scene(
     """
     plan, back, sensor = (np.random.default_rng([seed, index, part]) for part in range(3))
     camera, light, street = Camera.draw(plan, size_wh), Light.draw(plan), Street.draw(plan)
-    things = populate(plan, street, classes)
+    things = (populate_thin if classes[0].kind in THIN else populate)(plan, street, classes)
     canvas = Canvas(paint_backdrop(back, camera, light, street))
     labels: list[int] = []
     for thing in things:
@@ -76,10 +79,13 @@ def _paint_thing(
     canvas: Canvas, camera: Camera, light: Light, thing: Thing, classes: tuple[SceneClass, ...], *, number: int
 ) -> None:
     rng = np.random.default_rng(thing.seed)
-    if not number:
+    if thing.kind in FURNITURE:
         paint_furniture(canvas, camera, light, rng, thing.kind, x=thing.x, z=thing.z)
         return
-    colour = classes[thing.label].colour
+    if thing.kind in THIN:
+        paint_thin(canvas, camera, light, rng, thing, number=number)
+        return
+    colour = classes[thing.label].colour if number else None
     if thing.kind == "person":
         paint_person(canvas, camera, light, rng, x=thing.x, z=thing.z, number=number, colour=colour)
         return
