@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    ensemble: Annotated[Path, typer.Argument(help="Ensemble file, or a checkpoint folder.")],
+    ensemble: Annotated[Path, typer.Argument(help="Ensemble file, checkpoint folder, or a shipped name.")],
     images: Annotated[Path, typer.Option(help="Folder, .txt list or COCO JSON of the images.")],
     out: Annotated[Path, typer.Option(help="Results file to write.")],
     image_folder: Annotated[

@@ -9,7 +9,7 @@ from tis_ray.cli.shared import Overrides, check_out, console, say
 
 
 def serve(
-    ensemble: Annotated[Path, typer.Argument(help="Ensemble file, or a checkpoint folder.")],
+    ensemble: Annotated[Path, typer.Argument(help="Ensemble file, checkpoint folder, or a shipped name.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     overrides: Overrides = None,

@@ -58,6 +58,20 @@ class Ensemble(Section):
                 raise ValueError(f"replicas.{key}: expected one of {', '.join(sorted(known))}")
         return self
 
+    @model_validator(mode="after")
+    def _check_roles(self) -> Self:
+        roles = {self.fusion.role(name) for name in self.members}
+        if roles == {"masks"}:
+            raise ValueError("fusion.members: expected a member whose boxes count; got role masks for all")
+        if roles == {"boxes"} and self.fusion.insists_on_second_pass:
+            raise ValueError("fusion.second_pass: expected a member whose masks count; got role boxes for all")
+        if "both" in roles and self.fusion.second_pass and any(rule.name == "mask_nms" for rule in self.fusion.rules):
+            raise ValueError(
+                "fusion.second_pass: expected false beside the rule mask_nms, which goes by the masks that members "
+                "predict on their own boxes; got true"
+            )
+        return self
+
     @property
     def views(self) -> tuple[View, ...]:
         """Every view of every member, sorted: the order in which fusion numbers its sources.

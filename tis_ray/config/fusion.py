@@ -29,6 +29,8 @@ Range = Annotated[
     tuple[float, float], BeforeValidator(_read_range), AfterValidator(_check_range), PlainSerializer(_write_range)
 ]
 
+Role = Literal["both", "boxes", "masks"]
+
 # What published systems do with their views; `Member.preset` holds the scales that go with it.
 PRESETS: dict[str, dict[str, Any]] = {
     "tis": {  # WAD 2018: the masks of all scales and mirror images, averaged on the boxes that were voted
@@ -95,7 +97,7 @@ class FusionMember(Section):
     """
 
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    role: Literal["both", "boxes", "masks"] = "both"
+    role: Role = "both"
     calibration: Part | None = None
     class_calibration: dict[str, Part] = Field(default_factory=dict)
 
@@ -155,6 +157,15 @@ class FusionSection(Section):
             content = {"ranges": {}, **content}  # written beside a preset, they win over its ranges
         name = content.get("preset")
         return {**PRESETS[name], **content} if isinstance(name, str) and name in PRESETS else content
+
+    def role(self, member: str) -> Role:
+        """What is taken of a member."""
+        return self.members.get(member, FusionMember()).role
+
+    @property
+    def insists_on_second_pass(self) -> bool:
+        """Whether a second pass was written, rather than brought along by a preset for those who predict masks."""
+        return self.second_pass and not (self.preset is not None and PRESETS[self.preset].get("second_pass", False))
 
     def fitted(self, scales: Collection[int]) -> "FusionSection":
         """With the preset's ranges cut down to those of `scales`, the whole-image scales of an ensemble.

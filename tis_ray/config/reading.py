@@ -16,6 +16,7 @@ from tis_ray.menu import explain
 
 Model = TypeVar("Model", bound=BaseModel)
 SHIPPED_RECIPES = Path(__file__).parents[1] / "recipes"
+SHIPPED_ENSEMBLES = Path(__file__).parents[1] / "ensembles"
 ENSEMBLE = "ensemble.yaml"  # in a checkpoint folder: what asks for that member alone
 
 
@@ -24,24 +25,32 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
     `overrides` are `a.b=value` texts; paths in the file are relative to the current folder.
     """
-    path = Path(path)
-    if not path.exists() and path.parent == Path() and not path.suffix:
-        names = sorted(file.stem for file in SHIPPED_RECIPES.glob("*.yaml"))
-        if path.name not in names:
-            raise ConfigError(f"recipe: expected a YAML file or one of {', '.join(names)}; got '{path}'")
-        path = SHIPPED_RECIPES / f"{path.name}.yaml"
+    path = _shipped(Path(path), SHIPPED_RECIPES, "recipe: expected a YAML file") or Path(path)
     return parse(Recipe, read_yaml(path), overrides, source=str(path))
 
 
 def load_ensemble(path: Path | str, overrides: Sequence[str] = ()) -> Ensemble:
     """Read an ensemble; paths of checkpoints and tokens in the file are relative to the file's own folder.
 
-    A folder, as a checkpoint's, stands for the `ensemble.yaml` in it.
+    A folder, as a checkpoint's, stands for the `ensemble.yaml` in it. A bare name, as `coco_2019`, means the ensemble
+    of that name that tis-ray ships, whose paths are relative to the current folder.
     """
     path = Path(path)
+    if shipped := _shipped(path, SHIPPED_ENSEMBLES, "ensemble: expected a YAML file, a checkpoint folder"):
+        return parse(Ensemble, read_yaml(shipped), overrides, source=str(shipped)).located_in(Path())
     if path.is_dir():
         path = path / ENSEMBLE
     return parse(Ensemble, read_yaml(path), overrides, source=str(path)).located_in(path.parent)
+
+
+def _shipped(path: Path, folder: Path, expected: str) -> Path | None:
+    """The file in `folder` that a bare name stands for; None for a path. Raises `ConfigError` for an unknown name."""
+    if path.exists() or path.parent != Path() or path.suffix:
+        return None
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    if path.name not in names:
+        raise ConfigError(f"{expected} or one of {', '.join(names)}; got '{path}'")
+    return folder / f"{path.name}.yaml"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -113,10 +113,17 @@ class Recipe(Section):
         """
         if self.test is not None:
             views = self.test.model_dump(mode="json", exclude={"preset", "fusion"})
-            content: dict[str, Any] = {"fusion": self.test.fusion.model_dump(mode="json")}
+            content: dict[str, Any] = {"fusion": self._fusion().model_dump(mode="json")}
         elif self.data is not None:
             views = {"scales": self.data.scales[-1:], "max_long_edge": self.data.max_long_edge, "flip": False}
             content = {}
         else:
             return None
         return Ensemble.model_validate({"members": {self.name: {"checkpoint": ".", **views}}, **content})
+
+    def _fusion(self) -> FusionSection:
+        """The test's fusion; of a detector without masks no second pass, unless it was written."""
+        assert self.test is not None
+        fusion, mask = self.test.fusion, self.detector.mask
+        idle = (mask is None or mask.only_in_training) and not fusion.insists_on_second_pass
+        return fusion.model_copy(update={"second_pass": False}) if idle else fusion

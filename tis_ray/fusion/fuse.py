@@ -97,7 +97,7 @@ class Fuser:
 
     def plan(self, view: View) -> Plan:
         """What a view is asked for in each pass, by its member's role; of one that predicts no masks boxes alone."""
-        role = self._section.members.get(view.member, FusionMember()).role
+        role = self._section.role(view.member)
         if role == "boxes" or view.member in self._maskless:
             return Plan(boxes=True, own_masks=False, masks=False)
         if role == "masks":

@@ -5,6 +5,7 @@ whoever brings that box again gets the same mask, to the bit where the boxes tha
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,10 +136,10 @@ class Predictor:
             if not any(map(len, rows)):
                 continue
             looked = (self.memory.get(recall, batch) if recall else None) or self._look(pixels, batch, None)[1]
-            patches = self._segment(
+            parts = self._segment(
                 looked, batch, [boxes[row] for row in rows], [own[row] for row in rows], pixels.image_hw
             )
-            for piece, row, part in zip(batch, rows, patches, strict=True):
+            for piece, row, part in zip(batch, rows, parts, strict=True):
                 found[piece.view] = _filled(found[piece.view], row, part)
         return [found[view] for view in views]
 
@@ -168,11 +169,11 @@ class Predictor:
             for piece, one in zip(batch, detections, strict=True)
         ]
         labels = [one.labels.cpu().numpy() for one in detections]
-        patches = self._segment(looked[1], batch, boxes, labels, image_hw) if masks else [None] * len(batch)
-        found = []
-        for box, label, one, patch in zip(boxes, labels, detections, patches, strict=True):
-            scores = one.scores.float().cpu().numpy()
-            found.append(Instances.of(box, scores, label - 1, None if patch is None else BoxMasks(box, patch)))
+        segmented = self._segment(looked[1], batch, boxes, labels, image_hw) if masks else [None] * len(batch)
+        found = [
+            Instances.of(box, one.scores.float().cpu().numpy(), label - 1, mask)
+            for box, label, one, mask in zip(boxes, labels, detections, segmented, strict=True)
+        ]
         return found if self.index_map is None else [one.relabelled(self.index_map) for one in found]
 
     def _segment(
@@ -182,43 +183,46 @@ class Predictor:
         boxes: Sequence[Boxes],
         labels: Sequence[NDArray[np.int64]],
         image_hw: SizeHW,
-    ) -> list[NDArray[np.float16]]:
-        """Patches (R, M, M) over the boxes (R, 4) of each piece, both in the image frame; labels are the detector's."""
+    ) -> list[BoxMasks]:
+        """Masks over the boxes (R, 4) of each piece, both in the image frame; labels are the detector's."""
         moved = [
             torch.from_numpy(piece.tile.boxes_to_network(box, image_hw)).to(self.device)
             for piece, box in zip(batch, boxes, strict=True)
         ]
-        wanted = [torch.from_numpy(np.asarray(one, dtype=np.int64)).to(self.device) for one in labels]
+        wanted = [torch.from_numpy(one).to(self.device) for one in labels]
         with self._autocast():
             said = self.detector.segment(looked.features, moved, wanted, looked.sizes_hw)
         return [
-            piece.tile.patches_to_image(one.probs.half().cpu().numpy()) for piece, one in zip(batch, said, strict=True)
+            BoxMasks(
+                box,
+                piece.tile.patches_to_image(one.probs.half().cpu().numpy()),
+                quality=None if one.quality is None else one.quality.float().cpu().numpy(),
+            )
+            for piece, box, one in zip(batch, boxes, said, strict=True)
         ]
 
     def _own_labels(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
         """The detector's labels, from 1, for the ensemble's; 0 for a class that it does not know."""
         if self.index_map is None:
             return np.maximum(labels.astype(np.int64) + 1, 0)
-        known = self.index_map >= 0
-        own = np.zeros(max(self.index_map.max(initial=-1), labels.max(initial=-1)) + 1, dtype=np.int64)
-        own[self.index_map[known]] = np.flatnonzero(known) + 1
-        return np.where(labels >= 0, own[labels], 0)
+        own = np.zeros(self.index_map.max(initial=0) + 1, dtype=np.int64)
+        taken = self.index_map >= 0
+        own[self.index_map[taken]] = np.flatnonzero(taken) + 1
+        known = (labels >= 0) & (labels < len(own))
+        return np.where(known, own[np.where(known, labels, 0)], 0)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
 
-def _filled(masks: BoxMasks, rows: NDArray[np.int64], patches: NDArray[np.float16]) -> BoxMasks:
-    """The masks with those of `rows` (R,) as the patches (R, M, M) have them."""
+def _filled(masks: BoxMasks, rows: NDArray[np.int64], part: BoxMasks) -> BoxMasks:
+    """The masks with `part` at the rows (R,) that had none yet."""
     if len(rows) == 0:
         return masks
-    size = patches.shape[1]
-    probabilities = np.zeros((len(masks), size, size), np.float16)
-    probabilities[masks.present] = masks.probabilities[masks.present]
-    probabilities[rows] = patches
-    present = masks.present.copy()
-    present[rows] = True
-    return BoxMasks(masks.boxes, probabilities, present)
+    places = np.zeros(len(masks), dtype=np.int64)
+    places[rows] = np.arange(len(rows))
+    absent = ~np.isin(np.arange(len(masks)), rows)
+    return replace(part[places], boxes=masks.boxes).replaced(absent, masks)
 
 
 def check_image(image: NDArray[np.uint8]) -> None:
