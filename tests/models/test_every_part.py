@@ -56,6 +56,8 @@ OPTIONS = {
     ("box_heads", "mlp"): {"hidden": 32},
     ("box_heads", "convs"): {"channels": [16], "hidden": 32},
     ("box_heads", "split"): {"channels": [16], "hidden": 32},
+    ("roi_pooling", "subnet"): {"channels": 16},
+    ("roi_pooling", "deformable"): {"hidden": 16},
     ("mask_heads", "convs"): {"channels": [16]},
     ("mask_heads", "boundary"): {"channels": [16]},
     ("mask_heads", "boundary_light"): {"channels": [16, 16]},
@@ -98,6 +100,20 @@ SECTIONS = {
         "box": {"head": "average", "pool_size": 6},
         "mask": {"head": {"residual": {"channels": [], "residual_channels": [16]}}, "pool_size": 6},
     },
+    "subnetwork of groups, from corner to corner": {
+        "mask.pooling": {"subnet": {"channels": 16, "norm": "group", "align": "tf", "sizes": [1, 3], "kernel": 1}}
+    },
+    "subnetwork on one map": {
+        "neck": "c4",
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {"head": "average", "pool_size": 6},
+        "mask": {
+            "pooling": {"subnet": {"channels": 16}},
+            "head": {"convs": {"channels": [16], "upsample": False}},
+            "pool_size": 6,
+        },
+    },
+    "deformable regions with context": {"box.pooling": {"deformable": {"hidden": 16}}, "box.context": {}},
     "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
     "synchronised": {
         "neck": {"fpn": {"channels": 16, "norm": "sync"}},
@@ -109,6 +125,7 @@ SECTIONS = {
         "rpn.nms_iou_train": 0.9,
         "box.head": {"split": {"channels": [16], "hidden": 32}},
         "box.sampling": "class_aware",
+        "box.pooling": {"deformable": {"hidden": 16}},
         "box.cascade": {"ious": [0.7]},
         "box.context": {},
         "mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True},
