@@ -24,8 +24,16 @@ from tis_ray.training.run import Worker, assemble
 
 NAMES = sorted(path.stem for path in SHIPPED_RECIPES.glob("*.yaml"))
 TINY = [name for name in NAMES if name.startswith("tiny_")]
-TWINS = ["tis_r50", "tis_r152_psp", "tis_se152", "lvis_r50_eql", "megdet_shufflenet_detector"]
-CLASSES = {"lvis_r50_eql": 1203}
+TWINS = [
+    "tis_r50",
+    "tis_r152_psp",
+    "tis_se152",
+    "lvis_r50_eql",
+    "lvis_htc_x101",
+    "lvis_htc_x101_bags",
+    "megdet_shufflenet_detector",
+]
+CLASSES = {"lvis_r50_eql": 1203, "lvis_htc_x101": 1203, "lvis_htc_x101_bags": 1203}
 REDUCED = {
     "data": {"scales": [96], "max_long_edge": 128, "batch_size": 2, "loader_processes": 0},
     "rpn": {
@@ -65,11 +73,13 @@ def reduced(name: str, scenes: Path) -> Recipe:
 
 
 def _of_classes(path: Path, count: int) -> Path:
-    """The data set with as many classes; those of no object come after the others."""
+    """The data set with as many classes, rare all of them; those of no object come after the others."""
     content = json.loads(path.read_bytes())
     first = max(one["id"] for one in content["categories"]) + 1
     missing = max(0, count - len(content["categories"]))
     content["categories"] += [{"id": first + i, "name": f"class {i}"} for i in range(missing)]
+    for category in content["categories"]:
+        category["frequency"] = "r"
     written = path.with_name(f"{count}.json")
     written.write_text(json.dumps(content))
     return written
@@ -122,12 +132,37 @@ def test_a_recipe_of_the_papers_has_a_twin_of_the_same_parts(name: str) -> None:
         twin.box.sampling.name,
     )
     assert (whole.box.context, whole.box.cascade) == (twin.box.context, twin.box.cascade)
+    assert whole.box.pooling.name == twin.box.pooling.name
+    for part in ("pooling", "head", "loss"):
+        assert getattr(whole.mask, part).name == getattr(twin.mask, part).name
+    for setting in ("area_ratio", "rescore", "cascade", "only_in_training"):
+        assert getattr(whole.mask, setting) == getattr(twin.mask, setting)
     assert whole.roi_levels == twin.roi_levels
     assert (whole.anchors.name == "pyramid") == (twin.anchors.name == "pyramid")
     data, twins = load_recipe(name).data, load_recipe(f"tiny_{name}").data
     assert data is not None
     assert twins is not None
     assert (data.regions.valid_training_region is None) == (twins.regions.valid_training_region is None)
+
+
+def test_a_second_training_begins_where_the_first_one_ended() -> None:
+    for prefix in ("", "tiny_"):
+        first, second = (load_recipe(f"{prefix}lvis_htc_x101{name}") for name in ("", "_bags"))
+        assert second.start.checkpoint == first.run_dir / "checkpoint"
+        boxes = second.detector.box.model_copy(update={"classification": first.detector.box.classification})
+        alone = second.detector.model_copy(update={"box": boxes, "backbone": first.detector.backbone})
+        assert alone == first.detector
+        assert without_weights(second.detector).backbone == without_weights(first.detector).backbone
+
+
+def test_a_recipe_is_trained_after_the_one_that_it_starts_from() -> None:
+    second = "tiny_lvis_htc_x101_bags"
+    first = second.removesuffix("_bags")
+    assert benchmark.with_starts([second, "tiny_tis_r50", first]) == [first, second, "tiny_tis_r50"]
+    recipes = [load_recipe(name) for name in ("tiny_tis_r50", first, second, "tiny_tis_se152")]
+    named = [[recipe.name for recipe in batch] for batch in benchmark.batches(recipes, 3)]
+    assert named == [["tiny_tis_r50", first], [second, "tiny_tis_se152"]]
+    assert [len(batch) for batch in benchmark.batches(recipes, 1)] == [1, 1, 1, 1]
 
 
 @pytest.mark.ray

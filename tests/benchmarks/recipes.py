@@ -2,7 +2,8 @@
 
     make recipes
 
-Recipes that are trained or scored already in the folder `--out` are not trained or scored again.
+Recipes that are trained or scored already in the folder `--out` are not trained or scored again. One that starts from
+another's checkpoint is trained after that, which is trained too where it is not asked for.
 """
 
 import argparse
@@ -72,11 +73,31 @@ def measure(
 ) -> list[Row]:
     """A row for each recipe, `together` of them trained side by side."""
     out.mkdir(parents=True, exist_ok=True)
-    loaded = [_over_scenes(load_recipe(name, overrides), out, num_images) for name in recipes]
+    loaded = {name: _over_scenes(load_recipe(name, overrides), out, num_images) for name in with_starts(recipes)}
     with _ray():
-        for first in range(0, len(loaded), together):
-            _train(loaded[first : first + together], out)
-        return [_scored(recipe, out) for recipe in loaded]
+        for batch in batches(list(loaded.values()), together):
+            _train(batch, out)
+        return [_scored(loaded[name], out) for name in recipes]
+
+
+def with_starts(recipes: Sequence[str]) -> list[str]:
+    """The recipes' names, each after that of the one whose checkpoint it starts from."""
+    found: dict[str, None] = {}
+    for name in recipes:
+        start = load_recipe(name).start
+        found |= dict.fromkeys([*(with_starts([start.checkpoint.parent.name]) if start else ()), name])
+    return list(found)
+
+
+def batches(recipes: Sequence[Recipe], together: int) -> list[list[Recipe]]:
+    """The recipes in their order, at most `together` at a time, none beside the one that it starts from."""
+    found: list[list[Recipe]] = []
+    for recipe in recipes:
+        beside = {one.run_dir / "checkpoint" for one in found[-1]} if found else set()
+        if not found or len(found[-1]) == together or (recipe.start and recipe.start.checkpoint in beside):
+            found.append([])
+        found[-1].append(recipe)
+    return found
 
 
 def write(page: Path, figures: str) -> None:
@@ -93,7 +114,10 @@ def _learns_scenes(recipe: Recipe) -> bool:
 
 
 def _over_scenes(recipe: Recipe, out: Path, num_images: int) -> Recipe:
-    """The recipe with the scenes that its header asks for, drawn where they are not there yet, and runs in `out`."""
+    """The recipe with the scenes that its header asks for, drawn where they are not there yet, and runs in `out`.
+
+    A run that it starts from is looked for there as well.
+    """
     from tis_ray.data.scenes import write_scenes
 
     preset = "longtail" if "lvis" in recipe.name else "driving"
@@ -106,7 +130,10 @@ def _over_scenes(recipe: Recipe, out: Path, num_images: int) -> Recipe:
             "val": CocoFolder(annotations=folder / "instances_val.json"),
         }
     )
-    return recipe.model_copy(update={"data": data, "output": out})
+    start = recipe.start
+    if start is not None:
+        start = start.model_copy(update={"checkpoint": out / start.checkpoint.parent.name / "checkpoint"})
+    return recipe.model_copy(update={"data": data, "start": start, "output": out})
 
 
 @contextmanager
