@@ -195,7 +195,7 @@ class _Heads:
             heads,
             part("mask_losses", section.loss, key="detector.mask.loss"),
             flows=[information_flow(head.channels, channels) for head in heads[:-1]] if told else (),
-            finest=self._finest(heads[0].finest_size, channels, section.head.name),
+            finest=self._finest(heads[0].finest_size, channels, section.head.name, beside=pool),
             area_ratio=None if section.area_ratio is None else self._area_ratio(section.area_ratio),
             rescore=section.rescore and MaskIoU(channels, size, num_classes, **section.rescore.model_dump()),
             takes_shared=self.shared is not None and self._fits_shared(pool),
@@ -210,8 +210,8 @@ class _Heads:
         priors = self.categories.area_ratios or (1.0,) * len(self.categories)
         return AreaRatio(self.pyramid.levels, priors, beta=section.beta)
 
-    def _finest(self, size: int | None, channels: int, head: str) -> RoiPool | None:
-        """What pools from the finest level, at the side that mask heads ask for."""
+    def _finest(self, size: int | None, channels: int, head: str, *, beside: RoiPool) -> RoiPool | None:
+        """What pools from the finest level, at the side that mask heads ask for, the places that `beside` reads."""
         if size is None:
             return None
         if channels != self.pyramid.channels:
@@ -219,7 +219,8 @@ class _Heads:
                 f"detector.mask.head: {head} also reads the pyramid's finest level, and expects regions of as many "
                 f"channels, {self.pyramid.channels}; got {channels} (boundary_light reads regions alone)"
             )
-        return PyramidRoIAlign(self.pyramid._replace(strides=self.pyramid.strides[:1]), size)
+        aligned = getattr(beside, "aligned", True)  # half a pixel of a coarse level is many of the finest
+        return PyramidRoIAlign(self.pyramid._replace(strides=self.pyramid.strides[:1]), size, aligned=aligned)
 
 
 def _delta_weights(cascade: CascadeSection | None, count: int) -> tuple[tuple[float, ...], ...]:

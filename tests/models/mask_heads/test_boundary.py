@@ -65,6 +65,18 @@ def test_its_finest_regions_come_from_the_first_level_however_large_they_are() -
     torch.testing.assert_close(given[0], torch.full_like(given[0], 2))
 
 
+@pytest.mark.parametrize("pooling", ["align", {"align": {"aligned": True}}, "deformable"])
+def test_both_branches_read_the_same_places(pooling: object) -> None:
+    """Of a map whose values are its own x, at twice the resolution the pairs' means are the coarse cells."""
+    mask = {"head": {"boundary": {"channels": [16]}}, "pooling": pooling}
+    branch = build_detector(detector_section(mask=mask), CATEGORIES).roi_heads.mask_branch
+    maps = {str(i): torch.arange(128.0).expand(1, 16, 64, -1) for i in range(4)}  # a box of 80 px is read from level 0
+    box = torch.tensor([[40.0, 40, 120, 120]])
+    with torch.no_grad():
+        coarse, fine = (pool(maps, [box], [(256, 512)]) for pool in (branch.pool, branch.finest))
+    torch.testing.assert_close(F.avg_pool2d(fine, 2), coarse, atol=1e-4, rtol=1e-4)
+
+
 def test_a_single_map_whose_regions_have_other_channels_is_refused() -> None:
     section = detector_section(
         backbone="resnet18",

@@ -15,7 +15,7 @@ class MaskLogits(NamedTuple):
     """What a mask head says of R regions, each of its own class.
 
     masks:    logits (R, M, M): the last one is the answer, all of them are to be learnt
-    boundary: logits (R, M, M) of the mask's contour, or None
+    boundary: logits (R, M, M) of the mask's contour to be learnt, or None
     features: (R, C, S, S) of the last convolution before up-sampling, C being the head's `channels`
     """
 
