@@ -61,7 +61,7 @@ OPTIONS = {
     ("mask_heads", "convs"): {"channels": [16]},
     ("mask_heads", "boundary"): {"channels": [16]},
     ("mask_heads", "boundary_light"): {"channels": [16, 16]},
-    ("mask_heads", "residual"): {"channels": [16], "residual_channels": [16]},
+    ("mask_heads", "residual"): {"channels": [16]},
 }
 PARTS = [(folder, name) for folder in KEYS for name in menu.choices(f"tis_ray.models.{folder}")]
 # Settings that are no menus.
@@ -86,7 +86,7 @@ SECTIONS = {
     },
     "residual in a cascade": {
         "box.cascade": {"ious": [0.7]},
-        "mask": {"head": {"residual": {"channels": [16], "residual_channels": [16]}}, "cascade": {}},
+        "mask": {"head": {"residual": {"channels": [16]}}, "cascade": {}},
     },
     "contours of one map": {
         "neck": "c4",
@@ -114,6 +114,33 @@ SECTIONS = {
         },
     },
     "deformable regions with context": {"box.pooling": {"deformable": {"hidden": 16}}, "box.context": {}},
+    "mask heads that are told nothing": {
+        "box.classification": "group_softmax",
+        "box.cascade": {"ious": [0.6, 0.7]},
+        "mask": {
+            "head": {"convs": {"channels": [16]}},
+            "cascade": {"information_flow": False},
+            "rescore": {"channels": 16, "hidden": 32},
+        },
+    },
+    "mask heads of one map": {
+        "neck": "c4",
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {"head": "average", "pool_size": 6, "cascade": {"ious": [0.7]}},
+        "mask": {"head": {"convs": {"channels": [16]}}, "pool_size": 6, "cascade": {}},
+    },
+    "LVIS 2020": {
+        "box.pooling": {"deformable": {"hidden": 16}},
+        "box.classification": "eql",
+        "box.cascade": {"ious": [0.6, 0.7], "loss_weights": [1, 0.5, 0.25], "scale_gradients": False},
+        "mask": {
+            "pooling": {"deformable": {"hidden": 16}},
+            "head": {"boundary_light": {"channels": [16] * 7}},
+            "loss": "balanced",
+            "area_ratio": {},
+            "cascade": {},
+        },
+    },
     "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
     "synchronised": {
         "neck": {"fpn": {"channels": 16, "norm": "sync"}},

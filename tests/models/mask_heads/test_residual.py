@@ -46,7 +46,7 @@ def test_the_second_head_sees_region_features_and_mask() -> None:
     features = head.convs(regions)
     mask = F.avg_pool2d(said.masks[0].sigmoid()[:, None], 2)
     torch.testing.assert_close(given[0], regions + head.from_features(features) + head.from_mask(mask))
-    assert said.features.shape[1] == head.channels == 256
+    assert said.features.shape[1] == head.channels == 8
 
 
 def test_each_mask_is_taught_by_its_own_loss() -> None:
@@ -68,3 +68,5 @@ def test_the_second_head_has_convolutions_of_its_own() -> None:
     head = build_head("residual", channels=(8, 8, 8), residual_channels=(10,), norm="group")
     assert [len(head.convs), len(head.residual.convs), head.channels] == [3, 1, 10]
     assert sum(isinstance(module, torch.nn.GroupNorm) for module in head.modules()) == 4
+    alike = build_head("residual", channels=(8, 12))
+    assert [conv[0].out_channels for conv in alike.residual.convs] == [8, 12]

@@ -53,17 +53,17 @@ def build(
     num_classes: int,
     *,
     channels: tuple[PositiveInt, ...] = (256, 256, 256, 256),
-    residual_channels: tuple[PositiveInt, ...] = (256, 256, 256, 256),
+    residual_channels: tuple[PositiveInt, ...] | None = None,
     norm: Norm | None = None,
     upsample: bool = True,
 ) -> Residual:
-    """3x3 convolutions of `channels` each in the first head and of `residual_channels` in the second."""
+    """3x3 convolutions of `channels` each in the first head and of `residual_channels`, or the same, in the second."""
     return Residual(
         in_channels,
         pool_size,
         num_classes,
         channels=channels,
-        residual_channels=residual_channels,
+        residual_channels=channels if residual_channels is None else residual_channels,
         norm=norm,
         upsample=upsample,
     )
