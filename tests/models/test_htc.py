@@ -9,6 +9,7 @@ from torchvision.ops import roi_align
 
 from tests.host_waits import host_waits
 from tests.tiny import CATEGORIES, TINY_DETECTOR
+from tis_ray import menu
 from tis_ray.config import DetectorSection, parse
 from tis_ray.errors import ConfigError
 from tis_ray.masks import CropMasks
@@ -24,7 +25,9 @@ STAGES = ["", "_2", "_3"]
 WEIGHTS = [1.0, 0.5, 0.25]
 
 
-def roi_heads(*, flow: bool = True, ious: tuple[float, ...] = (0.6, 0.7), positives: float = 0.25) -> RoiHeads:
+def roi_heads(
+    *, flow: bool = True, ious: tuple[float, ...] = (0.6, 0.7), positives: float = 0.25, head: str = "convs"
+) -> RoiHeads:
     """Three stages whose mask heads say something before they have learnt anything."""
     torch.manual_seed(0)
     content = {
@@ -35,11 +38,11 @@ def roi_heads(*, flow: bool = True, ious: tuple[float, ...] = (0.6, 0.7), positi
             "positive_fraction": positives,
             "cascade": {"ious": ious, "loss_weights": WEIGHTS, "scale_gradients": False},
         },
-        "mask": {"head": {"convs": {"channels": [12]}}, "pool_size": 4, "cascade": {"information_flow": flow}},
+        "mask": {"head": {head: {"channels": [12]}}, "pool_size": 4, "cascade": {"information_flow": flow}},
     }
     heads = build_detector(parse(DetectorSection, content, source="test"), CATEGORIES).roi_heads
-    for head in heads.mask_branch.heads:
-        nn.init.normal_(head.logits.weight)
+    for one in heads.mask_branch.heads:
+        nn.init.normal_(one.logits.weight)
     for stage in heads.stages:
         nn.init.normal_(stage.regressor.weight, std=0.1)
     return heads
@@ -226,6 +229,19 @@ def test_its_own_boxes_have_its_own_masks() -> None:
     assert torch.equal(again.probs, found.mask_probs)
     (nothing,) = heads.segment(features(), [found.boxes[:0]], [found.labels[:0]], [SIZE])
     assert nothing.probs.shape == (0, 8, 8)
+
+
+@pytest.mark.parametrize("head", menu.choices("tis_ray.models.mask_heads"))
+@torch.no_grad()
+def test_every_mask_head_is_told_what_the_one_before_has_found(head: str) -> None:
+    branch = roi_heads(head=head).eval().mask_branch
+    boxes, labels = OBJECTS["boxes"], OBJECTS["labels"]
+    seen = branch._look(features(), [boxes], [SIZE], shared=nn.Identity())
+    first, second, _ = branch._say(seen, labels, stages=range(3))
+    given = seen.regions + branch.flows[0](first.features)
+    torch.testing.assert_close(branch.heads[1](given, labels, **seen.more).masks[-1], second.masks[-1])
+    alone = branch.heads[1](seen.regions, labels, **seen.more).masks[-1]
+    assert (alone - second.masks[-1]).abs().max() > 1e-3
 
 
 def test_masks_that_only_teach_are_learnt_stage_by_stage_and_left_out() -> None:
