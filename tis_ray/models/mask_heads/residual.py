@@ -1,8 +1,8 @@
 """Two mask heads in a row, the second of which learns what the first one's mask lacks (MegDetV2's efficient cascade).
 
 The second sees the region, the first one's features and its mask, and its logits are added to the first one's; boxes
-stay as they are. Both masks are learnt, each by its own loss alone, and the sum is the answer. At first it is what the
-first head says.
+stay as they are. Both masks are learnt, the first one's logits by their own loss alone, and the sum is the answer. At
+first it is what the first head says.
 """
 
 import torch.nn.functional as F
