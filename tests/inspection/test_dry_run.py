@@ -110,6 +110,18 @@ def test_flops_of_heads_follow_the_shapes() -> None:
     assert flops["mask"] == 2 * masks * convolutions + masks * 14**2 * 4 * 8
 
 
+def test_flops_of_a_mask_cascade_are_of_all_heads_and_of_what_they_tell_each_other() -> None:
+    box = {**TINY_DETECTOR["box"], "cascade": {"ious": [0.6, 0.7]}}
+    mask = TINY_DETECTOR["mask"]
+    plain, apart, together = (
+        DryRun(section_of(**parts), CATEGORIES).flops((64, 64))["mask"]
+        for parts in ({}, *({"box": box, "mask": {**mask, "cascade": {"information_flow": on}}} for on in (False, True)))
+    )
+    pooled = 10 * 16 * 14**2 * 4 * 8
+    assert apart - pooled == 3 * (plain - pooled)
+    assert together - apart == 2 * 10 * 2 * 14**2 * 16 * 16  # a 1x1 convolution between each two of three heads
+
+
 def test_flops_of_the_subnetwork_are_of_maps_and_of_crops() -> None:
     flops = DryRun(section_of(**mask_of({"subnet": {"channels": 8}})), CATEGORIES).flops((128, 128))
     masks, crops = 10, 14**2 + 28**2 + 56**2
