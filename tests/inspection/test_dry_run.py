@@ -112,10 +112,11 @@ def test_flops_of_heads_follow_the_shapes() -> None:
 
 def test_flops_of_a_mask_cascade_are_of_all_heads_and_of_what_they_tell_each_other() -> None:
     box = {**TINY_DETECTOR["box"], "cascade": {"ious": [0.6, 0.7]}}
-    mask = TINY_DETECTOR["mask"]
+    apart, together = (
+        {"box": box, "mask": {**TINY_DETECTOR["mask"], "cascade": {"information_flow": on}}} for on in (False, True)
+    )
     plain, apart, together = (
-        DryRun(section_of(**parts), CATEGORIES).flops((64, 64))["mask"]
-        for parts in ({}, *({"box": box, "mask": {**mask, "cascade": {"information_flow": on}}} for on in (False, True)))
+        DryRun(section_of(**parts), CATEGORIES).flops((64, 64))["mask"] for parts in ({}, apart, together)
     )
     pooled = 10 * 16 * 14**2 * 4 * 8
     assert apart - pooled == 3 * (plain - pooled)
