@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 
+from tests.host_waits import host_waits
 from tests.models.test_every_part import LONG_TAIL, OBJECTS, SIZE, assert_sound, picture, section, step, target
 from tis_ray.errors import ConfigError
 from tis_ray.instances import Categories
+from tis_ray.models import postprocess, pyramid_align
 from tis_ray.models.area_ratio import AreaRatio
 from tis_ray.models.assembly import build_detector, check_parts
 from tis_ray.models.detector import Detector
@@ -171,6 +173,21 @@ def test_own_boxes_give_own_masks() -> None:
     assert sum(len(one.boxes) for one in found) > 0
     for one, masks in zip(found, again, strict=True):
         assert torch.equal(one.mask_probs, masks.probs)
+
+
+def test_a_gpu_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond NMS, the positives' one wait in training and two in packed crops, which `test_every_part` counts."""
+    for module in (pyramid_align, postprocess):
+        monkeypatch.setattr(module, "waiting_is_free", lambda device: False)
+    counted = []
+    for beta in (None, 1.0):
+        made = detector(beta)
+        with host_waits() as training:
+            step(made, [picture(), picture(1)], [OBJECTS, OBJECTS])
+        with torch.no_grad(), host_waits() as testing:
+            made.eval()([picture(), picture(1)])
+        counted.append((training, testing))
+    assert counted[0] == counted[1]
 
 
 @torch.inference_mode()

@@ -75,7 +75,7 @@ SECTIONS = {
     "cosine of sigmoids": {"box.classification": {"eql": {"cosine": 20}}},
     "area ratio": {"mask.area_ratio": {"beta": 1.0}},
     "area ratio in a cascade": {
-        "box.cascade": {"ious": [0.7]},
+        "box.cascade": {"ious": [0.5]},
         "mask": {"head": {"convs": {"channels": [16]}}, "cascade": {}, "area_ratio": {}},
     },
     "masks to learn from": {"mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True}},
