@@ -12,13 +12,13 @@ from tis_ray.errors import ConfigError
 
 
 def scenes(
-    out: Annotated[Path, typer.Option(help="Folder to write: images/ and two COCO JSON files.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: images/, stuff/ and two COCO JSON files.")],
     images: Annotated[int, typer.Option(help="Number of images, a quarter of them for validation.")] = 200,
     preset: Annotated[str, typer.Option(help="driving (the 7 WAD classes), longtail or thin.")] = "driving",
     size: Annotated[str, typer.Option(metavar="WxH", help="Size in pixels; default 512x384.")] = "512x384",
     seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 0,
 ) -> None:
-    """Draw procedural street scenes with exact masks.
+    """Draw procedural street scenes with exact masks, and maps of what shows where there is no object.
 
     Example: `tis-ray scenes --out scenes --images 200`
     """

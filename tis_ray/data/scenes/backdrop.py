@@ -8,34 +8,45 @@ from tis_ray.data.scenes.camera import Camera
 from tis_ray.data.scenes.houses import paint_house
 from tis_ray.data.scenes.light import Colour, Light
 from tis_ray.data.scenes.street import LANE_M, Street
+from tis_ray.data.scenes.stuff import BUILDING, GRASS, GROUND, PAVEMENT, ROAD, SKY
 
 _NEAR_M, _FAR_M = 1.2, 600.0
 _UP = np.array([[0.0, 1.0, 0.0]])
 
 
-def paint_backdrop(rng: np.random.Generator, camera: Camera, light: Light, street: Street) -> Image.Image:
-    """The empty street, RGB, in the camera's size."""
+def paint_backdrop(
+    rng: np.random.Generator, camera: Camera, light: Light, street: Street
+) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """The empty street, RGB, in the camera's size, and its map of stuff (H, W): what lies at the middle of a pixel."""
     scale = 2 if max(camera.size_wh) <= 4096 else 1
     picture = _sky(rng, camera, light, scale)
-    ground = _Ground(ImageDraw.Draw(picture), camera, light, scale)
+    labels = Image.new("L", picture.size, SKY)
+    stuff = ImageDraw.Draw(labels)
+    ground = _Ground(ImageDraw.Draw(picture), stuff, camera, light, scale)
     _skyline(rng, ground)
     _surfaces(rng, ground, street)
     _markings(rng, ground, street)
     draw = ImageDraw.Draw(picture)
     for house in sorted(street.buildings, key=lambda house: -house.z):
         wall = street.walls[0 if house.side < 0 else 1]
-        paint_house(draw, camera, light, house, wall, scale)
-    return _weathered(rng, picture.reduce(scale) if scale > 1 else picture)
+        paint_house(draw, stuff, camera, light, house, wall, scale)
+    seen = np.array(labels.resize(camera.size_wh, Image.Resampling.NEAREST))
+    return _weathered(rng, picture.reduce(scale) if scale > 1 else picture), seen
 
 
 class _Ground:
-    """Paints flat polygons of the street plane, cut at the near end."""
+    """Paints flat polygons of the street plane, cut at the near end, and what they are on the map of stuff."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, camera: Camera, light: Light, scale: int) -> None:
-        self.draw, self.camera, self.light, self.scale = draw, camera, light, scale
+    def __init__(
+        self, draw: ImageDraw.ImageDraw, stuff: ImageDraw.ImageDraw, camera: Camera, light: Light, scale: int
+    ) -> None:
+        self.draw, self.stuff, self.camera, self.light, self.scale = draw, stuff, camera, light, scale
 
-    def quad(self, x: tuple[float, float], z: tuple[float, float], colour: Colour) -> None:
-        """A rectangle of the ground; long ones are split so that the haze thickens along them."""
+    def quad(self, x: tuple[float, float], z: tuple[float, float], colour: Colour, stuff: int | None = None) -> None:
+        """A rectangle of the ground; long ones are split so that the haze thickens along them.
+
+        Without `stuff` it is what it lies on.
+        """
         start, stop = max(z[0], _NEAR_M), z[1]
         if stop <= start:
             return
@@ -50,6 +61,8 @@ class _Ground:
         for i, (r, g, b) in enumerate(lit.tolist()):
             corners = [(left[i], rows[i]), (right[i], rows[i]), (right[i + 1], rows[i + 1]), (left[i + 1], rows[i + 1])]
             self.draw.polygon(corners, fill=(r, g, b))
+            if stuff is not None:
+                self.stuff.polygon(corners, fill=stuff)
 
 
 def _sky(rng: np.random.Generator, camera: Camera, light: Light, scale: int) -> Image.Image:
@@ -85,30 +98,35 @@ def _skyline(rng: np.random.Generator, ground: _Ground) -> None:
         wide, tall = width * rng.uniform(0.02, 0.09), camera.focal_px * rng.uniform(0.01, 0.09)
         tone = ground.light.flat((96, 104, 108), rng.uniform(250, 600))
         top = (camera.horizon_px - tall) * scale
-        ground.draw.rectangle((x * scale, top, (x + wide) * scale, (camera.horizon_px + 1) * scale), fill=tone)
+        block = (x * scale, top, (x + wide) * scale, (camera.horizon_px + 1) * scale)
+        ground.draw.rectangle(block, fill=tone)
+        ground.stuff.rectangle(block, fill=BUILDING)
         x += wide * rng.uniform(0.6, 1.2)
 
 
 def _surfaces(rng: np.random.Generator, ground: _Ground, street: Street) -> None:
     grey = int(rng.integers(72, 112))
     asphalt, paving = (grey, grey, grey + 3), (grey + 58, grey + 54, grey + 48)
-    verge = (84, 112, 62) if rng.random() < 0.3 else paving
-    ground.quad((-400, 400), (_NEAR_M, _FAR_M), (118, 116, 110))
+    verge, growing = ((84, 112, 62), GRASS) if rng.random() < 0.3 else (paving, PAVEMENT)
+    ground.quad((-400, 400), (_NEAR_M, _FAR_M), (118, 116, 110), GROUND)
     left, right = street.kerbs
-    ground.quad((left, right), (_NEAR_M, _FAR_M), asphalt)
+    ground.quad((left, right), (_NEAR_M, _FAR_M), asphalt, ROAD)
     for kerb, wall in zip(street.kerbs, street.walls, strict=True):
         out = np.sign(wall - kerb)
-        ground.quad((kerb, wall), (_NEAR_M, _FAR_M), paving)
-        ground.quad((kerb + out * 0.3, kerb + out * 1.3), (_NEAR_M, _FAR_M), verge)
-        ground.quad((kerb, kerb + out * 0.22), (_NEAR_M, _FAR_M), (196, 194, 188))
+        ground.quad((kerb, wall), (_NEAR_M, _FAR_M), paving, PAVEMENT)
+        ground.quad((kerb + out * 0.3, kerb + out * 1.3), (_NEAR_M, _FAR_M), verge, growing)
+        ground.quad((kerb, kerb + out * 0.22), (_NEAR_M, _FAR_M), (196, 194, 188), PAVEMENT)
         for z in np.arange(2.0, 40.0, 2.0).tolist():
             ground.quad((kerb + out * 1.3, wall), (z, z + 0.06), (grey + 34, grey + 30, grey + 26))
     if street.crossing:
-        ground.quad((-120, 120), street.crossing, asphalt)
+        ground.quad((-120, 120), street.crossing, asphalt, ROAD)
     for _ in range(int(rng.integers(2, 7))):
         x, z, tone = rng.uniform(left, right), np.exp(rng.uniform(1.2, 3.8)), grey - int(rng.integers(6, 22))
         ground.quad(
-            (x - rng.uniform(0.3, 1.6), x + rng.uniform(0.3, 1.6)), (z, z + rng.uniform(0.6, 8)), (tone, tone, tone)
+            (x - rng.uniform(0.3, 1.6), x + rng.uniform(0.3, 1.6)),
+            (z, z + rng.uniform(0.6, 8)),
+            (tone, tone, tone),
+            ROAD,
         )
 
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from tis_ray.data.scenes.light import Colour
 
 Region = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
+NO_STUFF = 255  # what no name is known for
 _HALF = 128  # of 255: the coverage from which a pixel belongs to an object
 
 
@@ -67,15 +68,26 @@ class Pen:
 
 
 class Canvas:
-    """`picture` RGB and `ids` int32 (H, W): 0 background, otherwise the number of the instance seen there."""
+    """`picture` RGB and `ids` int32 (H, W): 0 background, otherwise the number of the instance seen there.
 
-    def __init__(self, picture: Image.Image) -> None:
+    stuff: uint8 (H, W) what shows there where there is no instance
+    """
+
+    def __init__(self, picture: Image.Image, stuff: NDArray[np.uint8] | None = None) -> None:
         self.picture = picture
+        self.stuff = np.full((picture.height, picture.width), NO_STUFF, np.uint8) if stuff is None else stuff
         self.ids: NDArray[np.int32] = np.zeros((picture.height, picture.width), dtype=np.int32)
         self.regions: dict[int, Region] = {}
 
-    def paint(self, bounds: tuple[float, float, float, float], number: int, paint: Callable[[Pen], None]) -> None:
-        """Call `paint` with a pen for the part of `bounds` inside the frame; `number` 0 is unlabelled.
+    def paint(
+        self,
+        bounds: tuple[float, float, float, float],
+        number: int,
+        paint: Callable[[Pen], None],
+        *,
+        stuff: int = NO_STUFF,
+    ) -> None:
+        """Call `paint` with a pen for the part of `bounds` inside the frame; `number` 0 is unlabelled, perhaps `stuff`.
 
         An instance may be painted part by part.
         """
@@ -89,7 +101,9 @@ class Canvas:
         paint(pen)
         self.picture.paste(enlarged.reduce(scale), (x1, y1))
         seen = self.ids[y1:y2, x1:x2]
-        seen[np.asarray(pen.cover.reduce(scale)) >= _HALF] = 0
+        covered = np.asarray(pen.cover.reduce(scale)) >= _HALF
+        seen[covered] = 0
+        self.stuff[y1:y2, x1:x2][covered] = stuff
         if number:
             seen[np.asarray(pen.own.reduce(scale)) >= _HALF] = number
             self.regions[number] = _union(self.regions.get(number, region), region)

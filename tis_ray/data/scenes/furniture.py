@@ -7,6 +7,8 @@ import numpy as np
 from tis_ray.data.scenes.camera import Camera
 from tis_ray.data.scenes.canvas import Canvas, Pen
 from tis_ray.data.scenes.light import Colour, Light
+from tis_ray.data.scenes.stuff import FURNITURE as FURNITURE_STUFF
+from tis_ray.data.scenes.stuff import TREE
 
 Tone = Callable[..., Colour]  # a colour, and perhaps its strength, as the light shows it
 FURNITURE = ("tree", "tree", "lamp post", "sign", "bin")
@@ -28,7 +30,7 @@ def paint_furniture(
         painter(_Stand(pen, foot, metre, lean), tone, rng)
 
     bounds = (foot[0] - reach * metre, foot[1] - height * metre, foot[0] + reach * metre, foot[1] + 0.3 * metre)
-    canvas.paint(bounds, 0, paint)
+    canvas.paint(bounds, 0, paint, stuff=TREE if kind == "tree" else FURNITURE_STUFF)
 
 
 class _Stand:

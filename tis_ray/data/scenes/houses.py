@@ -9,6 +9,7 @@ from PIL import ImageDraw
 from tis_ray.data.scenes.camera import Camera
 from tis_ray.data.scenes.light import Colour, Light
 from tis_ray.data.scenes.street import Building
+from tis_ray.data.scenes.stuff import BUILDING
 
 _NEAR_M, _STOREY_M, _DEPTH_M = 1.2, 3.2, 14.0
 _WALLS: tuple[Colour, ...] = (
@@ -78,6 +79,12 @@ class _Wall:
         for outline, (r, g, b) in zip(pixels.reshape(n, 8).tolist(), shaded.tolist(), strict=True):
             self.draw.polygon(outline, fill=(r, g, b))
 
+    def outline(self) -> list[float]:
+        """Its corners on the picture, x, y, x, y, ..., as `paint` places those of a band over all of it."""
+        (ax, az), (bx, bz) = self.a, self.b
+        corners = np.array([(ax, 0, az), (bx, 0, bz), (bx, self.height, bz), (ax, self.height, az)])
+        return [float(place) for place in (self.camera.project(corners) * self.scale).ravel()]
+
     def widths_px(self, columns: int) -> float:
         """The width on the picture of one of `columns` at the far end."""
         far, near = max(self.a[1], self.b[1]), min(self.a[1], self.b[1])
@@ -87,9 +94,15 @@ class _Wall:
 
 
 def paint_house(
-    draw: ImageDraw.ImageDraw, camera: Camera, light: Light, house: Building, wall_x: float, scale: int
+    draw: ImageDraw.ImageDraw,
+    stuff: ImageDraw.ImageDraw,
+    camera: Camera,
+    light: Light,
+    house: Building,
+    wall_x: float,
+    scale: int,
 ) -> None:
-    """The front along the street and the gable that faces the camera."""
+    """The front along the street and the gable that faces the camera, on the picture and on its map of stuff."""
     rng = np.random.default_rng(house.seed)
     colour = _WALLS[int(rng.integers(len(_WALLS)))]
     end = house.z + house.length
@@ -97,10 +110,12 @@ def paint_house(
         out = wall_x + house.side * _DEPTH_M
         gable = _Wall(draw, camera, light, (wall_x, house.z), (out, house.z), house.height, scale)
         _facade(gable, rng, colour, _DEPTH_M, shops=False, lamps=light.lamps)
+        stuff.polygon(gable.outline(), fill=BUILDING)
     if end > _NEAR_M + 1:
         start = max(house.z, _NEAR_M)
         front = _Wall(draw, camera, light, (wall_x, start), (wall_x, end), house.height, scale)
         _facade(front, rng, colour, end - start, shops=bool(rng.random() < 0.75), lamps=light.lamps)
+        stuff.polygon(front.outline(), fill=BUILDING)
 
 
 def _facade(wall: _Wall, rng: np.random.Generator, colour: Colour, length: float, *, shops: bool, lamps: bool) -> None:

@@ -1,5 +1,7 @@
 """One picture of a scene set with its exact annotations."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -15,6 +17,7 @@ from tis_ray.data.scenes.light import Light
 from tis_ray.data.scenes.models import paint_model
 from tis_ray.data.scenes.people import paint_person
 from tis_ray.data.scenes.street import Street
+from tis_ray.data.scenes.stuff import stuff_map
 from tis_ray.data.scenes.thin import PAINTERS as THIN
 from tis_ray.data.scenes.thin import paint_thin
 from tis_ray.data.scenes.thin_layout import populate_thin
@@ -37,13 +40,14 @@ def render_scene(
 ) -> tuple[NDArray[np.uint8], Annotations]:
     """Picture `index` of the set that `seed` makes: uint8 (H, W, 3) RGB before JPEG, and what is visible in it.
 
-    Labels index the preset's classes, masks hold each instance's visible pixels and share none. Raises
-    `InputError` for a size outside 64..8192 px, an unknown preset, or a negative seed.
+    Labels index the preset's classes, masks hold each instance's visible pixels and share none; `stuff` is what every
+    pixel shows. Raises `InputError` for a size outside 64..8192 px, an unknown preset, or a negative seed.
     """
     check_settings(seed, size_wh, preset)
     classes = scene_classes(preset)
     picture, canvas, labels = paint_scene(seed, size_wh, classes, index=index)
-    return picture, visible_annotations(canvas, labels)
+    stuff = stuff_map(canvas, [classes[label].category_id for label in labels])
+    return picture, replace(visible_annotations(canvas, labels), stuff=stuff)
 
 
 def check_settings(seed: int, size_wh: tuple[int, int], preset: str) -> None:
@@ -66,7 +70,7 @@ def paint_scene(
     plan, back, sensor = (np.random.default_rng([seed, index, part]) for part in range(3))
     camera, light, street = Camera.draw(plan, size_wh), Light.draw(plan), Street.draw(plan)
     things = (populate_thin if classes[0].kind in THIN else populate)(plan, street, classes)
-    canvas = Canvas(paint_backdrop(back, camera, light, street))
+    canvas = Canvas(*paint_backdrop(back, camera, light, street))
     labels: list[int] = []
     for thing in things:
         if thing.label >= 0:

@@ -1,11 +1,14 @@
-"""A whole scene set on disk: JPEG images and COCO JSON for training and validation, made by several processes."""
+"""A whole scene set on disk: JPEG images, maps of stuff and COCO JSON for training and validation.
+
+Several processes make it.
+"""
 
 import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from PIL import Image
 
 from tis_ray.data.scenes.classes import SceneClass, scene_classes
 from tis_ray.data.scenes.render import DEFAULT_SIZE_WH, check_settings, render_scene
+from tis_ray.data.scenes.stuff import stuff_categories
 from tis_ray.errors import InputError
 from tis_ray.instances import Annotations
 
@@ -31,6 +35,7 @@ class ScenesSummary:
     """
 
     images_dir: Path
+    stuff_dir: Path
     train_json: Path
     val_json: Path
     num_train: int
@@ -51,13 +56,15 @@ def write_scenes(
     processes: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ScenesSummary:
-    """Write `out/images/*.jpg`, `out/instances_train.json` and `out/instances_val.json` (the last images).
+    """Write `out/images/*.jpg`, `out/stuff/*.png`, `out/instances_train.json` and `out/instances_val.json`.
+
+    The last images are for validation. Maps of stuff are those of COCO-stuff; both JSONs name what is in them.
 
     Image i depends on `seed`, i, `preset` and `size_wh` alone, so that the files are the same for any number
     of processes; `processes` None takes one for each core. New processes import the caller's main module, as
     `multiprocessing` does with its spawn method. `on_progress` is called with the number of images done. The
-    same settings may be written again; `InputError` is raised for wrong values and for a folder that holds a
-    data set made in another way.
+    same settings may be written again, which adds the maps to a set from before there were any; `InputError` is
+    raised for wrong values and for a folder that holds a data set made in another way.
     """
     _check(num_images, val_fraction, processes)
     check_settings(seed, size_wh, preset)
@@ -67,11 +74,12 @@ def write_scenes(
         "size_wh": list(size_wh),
         "seed": seed,
         "val_fraction": val_fraction,
+        "stuff": True,
     }
     out = Path(out)
     _claim(out, settings)
     scenes = []
-    make = partial(_write_image, out / "images", seed, (size_wh[0], size_wh[1]), preset)
+    make = partial(_write_image, out, seed, (size_wh[0], size_wh[1]), preset)
     for annotations in _in_order(make, num_images, processes):
         scenes.append(annotations)
         if on_progress is not None:
@@ -100,13 +108,14 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
             there = json.loads(noted.read_text())
         except ValueError:
             there = None
-        if there != settings:
+        if there not in (settings, {key: value for key, value in settings.items() if key != "stuff"}):
             raise InputError(
                 f"out: expected a new folder or a scene set of the same settings, {settings}; got {out} with {there}"
             )
     elif any((out / name).exists() for name in _JSON_FILES.values()):
         raise InputError(f"out: expected a new folder or a scene set; got another data set in {out}")
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    for name in ("images", "stuff"):
+        (out / name).mkdir(parents=True, exist_ok=True)
     _replace(noted, json.dumps(settings, indent=1) + "\n")
 
 
@@ -120,11 +129,13 @@ def _in_order(make: Callable[[int], Annotations], num_images: int, processes: in
         yield from pool.map(make, range(num_images), chunksize=max(min(num_images // (workers * 4), 16), 1))
 
 
-def _write_image(images_dir: Path, seed: int, size_wh: tuple[int, int], preset: str, index: int) -> Annotations:
+def _write_image(out: Path, seed: int, size_wh: tuple[int, int], preset: str, index: int) -> Annotations:
+    """The annotations of the image that was written, without its map: all images' are kept until the end."""
     picture, annotations = render_scene(seed, size_wh, preset, index=index)
     quality = int(np.random.default_rng([seed, index, 3]).integers(74, 94))
-    Image.fromarray(picture).save(images_dir / _file_name(index), quality=quality)
-    return annotations
+    Image.fromarray(picture).save(out / "images" / _file_name(index), quality=quality)
+    Image.fromarray(annotations.stuff).save((out / "stuff" / _file_name(index)).with_suffix(".png"), compress_level=1)
+    return replace(annotations, stuff=None)
 
 
 def _file_name(index: int) -> str:
@@ -139,7 +150,12 @@ def _write_annotations(
     for split, indices in (("train", range(num_train)), ("val", range(num_train, len(scenes)))):
         images = [_image(i, scenes[i], size_wh, classes, federated=preset == "longtail") for i in indices]
         annotations = list(_instances(((i, scenes[i]) for i in indices), size_wh, classes))
-        content = {"images": images, "annotations": annotations, "categories": entries}
+        content = {
+            "images": images,
+            "annotations": annotations,
+            "categories": entries,
+            "stuff_categories": stuff_categories(),
+        }
         _replace(out / _JSON_FILES[split], json.dumps(content, separators=(",", ":")))
 
 
@@ -204,6 +220,7 @@ def _summary(out: Path, scenes: list[Annotations], num_val: int, classes: tuple[
     counts = np.bincount(labels, minlength=len(classes)).tolist()
     return ScenesSummary(
         images_dir=out / "images",
+        stuff_dir=out / "stuff",
         train_json=out / _JSON_FILES["train"],
         val_json=out / _JSON_FILES["val"],
         num_train=len(scenes) - num_val,
