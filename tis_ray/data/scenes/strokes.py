@@ -70,7 +70,10 @@ class Strokes:
     def _seen(self, points: Any, width_m: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pixels (K, 2) of what lies before the camera, and widths (K,) in pixels."""
         places = np.asarray(points, dtype=np.float64)
-        places = places[places[:, 2] > _NEAREST_M]
+        if places[:, 2].min() <= _NEAREST_M:  # cut off about there
+            at = np.linspace(0, len(places) - 1, 24 * len(places))
+            places = np.stack([np.interp(at, np.arange(len(places)), column) for column in places.T], axis=1)
+            places = places[places[:, 2] > _NEAREST_M]
         if len(places) == 0:
             return np.zeros((0, 2)), np.zeros(0)
         return self.camera.project(places), np.maximum(width_m * self.camera.focal_px / places[:, 2], _LEAST_PX)
