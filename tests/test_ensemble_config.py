@@ -37,6 +37,64 @@ def test_values_that_would_fail_late_are_refused(overrides, message):
         parse(Ensemble, ENSEMBLE, overrides, source="all.yaml")
 
 
+TWO = {"members": {name: {"checkpoint": name, "scales": [64]} for name in ("a", "b")}}
+
+
+def roles(**of: str) -> dict[str, object]:
+    return {name: {"role": role} for name, role in of.items()}
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        (
+            {"members": roles(a="masks", b="masks")},
+            r"fusion\.members: expected a member whose boxes count; got role masks",
+        ),
+        (
+            {"members": roles(a="boxes", b="boxes"), "second_pass": True},
+            r"fusion\.second_pass: expected a member whose masks count; got role boxes for all",
+        ),
+        (
+            {"rules": ["mask_nms"], "second_pass": True},
+            r"fusion\.second_pass: expected false beside the rule mask_nms, .*; got true",
+        ),
+        ({"preset": "tis", "rules": ["mask_nms"]}, r"fusion\.second_pass: expected false beside the rule mask_nms, .*"),
+        ({"members": roles(a="mask")}, r"fusion\.members\.a\.role: .*'both', 'boxes' or 'masks'.*"),
+        ({"second_pass": "late"}, r"fusion\.second_pass: .*"),
+    ],
+    ids=str,
+)
+def test_roles_and_passes_that_leave_nobody_to_do_the_work_are_refused(fusion, message):
+    with pytest.raises(ConfigError, match=f"^all.yaml: {message}"):
+        parse(Ensemble, {**TWO, "fusion": fusion}, source="all.yaml")
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        {"members": roles(a="boxes", b="masks")},
+        {"members": roles(a="boxes", b="boxes")},
+        {"preset": "megdet", "members": roles(a="boxes", b="boxes")},
+        {"preset": "tis", "second_pass": False, "rules": ["mask_nms"]},
+        {"members": roles(a="boxes", b="masks"), "second_pass": True, "rules": ["mask_nms"]},
+        {"members": roles(b="masks"), "second_pass": True},
+    ],
+    ids=str,
+)
+def test_roles_and_passes_that_can_be(fusion):
+    ensemble = parse(Ensemble, {**TWO, "fusion": fusion}, source="all.yaml")
+    assert parse(Ensemble, dump(ensemble), source="dump") == ensemble
+
+
+def test_the_presets_of_the_two_pass_papers_ask_for_a_second_pass_unless_it_is_said_otherwise():
+    passes = {
+        str(fusion): parse(Ensemble, {**TWO, "fusion": fusion}, source="all.yaml").fusion.second_pass
+        for fusion in ({}, "tis", "megdet", "lvis", {"preset": "tis", "second_pass": False})
+    }
+    assert list(passes.values()) == [False, True, True, False, False]
+
+
 @pytest.mark.parametrize("num_gpus", ["auto", 0, 0.25, 1, 2])
 def test_an_ensemble_reads_back_what_it_writes(num_gpus):
     replicas = {"default": {"num_gpus": num_gpus, "autoscaling": {"min_replicas": 2, "max_replicas": 2}}}

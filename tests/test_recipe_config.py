@@ -9,6 +9,7 @@ from tests.tiny import TINY_DETECTOR
 from tis_ray.config import Ensemble, Recipe, dump, dump_views, load_ensemble, load_recipe, parse
 from tis_ray.config.reading import SHIPPED_RECIPES
 from tis_ray.errors import ConfigError
+from tis_ray.fusion.fuse import Fuser
 from tis_ray.views import View
 
 CONTENT = {"name": "x", "data": {"train": {"annotations": "x.json"}}, "detector": TINY_DETECTOR}
@@ -118,6 +119,17 @@ def test_the_file_beside_a_checkpoint_asks_for_what_the_recipe_says(test: dict, 
         assert read.fusion.model_copy(update={"preset": None}) == written_by_hand.fusion.model_copy(
             update={"preset": None}
         )
+
+
+@pytest.mark.parametrize("mask", [None, {"only_in_training": True}, {}])
+@pytest.mark.parametrize("fusion", ["tis", "megdet", {"rules": DEFAULT_RULES}])
+def test_a_detector_without_masks_is_asked_for_no_second_pass(mask: object, fusion: object) -> None:
+    detector = {**CONTENT["detector"], "mask": mask}
+    ensemble = recipe(detector=detector, test={"scales": [64], "fusion": fusion}).ensemble()
+    assert ensemble is not None
+    assert ensemble.fusion.second_pass == (mask == {} and isinstance(fusion, str))
+    read = parse(Ensemble, dump_views(ensemble), source="ensemble.yaml")
+    Fuser.of(read, None, sizes={}, maskless=[] if mask == {} else ["x"])
 
 
 def test_a_folder_without_an_ensemble_is_refused_by_the_file_it_lacks(tmp_path: Path) -> None:

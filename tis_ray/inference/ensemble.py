@@ -3,6 +3,7 @@
 The same predictors, views and fusion as the service, so the same answer.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,7 @@ from tis_ray.formats.images import open_image
 from tis_ray.formats.members import ensemble_categories, ensemble_sizes, maskless_members
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.fusion.two_pass import Merged
+from tis_ray.inference.feature_memory import FeatureMemory
 from tis_ray.inference.predictor import Predictor, check_boxes, check_image
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
@@ -31,7 +33,7 @@ class EnsemblePredictor:
     def __init__(
         self, predictors: Mapping[str, Predictor], views: Sequence[View], fuser: Fuser, categories: Categories
     ) -> None:
-        self.predictors = predictors
+        self.predictors = dict(predictors)
         self.views = tuple(sorted(views))
         self.fuser = fuser
         self.categories = categories
@@ -94,7 +96,7 @@ class EnsemblePredictor:
     ) -> dict[View, BoxMasks]:
         boxes, labels = merged.instances.boxes, merged.instances.labels
         found: dict[View, BoxMasks] = {}
-        for name, predictor in self.predictors.items():
+        for name, predictor in reversed(self.predictors.items()):  # where not all is remembered, it is the last that is
             own = [view for view in views if view.member == name]
             if own:
                 masks = predictor.predict_masks(image, boxes, labels, own, recall=recall)
@@ -112,8 +114,9 @@ def load(ensemble: Ensemble | Path | str, *, device: str | None = None) -> Ensem
         ensemble = load_ensemble(ensemble)
     categories = ensemble_categories(ensemble)
     fuser = Fuser.of(ensemble, categories, sizes=ensemble_sizes(ensemble), maskless=maskless_members(ensemble))
+    memory = FeatureMemory(max_age_s=math.inf)  # what is kept of a picture is forgotten once it is answered
     predictors = {
-        name: Predictor.from_checkpoint(member.checkpoint, device=device, categories=categories)
+        name: Predictor.from_checkpoint(member.checkpoint, device=device, categories=categories, memory=memory)
         for name, member in ensemble.members.items()
     }
     return EnsemblePredictor(predictors, ensemble.views, fuser, categories)
