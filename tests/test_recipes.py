@@ -32,6 +32,8 @@ TWINS = [
     "lvis_htc_x101",
     "lvis_htc_x101_bags",
     "megdet_shufflenet_detector",
+    "subnet_r50_c4",
+    "subnet_r101_fpn",
 ]
 CLASSES = {"lvis_r50_eql": 1203, "lvis_htc_x101": 1203, "lvis_htc_x101_bags": 1203}
 REDUCED = {

@@ -1,4 +1,4 @@
-"""Multi-scale subnetwork (Linh and Arai, 2018): regions cropped at several resolutions, each seen by a convolution.
+"""Multi-scale subnetwork (Linh and Arai): regions cropped at several resolutions, each seen by a convolution.
 
 A branch crops each region to a multiple of the pool's side, the paper's to 14, 28 and 56. A 1 x 1 convolution, a norm
 and a ReLU follow, then the mean over what falls into each cell; the branches side by side go through a last
