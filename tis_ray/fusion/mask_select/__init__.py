@@ -15,7 +15,9 @@ class Select(Protocol):
 
     `pool.masked` are the instances whose masks may speak, as they were before the first rule; instance i came from
     `pool.views[instances.source[i]]`. An instance for which there is no mask is marked as having none
-    (`masks.present`): no policy invents one. `masks` stays None where nothing has a mask.
+    (`masks.present`): no policy invents one. `masks` stays None where nothing has a mask. Masks that were predicted for
+    the fused boxes themselves are for the instances that `pool.predicted_for` names and for no others; `candidates`
+    sees to that.
     """
 
     def __call__(self, instances: Instances, pool: Pool) -> Instances: ...

@@ -22,8 +22,8 @@ def select(
     """Average over the views the mask of the detection that overlaps the fused box most, resampled onto that box.
 
     It must be of the same class with an IoU of `iou_threshold` or more. At 0.5 that is what NMS at 0.5, the paper's,
-    takes for the same object. The paper instead runs the mask head again on the fused boxes in every view; of
-    detectors that answer with boxes and masks at once, the nearest detection's mask stands in for that.
+    takes for the same object. After a second pass, as the paper's, a view's mask is the one that it predicted for the
+    fused box itself; without one the nearest detection's stands in for that.
 
     `of` takes the mean of probabilities or of logits, where a sure view outweighs unsure ones; masks that are pixels
     already go by their majority either way. `k` asks only the k views whose detections score highest; null, all.
