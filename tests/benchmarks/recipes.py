@@ -234,6 +234,7 @@ def _note(out: Path, name: str, values: dict[str, Any]) -> None:
 def parts(recipe: Recipe) -> str:
     """The detector's parts by the names of their menus, those that are not the default ones, and its data's regions."""
     parts, plain = recipe.detector, type(recipe.detector)(backbone=recipe.detector.backbone)
+    mask = parts.mask or plain.mask
     choices = [
         (parts.backbone, None),
         (parts.neck, plain.neck),
@@ -242,14 +243,22 @@ def parts(recipe: Recipe) -> str:
         (parts.box.sampling, plain.box.sampling),
         (parts.box.head, plain.box.head),
         (parts.box.classification, plain.box.classification),
+        (mask.head, plain.mask.head),
+        (mask.loss, plain.mask.loss),
     ]
     words = [choice.name for choice, default in choices if default is None or choice.name != default.name]
+    pools = {"boxes": parts.box.pooling, "masks": mask.pooling}
+    words += [f"{pool.name} pooling of {what}" for what, pool in pools.items() if pool.name != plain.box.pooling.name]
     words[0] += f" with {parts.backbone.options['stem']}" if "stem" in parts.backbone.options else ""
     extras = {
         "deformable pyramid": parts.neck.options.get("deformable", False),
         "context": parts.box.context is not None,
         "cascade": parts.box.cascade is not None,
-        "masks in training alone": parts.mask is not None and parts.mask.only_in_training,
+        "mask cascade": mask.cascade is not None,
+        "area ratio": mask.area_ratio is not None,
+        "rescore": mask.rescore is not None,
+        "stuff": parts.stuff is not None,
+        "masks in training alone": mask.only_in_training,
         "VTR": recipe.data is not None and recipe.data.regions.valid_training_region is not None,
     }
     return ", ".join([*words, *(word for word, there in extras.items() if there)])
