@@ -35,6 +35,7 @@ MENUS = [
     Menu("tis_ray.models.anchor_matching", "build", ()),
     Menu("tis_ray.models.roi_sampling", "build", ()),
     Menu("tis_ray.models.classification", "build", ("in_channels", "categories")),
+    Menu("tis_ray.models.roi_pooling", "build", ("pyramid", "output_size")),
     Menu("tis_ray.models.box_heads", "build", ("in_channels", "pool_size")),
     Menu("tis_ray.submission.formats", "open_writer", ("path",)),
 ]

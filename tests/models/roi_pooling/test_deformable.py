@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from tests.host_waits import host_waits
 from tis_ray.models.context import ContextPooling
 from tis_ray.models.pyramid_align import Pyramid
 from tis_ray.models.roi_levels import fpn_levels
@@ -55,11 +54,6 @@ def test_new_weights_pool_as_roi_align(modulated: bool) -> None:
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_levels_are_the_rules_by_default() -> None:
-    pool = moved(build(PYRAMID, 3, hidden=8), 0.3, -0.2, 0.5)
-    assert torch.equal(pool(pyramid(), BOXES, SIZES), pool(pyramid(), BOXES, SIZES, levels=pool.levels(BOXES)))
-
-
 @pytest.mark.parametrize(("offset", "columns"), [(0.0, [3.5, 7.5]), (1.0, [4.3, 8.3]), (-1.0, [2.7, 6.7])])
 def test_cells_of_a_ramp_move_by_a_share_of_the_region(offset: float, columns: list[float]) -> None:
     ramp = torch.arange(12.0).expand(1, 1, 12, 12)
@@ -106,14 +100,6 @@ def test_boxes_are_given_no_gradient() -> None:
     assert all(box.grad is None for box in boxes)
 
 
-def test_no_regions_reach_every_weight() -> None:
-    pool = build(PYRAMID, 7, hidden=4)
-    none = pool(pyramid(), [box[:0] for box in BOXES], SIZES)
-    assert none.shape == (0, 3, 7, 7)
-    none.sum().backward()
-    assert all(parameter.grad is not None for parameter in pool.parameters())
-
-
 def test_offsets_that_are_no_numbers_show_and_read_no_foreign_memory() -> None:
     for offset in (float("nan"), float("inf")):
         pool = moved(build(PYRAMID, 2, modulated=False, hidden=4), offset, 0.0)
@@ -128,14 +114,6 @@ def test_mixed_precision_computes_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = pool(halved, BOXES, SIZES)
     assert torch.equal(found, exact.bfloat16())
-
-
-def test_a_gpu_is_not_waited_for() -> None:
-    pool = build(PYRAMID, 3, hidden=4)
-    features = {name: value.requires_grad_() for name, value in pyramid().items()}
-    with host_waits() as waits:
-        pool(features, BOXES, SIZES).sum().backward()
-    assert not waits
 
 
 def test_regions_with_context_are_pooled_by_it() -> None:

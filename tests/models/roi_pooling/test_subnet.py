@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from tests.host_waits import host_waits
 from tis_ray.models.pyramid_align import Pyramid
 from tis_ray.models.roi_levels import fpn_levels
 from tis_ray.models.roi_pooling import subnet
@@ -118,13 +117,6 @@ def test_statistics_are_exact_where_values_are_far_from_0(monkeypatch: pytest.Mo
     torch.testing.assert_close(
         pool.branches[0].norm.running_var, exact.branches[0].norm.running_var.float(), rtol=1e-2, atol=0
     )
-
-
-def test_a_gpu_is_not_waited_for() -> None:
-    pool = made()
-    with host_waits() as waits:
-        pool(pyramid(), BOXES, SIZES).sum().backward()
-    assert not waits
 
 
 def test_mixed_precision_crops_and_normalises_in_float32() -> None:

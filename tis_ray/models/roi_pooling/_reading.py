@@ -43,6 +43,7 @@ def places(features: Features, strides: Sequence[int], boxes: list[Tensor], leve
     """Where `boxes`, those of each image xyxy in the network frame, lie on `levels` int64 (R,)."""
     shapes = [features[str(level)].shape for level in range(len(strides))]
     starts = [sum(count * height * width for count, _, height, width in shapes[:i]) for i in range(len(shapes))]
+    levels = levels.clamp(0, len(shapes) - 1)  # a box of NaN has a level that there is not
     image = torch.cat([torch.full_like(one[:, 0], i, dtype=torch.int64) for i, one in enumerate(boxes)])
     height, width, start, stride = (
         sum((levels == level) * number for level, number in enumerate(numbers))
