@@ -17,6 +17,7 @@ from tis_ray.models.assembly import build_detector
 from tis_ray.models.detector import Detector
 from tis_ray.models.mask_iou import MaskIoU, iou_loss, iou_with_whole
 from tis_ray.models.mask_targets import PackedCrops
+from tis_ray.models.positives import Regions, positives
 from tis_ray.models.targets import Target, to_targets
 
 SIZE = (64, 96)
@@ -157,6 +158,18 @@ def test_the_share_of_an_object_in_a_region_is_that_of_its_pixels() -> None:
     assert found[0] == 1
 
 
+@pytest.mark.parametrize("wide", [20, 10, 5])
+def test_a_perfect_mask_of_a_part_is_said_to_fit_as_much_as_the_part_is(wide: int) -> None:
+    square = CropMasks(np.array([(30, 20)], np.int32), (np.ones((20, 20), np.uint8),))
+    found = target_of(square)
+    region = Regions(torch.tensor([[30.0, 20, 30 + wide, 40]]), torch.tensor([0]), torch.tensor([1]))
+    shown = positives([region], [found], size=28, most=4, inside=True)
+    assert shown.inside.item() == pytest.approx(wide / 20)
+    ious = iou_with_whole(shown.targets, shown.targets, shown.inside)
+    assert ious.item() == pytest.approx(wide / 20)
+    assert positives([region], [found], size=28, most=4).inside is None
+
+
 def test_a_mask_without_pixels_has_no_share_anywhere() -> None:
     crops, _ = packed()
     assert crops.inside(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([2]), 14).tolist() == [0]
@@ -187,13 +200,17 @@ def detector(**sections: object) -> Detector:
     return build_detector(parse(DetectorSection, {**TINY_DETECTOR, **sections}, source="test"), CATEGORIES)
 
 
+def target_of(masks: CropMasks) -> Target:
+    sides = np.array([crop.shape[::-1] for crop in masks.crops], np.int32).reshape(-1, 2)
+    boxes = np.concatenate([masks.offsets, masks.offsets + sides], axis=1).astype(np.float32)
+    labels, none = np.arange(len(masks), dtype=np.int32) % 3, np.zeros(len(masks), np.bool_)
+    return to_targets([Annotations(boxes, labels, masks, none)], [SIZE], torch.device("cpu"))[0]
+
+
 def target(*boxes: tuple[int, int, int, int]) -> Target:
     corners = np.array(boxes, np.int32).reshape(-1, 4)
     crops = tuple(np.ones((y2 - y1, x2 - x1), np.uint8) for x1, y1, x2, y2 in corners)
-    masks = CropMasks(corners[:, :2].copy(), crops)
-    none = np.zeros(len(corners), np.bool_)
-    annotations = Annotations(corners.astype(np.float32), np.arange(len(corners), dtype=np.int32) % 3, masks, none)
-    return to_targets([annotations], [SIZE], torch.device("cpu"))[0]
+    return target_of(CropMasks(corners[:, :2].copy(), crops))
 
 
 OBJECTS = target((10, 10, 40, 30), (50, 20, 58, 28), (60, 40, 90, 60))

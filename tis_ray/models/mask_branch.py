@@ -1,5 +1,6 @@
 """The mask branch of Mask R-CNN (He et al. 2017), once or once a box stage (Hybrid Task Cascade, Chen et al. 2019)."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -104,7 +105,8 @@ class MaskBranch(nn.Module):
         levels = None if self.area_ratio is None else self.area_ratio.levels(found.boxes, found.ratios)
         seen = self._look(features, found.boxes, sizes_hw, shared=shared, levels=levels)
         first = 0 if self.flows or self.rescores(stage) else stage
-        every = list(self._say(seen, labels, stages=range(first, stage + 1)))
+        stages = range(first, stage + 1)
+        every = deque(self._say(seen, labels, stages=stages), maxlen=None if self.rescores(stage) else 1)
         said = every[-1]
         losses = {"loss_mask": _summed(self.loss, said.masks, found.targets)}
         if said.boundary is not None:
