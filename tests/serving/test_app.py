@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.tiny import CATEGORIES, save_tiny_checkpoint
+from tests.tiny import CATEGORIES, TINY_DETECTOR, save_tiny_checkpoint
 from tis_ray.config import Ensemble, FusionSection, parse
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.fusion.fuse import Fuser
@@ -80,6 +80,40 @@ def test_a_view_server_without_a_gpu_computes_on_the_cpu(tmp_path):
     built = _deployments(app.build(ensemble))
     devices = {name: built[name].init_args[0].keywords["device"] for name in ("one@64", "one@96")}
     assert devices == {"one@64": "cpu", "one@96": "cuda"}
+
+
+@pytest.mark.parametrize(
+    ("replica", "mebibytes"),
+    [
+        pytest.param({"num_gpus": 0}, 512, id="without a GPU"),
+        pytest.param({"num_gpus": 0.5}, 2048, id="on a GPU"),
+        pytest.param({"num_gpus": 0.5, "feature_memory_mb": 100}, 100, id="as written"),
+        pytest.param({"num_gpus": 0, "feature_memory_mb": 0}, 0, id="none at all"),
+    ],
+)
+def test_a_view_server_keeps_features_by_its_own_bounds_and_calls_find_who_keeps_them(tmp_path, replica, mebibytes):
+    save_tiny_checkpoint(tmp_path / "one")
+    ensemble = Ensemble.model_validate(
+        {
+            "members": {"one": {"checkpoint": tmp_path / "one", "scales": [64]}},
+            "replicas": {"default": replica},
+            "limits": {"max_deadline_s": 77},
+            "auth": "none",
+        }
+    )
+    deployment = _deployments(app.build(ensemble))["one@64"]
+    keywords = deployment.init_args[0].keywords
+    assert (keywords["feature_bytes"], keywords["feature_age_s"]) == (mebibytes * 2**20, 77)
+    assert deployment._deployment_config.request_router_config.get_request_router_class().__name__ == "KeeperFirst"
+
+
+def test_a_member_that_cannot_do_what_its_role_asks_is_refused_before_anything_starts(tmp_path):
+    for name in ("one", "two"):
+        save_tiny_checkpoint(tmp_path / name, detector={**TINY_DETECTOR, "mask": None})
+    members = {name: {"checkpoint": tmp_path / name, "scales": [64]} for name in ("one", "two")}
+    content = {"members": members, "fusion": {"members": {"two": {"role": "masks"}}}, "auth": "none"}
+    with pytest.raises(ConfigError, match=r"fusion\.members\.two\.role"):
+        app.build(Ensemble.model_validate(content))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import ray
 import yaml
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from safetensors.numpy import load_file, save_file
 
 import tis_ray
 from tests.serving.test_service import check_equal, picture_of, png
@@ -35,7 +36,7 @@ from tis_ray.submission.service import ServiceSegmenter
 
 pytestmark = pytest.mark.ray
 
-BOXES_ALONE = {key: part for key, part in TINY_DETECTOR.items() if key != "mask"}
+BOXES_ALONE = {**TINY_DETECTOR, "mask": None}
 BOXES = np.array([[5, 5, 40, 30], [30.5, 20.25, 90, 75], [0, 0, 112, 80]], dtype=np.float32)
 LABELS = np.array([0, 2, 1], dtype=np.int32)
 FEATURES = Plan(boxes=False, own_masks=False, masks=True)
@@ -59,11 +60,19 @@ CONTENT = {
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two_pass")
-    for seed, name in enumerate(CONTENT["members"]):
-        sections = {"detector": BOXES_ALONE} if name.startswith("net") else {}
-        save_tiny_checkpoint(folder / name, seed=seed, **sections)
+    for name, seed in zip(("net_a", "net_b", "net_c"), (5, 12, 15), strict=True):  # who find all classes
+        save_tiny_checkpoint(folder / name, seed=seed, detector=BOXES_ALONE)
+    for seed, name in enumerate(("mask_a", "mask_b")):
+        save_decided(save_tiny_checkpoint(folder / name, seed=seed) / "model.safetensors")
     (folder / "ensemble.yaml").write_text(yaml.safe_dump(CONTENT))
     return folder / "ensemble.yaml"
+
+
+def save_decided(weights: Path) -> None:
+    """A new head holds every pixel for as likely as not: give its last layer weights that say something."""
+    tensors = load_file(weights)
+    logits = "roi_heads.mask_branch.heads.0.logits.weight"
+    save_file(tensors | {logits: 3000 * tensors[logits]}, weights)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +128,8 @@ def test_answers_instance_for_instance_like_one_process(url, local, seed):
     pixels = picture_of(seed, 70 + 10 * seed, 100)
     answer = ask(url, pixels)
     check_equal(answer, local.predict(pixels), local, pixels.shape[:2])
-    assert any(row["area"] > 0 for row in answer["instances"])
+    assert len({row["category"] for row in answer["instances"]}) > 1
+    assert sum(row["area"] > 0 for row in answer["instances"]) > len(answer["instances"]) / 2
     assert answer["degraded"] is False
 
 
@@ -145,6 +155,10 @@ def test_says_what_every_member_gave_and_how_long_both_passes_took(url):
     timings = answer["timings"]
     assert min(timings["views_s"], timings["masks_s"], timings["fusion_s"]) > 0
     assert timings["total_s"] >= timings["views_s"] + timings["masks_s"] + timings["fusion_s"]
+
+
+def test_the_detectors_are_those_that_predict_no_masks(ensemble):
+    assert maskless_members(ensemble) == {"net_a", "net_b", "net_c"}
 
 
 def test_describes_itself_with_members_that_give_masks_alone(url):

@@ -71,6 +71,12 @@ def _check_gpus(num_gpus: float | str) -> float | str:
     return num_gpus
 
 
+def _check_memory(mebibytes: int | str) -> int | str:
+    if not isinstance(mebibytes, str) and mebibytes < 0:
+        raise ValueError("expected auto or at least 0")
+    return mebibytes
+
+
 FEATURE_MEMORY_MB = {True: 2048, False: 512}  # what `auto` is with a GPU and without
 
 
@@ -85,7 +91,7 @@ class Replica(Section):
     num_cpus: float = Field(default=1, ge=0)
     num_gpus: Annotated[float | Literal["auto"], AfterValidator(_check_gpus)] = "auto"
     autoscaling: Autoscaling | None = None
-    feature_memory_mb: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    feature_memory_mb: Annotated[int | Literal["auto"], AfterValidator(_check_memory)] = "auto"
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

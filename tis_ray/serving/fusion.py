@@ -94,7 +94,7 @@ class Fusion:
 
     def _ordered(self, asking: Asking, explain: Explain) -> tuple[ViewReport, ...]:
         """The reports as they travel on: of a view's own instances only what was asked for."""
-        return tuple(_kept(asking.reports[view], explain) for view in self._sources)
+        return tuple(_explained(asking.reports[view], explain) for view in self._sources)
 
 
 class _Laps:
@@ -113,7 +113,7 @@ def _plan(plan: Plan, explain: Explain) -> Plan:
     return plan._replace(own_masks=plan.boxes and plan.masks) if explain == "masks" and plan.masks else plan
 
 
-def _kept(report: ViewReport, explain: Explain) -> ViewReport:
+def _explained(report: ViewReport, explain: Explain) -> ViewReport:
     if explain == "masks" or report.found is None:
         return report
     return replace(report, found=report.found.without_masks() if explain == "boxes" else None)
