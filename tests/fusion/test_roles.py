@@ -50,8 +50,3 @@ def test_masks_that_are_asked_of_members_without_any(fusion: dict, maskless: lis
 )
 def test_what_can_be_done_is_taken(fusion: object, maskless: list[str]) -> None:
     build(fusion, *maskless)
-
-
-def test_segmenters_alone_have_nothing_to_segment() -> None:
-    with pytest.raises(ConfigError, match=r"^fusion\.members: expected a member whose boxes count; got the role masks"):
-        build({"members": dict.fromkeys("ab", {"role": "masks"})})

@@ -7,14 +7,11 @@ from tis_ray.errors import ConfigError
 
 
 def check_roles(ensemble: Ensemble, maskless: Collection[str]) -> None:
-    """Raise `ConfigError` where a member's role asks for masks and it is among the `maskless`, who predict none, and
-    where nobody's boxes count.
+    """Raise `ConfigError` where a member's role asks for masks and it is among the `maskless`, who predict none.
 
     Members of role both need none where no other has any, nor where others predict masks for all fused boxes.
     """
     fusion = ensemble.fusion
-    if all(fusion.role(name) == "masks" for name in ensemble.members):
-        raise ConfigError("fusion.members: expected a member whose boxes count; got the role masks for every one")
     for name, member in ensemble.members.items():
         if name in maskless and fusion.role(name) == "masks":
             raise ConfigError(
