@@ -105,6 +105,7 @@ class Branch(nn.Module):
         return torch.cat([_forgetful(self._pooled, rows, chunk, *affine) for chunk in chunks])
 
     def _pooled(self, rows: Tensor, chunk: Places, *affine: Tensor) -> Tensor:
+        """Cells (r, S, S, C); `affine` is batch normalisation's scale and shift."""
         values = self._cropped(rows, chunk)
         if affine:
             values = torch.addcmul(affine[1], values, affine[0])
@@ -135,14 +136,13 @@ class Branch(nn.Module):
         """Mean and variance (C,) of all crops, which the running ones follow."""
         parts = [(len(chunk.boxes), *_forgetful(self._moments, rows, chunk)) for chunk in chunks]
         total = sum(count for count, _, _ in parts)
-        mean = sum(mean * (count / total) for count, _, mean in parts)
-        variance = sum((variance + (part - mean) ** 2) * (count / total) for count, variance, part in parts)
+        mean = sum(own * (count / total) for count, _, own in parts)
+        variance = sum((within + (own - mean) ** 2) * (count / total) for count, within, own in parts)
         self._follow(mean.detach(), variance.detach(), total * (self.cells * self.fineness) ** 2)
         return mean, variance
 
     def _moments(self, rows: Tensor, chunk: Places) -> tuple[Tensor, Tensor]:
-        variance, mean = torch.var_mean(self._cropped(rows, chunk), dim=(0, 1, 2), correction=0)
-        return variance, mean
+        return torch.var_mean(self._cropped(rows, chunk), dim=(0, 1, 2), correction=0)
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """As PyTorch's layer does, with the unbiased variance."""
