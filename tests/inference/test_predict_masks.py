@@ -268,6 +268,23 @@ def test_a_member_without_masks_says_so(tmp_path: Path, picture: np.ndarray, mas
         Predictor.from_checkpoint(tmp_path, device="cpu").predict_masks(picture, BOXES, LABELS, [View("m", 64)])
 
 
+def test_many_boxes_are_looked_at_some_at_a_time(
+    predictor: Predictor, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, [80, 50], (23, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(5, 30, (23, 2))], axis=1).astype(np.float32)
+    labels, views = np.arange(23) % 4, [View("m", 64), View("m", 64, crop=CROP)]
+    together = predictor.predict_masks(picture, boxes, labels, views)
+    monkeypatch.setattr("tis_ray.inference.predictor.BOXES_AT_ONCE", 5)
+    with counted(predictor) as runs:
+        apart = predictor.predict_masks(picture, boxes, labels, views)
+    assert runs["backbone"] == 2
+    assert runs["mask head"] > 4
+    for one, other in zip(apart, together, strict=True):
+        assert_same(one, other, atol=1e-2)
+
+
 def test_nothing_given_is_changed(predictor: Predictor, picture: np.ndarray) -> None:
     given = [picture.copy(), BOXES.copy(), LABELS.copy()]
     for one in given:

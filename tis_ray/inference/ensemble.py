@@ -17,8 +17,9 @@ from tis_ray.formats.images import open_image
 from tis_ray.formats.members import ensemble_categories, ensemble_sizes, maskless_members
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.fusion.two_pass import Merged
+from tis_ray.inference.checks import check_boxes, check_image
 from tis_ray.inference.feature_memory import FeatureMemory
-from tis_ray.inference.predictor import Predictor, check_boxes, check_image
+from tis_ray.inference.predictor import Predictor
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.ops.boxes import Boxes

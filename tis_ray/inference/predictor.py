@@ -4,7 +4,7 @@ A detection's mask is predicted on its box as it is answered, in float32 of the 
 whoever brings that box again gets the same mask, to the bit where the boxes that share a forward are the same too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
 from tis_ray.inference.batches import Batch, Pixels, batches_of
+from tis_ray.inference.checks import check_boxes, check_image
 from tis_ray.inference.feature_memory import FeatureMemory, Remembered
 from tis_ray.inference.holders import holders_of
 from tis_ray.inference.tiles import merge_tiles
@@ -25,6 +26,7 @@ from tis_ray.ops.boxes import Boxes
 from tis_ray.views import SizeHW, View
 
 BATCH_PX = 2_000_000
+BOXES_AT_ONCE = 1000  # of a view, whose masks are predicted together: their features take memory
 
 
 class Predictor:
@@ -136,11 +138,11 @@ class Predictor:
             if not any(map(len, rows)):
                 continue
             looked = (self.memory.get(recall, batch) if recall else None) or self._look(pixels, batch, None)[1]
-            parts = self._segment(
-                looked, batch, [boxes[row] for row in rows], [own[row] for row in rows], pixels.image_hw
-            )
-            for piece, row, part in zip(batch, rows, parts, strict=True):
-                found[piece.view] = _filled(found[piece.view], row, part)
+            for some in _some_at_a_time(rows):
+                given = [boxes[row] for row in some], [own[row] for row in some]
+                parts = self._segment(looked, batch, *given, pixels.image_hw)
+                for piece, row, part in zip(batch, some, parts, strict=True):
+                    found[piece.view] = _filled(found[piece.view], row, part)
         return [found[view] for view in views]
 
     def check_device(self) -> None:
@@ -215,6 +217,12 @@ class Predictor:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
 
+def _some_at_a_time(rows: Sequence[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
+    """The same rows of each piece of a batch, at most `BOXES_AT_ONCE` of each."""
+    for start in range(0, max(map(len, rows)), BOXES_AT_ONCE):
+        yield [row[start : start + BOXES_AT_ONCE] for row in rows]
+
+
 def _filled(masks: BoxMasks, rows: NDArray[np.int64], part: BoxMasks) -> BoxMasks:
     """The masks with `part` at the rows (R,) that had none yet."""
     if len(rows) == 0:
@@ -223,23 +231,3 @@ def _filled(masks: BoxMasks, rows: NDArray[np.int64], part: BoxMasks) -> BoxMask
     places[rows] = np.arange(len(rows))
     absent = ~np.isin(np.arange(len(masks)), rows)
     return replace(part[places], boxes=masks.boxes).replaced(absent, masks)
-
-
-def check_image(image: NDArray[np.uint8]) -> None:
-    """Raise `InputError` unless `image` is a uint8 array (H, W, 3) with at least one pixel."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"image: expected a uint8 RGB array (height, width, 3); got {came}")
-    if image.size == 0:
-        raise InputError(f"image: expected at least one pixel; got {image.shape}")
-
-
-def check_boxes(boxes: Boxes, labels: NDArray[np.integer]) -> None:
-    """Raise `InputError` unless boxes are float32 (N, 4) with finite x1 <= x2, y1 <= y2 and labels integers (N,)."""
-    if not isinstance(boxes, np.ndarray) or boxes.dtype != np.float32 or boxes.ndim != 2 or boxes.shape[1] != 4:
-        came = f"{boxes.dtype} {boxes.shape}" if isinstance(boxes, np.ndarray) else type(boxes).__name__
-        raise InputError(f"boxes: expected a float32 array (N, 4); got {came}")
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != (len(boxes),):
-        came = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise InputError(f"labels: expected an integer array ({len(boxes)},), one for each box; got {came}")
-    Instances.of(boxes, np.ones(len(boxes)), np.zeros(len(boxes))).check_values(num_classes=1)
