@@ -32,6 +32,7 @@ TWINS = [
     "lvis_htc_x101",
     "lvis_htc_x101_bags",
     "megdet_shufflenet_detector",
+    "megdet_shufflenet_segmenter",
     "subnet_r50_c4",
     "subnet_r101_fpn",
 ]
@@ -66,6 +67,8 @@ def reduced(name: str, scenes: Path) -> Recipe:
             options["norm"] = "batch"
             options.pop("eps", None)
     train = {"annotations": str(_of_classes(scenes / "instances_train.json", CLASSES.get(name, 0)))}
+    if recipe.detector.stuff is not None:
+        train["stuff"] = str(scenes / "stuff")
     content["data"] |= {**REDUCED["data"], "train": train, "val": None}
     content["detector"]["rpn"] |= REDUCED["rpn"]
     content["detector"]["box"] |= REDUCED["box"]
@@ -106,6 +109,7 @@ def test_a_recipe_takes_a_step_and_answers_by_its_own_test(name: str, scenes: Pa
     )
     assert {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"} <= step.losses.keys()
     assert ("loss_classifier_2" in step.losses) == (recipe.detector.box.cascade is not None)
+    assert (step.losses.get("loss_stuff", 0) > 0) == (recipe.detector.stuff is not None)
     assert all(np.isfinite(loss) for loss in step.losses.values())
     assert not torch.equal(watched, before)
 
@@ -137,8 +141,10 @@ def test_a_recipe_of_the_papers_has_a_twin_of_the_same_parts(name: str) -> None:
     assert whole.box.pooling.name == twin.box.pooling.name
     for part in ("pooling", "head", "loss"):
         assert getattr(whole.mask, part).name == getattr(twin.mask, part).name
-    for setting in ("area_ratio", "rescore", "cascade", "only_in_training"):
+    for setting in ("area_ratio", "cascade", "only_in_training"):
         assert getattr(whole.mask, setting) == getattr(twin.mask, setting)
+    assert (whole.mask.rescore is None) == (twin.mask.rescore is None)
+    assert (whole.stuff is None) == (twin.stuff is None)
     assert whole.roi_levels == twin.roi_levels
     assert (whole.anchors.name == "pyramid") == (twin.anchors.name == "pyramid")
     data, twins = load_recipe(name).data, load_recipe(f"tiny_{name}").data

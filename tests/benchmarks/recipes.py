@@ -122,11 +122,12 @@ def _over_scenes(recipe: Recipe, out: Path, num_images: int) -> Recipe:
 
     preset = "longtail" if "lvis" in recipe.name else "driving"
     folder = out / f"scenes_{preset}"
-    if not (folder / "instances_val.json").exists():
+    stuff = folder / "stuff" if recipe.detector.stuff is not None else None
+    if not (folder / "instances_val.json").exists() or (stuff is not None and not stuff.is_dir()):
         write_scenes(folder, num_images=num_images, preset=preset, val_fraction=VAL_FRACTION)
     data = recipe.data.model_copy(
         update={
-            "train": CocoFolder(annotations=folder / "instances_train.json"),
+            "train": CocoFolder(annotations=folder / "instances_train.json", stuff=stuff),
             "val": CocoFolder(annotations=folder / "instances_val.json"),
         }
     )

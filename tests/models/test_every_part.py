@@ -141,6 +141,14 @@ SECTIONS = {
             "cascade": {},
         },
     },
+    "stuff": {"stuff": {"num_classes": 3, "channels": 16}},
+    "stuff of one map": {
+        "neck": "c4",
+        "anchors": {"exact": {"sizes": [[8, 16, 32, 64]]}},
+        "box": {"head": "average", "pool_size": 6},
+        "mask": None,
+        "stuff": {"num_classes": 3, "channels": 16},
+    },
     "deformable pyramid": {"neck": {"fpn": {"channels": 16, "deformable": True}}},
     "synchronised": {
         "neck": {"fpn": {"channels": 16, "norm": "sync"}},
@@ -156,6 +164,15 @@ SECTIONS = {
         "box.cascade": {"ious": [0.7]},
         "box.context": {},
         "mask": {"head": {"convs": {"channels": [16]}}, "only_in_training": True},
+    },
+    "MegDetV2's segmenter": {
+        "neck": {"fpn": {"channels": 16, "norm": "sync"}},
+        "box.head": {"split": {"channels": [16], "hidden": 32}},
+        "mask": {
+            "head": {"residual": {"channels": [16], "norm": "sync"}},
+            "rescore": {"channels": 16, "hidden": 32},
+        },
+        "stuff": {"num_classes": 3, "channels": 16},
     },
 }  # fmt: skip
 
@@ -196,13 +213,15 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     return build(CASES[request.param])
 
 
-def target(*boxes: tuple[int, int, int, int], labels: tuple[int, ...] = ()) -> Target:
+def target(*boxes: tuple[int, int, int, int], labels: tuple[int, ...] = (), size: tuple[int, int] = SIZE) -> Target:
+    """An image's; its left half is stuff 0, the right one is stuff 1."""
     corners = np.array(boxes, np.int32).reshape(-1, 4)
     crops = tuple(np.ones((y2 - y1, x2 - x1), np.uint8) for x1, y1, x2, y2 in corners)
     classes = np.array(labels or [i % 4 for i in range(len(corners))], np.int32)
     masks = CropMasks(corners[:, :2].copy(), crops)
-    annotations = Annotations(corners.astype(np.float32), classes, masks, np.zeros(len(corners), np.bool_))
-    return to_targets([annotations], [SIZE], torch.device("cpu"))[0]
+    stuff = np.broadcast_to(np.arange(size[1]) >= size[1] // 2, size).astype(np.uint8)
+    annotations = Annotations(corners.astype(np.float32), classes, masks, np.zeros(len(corners), np.bool_), stuff)
+    return to_targets([annotations], [size], torch.device("cpu"))[0]
 
 
 def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> Tensor:
@@ -245,8 +264,9 @@ def test_no_objects_and_tiny_pictures_are_learnt_from(detector: Detector) -> Non
     assert_sound(detector, step(detector, [picture(), picture(1)], [empty, OBJECTS]))
     assert_sound(detector, step(detector, [picture(), picture(1)], [empty, empty]))
     assert_sound(detector, step(detector, [picture()], [whole]))
-    pixel = target((1, 1, 2, 2))  # two pictures: batch normalisation has no variance of a single value
-    assert_sound(detector, step(detector, [picture(0, (3, 5)), picture(1, (5, 3))], [pixel, pixel]))
+    pixels = [target((1, 1, 2, 2), size=size) for size in ((3, 5), (5, 3))]
+    # Two pictures: batch normalisation has no variance of a single value.
+    assert_sound(detector, step(detector, [picture(0, (3, 5)), picture(1, (5, 3))], pixels))
 
 
 def test_the_loss_falls_on_one_picture(detector: Detector) -> None:

@@ -54,15 +54,22 @@ class StuffBranch(nn.Module):
 
     def predict(self, features: Features) -> Tensor:
         """Logits (B, classes, H / stride, W / stride)."""
-        levels = [F.relu(lateral(features[str(i)])) for i, lateral in enumerate(self.laterals)]
-        size = levels[self.level].shape[-2:]
-        values = levels[self.level]
-        for i, level in enumerate(levels):
+        values = F.relu(self.laterals[self.level](features[str(self.level)]), inplace=True)
+        size = values.shape[-2:]
+        for i, lateral in enumerate(self.laterals):
             if i != self.level:
-                values = values + F.interpolate(level, size, mode="bilinear", align_corners=False)
+                values = values + self._brought(features[str(i)], lateral, size, finer=i < self.level)
         for conv in self.convs:
-            values = F.relu(conv(values))
+            values = F.relu(conv(values), inplace=True)
         return self.logits(values)
+
+    @staticmethod
+    def _brought(level: Tensor, lateral: nn.Module, size: torch.Size, *, finer: bool) -> Tensor:
+        """A level (B, C, h, w) behind its convolution at another size; that one is computed where maps are small."""
+        if finer:
+            level = F.interpolate(level, size, mode="bilinear", align_corners=False)
+        level = F.relu(lateral(level), inplace=True)
+        return level if finer else F.interpolate(level, size, mode="bilinear", align_corners=False)
 
     def labels(self, maps: Sequence[Tensor | None], logits: Tensor) -> Tensor:
         """What lies in the middle of each place, int64 (B, H / stride, W / stride); unknown beyond an image."""
