@@ -25,9 +25,10 @@ def opened(
     """Call what is yielded with each result of a batch run that kept the views; does nothing where `folder` is None.
 
     The folder gets a file for each view, and `fuse.yaml`, which lists them for `tis-ray fuse` with the ensemble's
-    fusion section, or says why it lacks it. Labels are those of `categories`, the ids written those of `written`. A view
-    that draws masks alone has found nothing by itself: its file holds the fused boxes with the masks that it predicted
-    for them. One that draws in a second pass what it found boxes of in the first has the masks of its own boxes there.
+    fusion section, or says why it lacks it. Labels are those of `categories`, the ids written those of `written`. A
+    view that draws masks alone has found nothing by itself: its file holds the fused boxes with the masks that it
+    predicted for them. One that draws in a second pass what it found boxes of in the first has the masks of its own
+    boxes there.
     """
     if folder is None:
         yield lambda result: None  # noqa: ARG005
