@@ -52,7 +52,7 @@ def make_recipe(rectangles: Path, tmp_path: Path) -> Callable[..., Recipe]:
                 "anchors": {"exact": {"sizes": [[8], [16], [24], [32], [64]]}},
                 "rpn": {"samples_per_image": 64, "post_nms_top_n_train": 100, "post_nms_top_n_test": 50},
                 "box": {"head": {"mlp": {"hidden": 64}}, "samples_per_image": 32, "max_instances": 10},
-                "mask": {"pool_size": 7, "channels": [16]},
+                "mask": {"pool_size": 7, "head": {"convs": {"channels": [16]}}},
             },
             "schedule": {"epochs": 2, "lr": 0.01, "warmup_iterations": 4, "milestones": [], "clip_grad_norm": 5.0},
             "resources": {"gpus_per_worker": 0},
