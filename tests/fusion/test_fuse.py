@@ -294,6 +294,8 @@ def test_weights_multiply_scores_relative_to_the_largest():
 def test_the_pasting_convention_travels_with_the_masks(pasting):
     views = {VIEWS[0]: instances_of([(0, 0, 5, 5, 0.9, 0)])}
     assert fuse(views, section(pasting=pasting), image_hw=HW).masks.pasting == pasting
+    beside = views | {VIEWS[3]: instances_of([(9, 9, 5, 5, 0.8, 0)], masks=False)}
+    assert fuse(beside, section(pasting=pasting), image_hw=HW).masks.pasting == pasting
 
 
 @pytest.mark.parametrize(

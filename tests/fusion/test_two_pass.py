@@ -1,5 +1,7 @@
 """Masks that views predict for the fused boxes, chosen by every policy, and who is asked for what."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,6 +112,19 @@ def test_an_absent_mask_is_not_replaced_by_that_of_a_box_beside_it(policy: objec
     merged = two_pass.merge({DET: close}, image_hw=HW, sources=VIEWS)
     fused = two_pass.finish(merged, {SEG: said(merged.instances, 0.75, None)})
     assert centres(fused) == [0.75, None]
+
+
+def test_a_box_that_no_view_drew_is_lent_the_nearest_detections_mask_past_that_of_a_box_beside_it() -> None:
+    """A member's own masks stand beside those of a second pass, where only others have one."""
+    bare = View("bare", 400)
+    roles = {"bare": {"role": "boxes"}, "seg": {"role": "masks"}}
+    one = fuser(masks="best", rules=[{"nms": {"iou_threshold": 0.8}}], members=roles, top_k=2)
+    two = boxes_of((10, 10, 40, 40, 0.9, 0), (10, 10, 40, 33, 0.8, 0))  # IoU 0.77
+    own = boxes_of((10, 10, 40, 27, 0.1, 0))  # IoU 0.57 and 0.74
+    found = {bare: two, DET: replace(own, masks=said(own, 0.25))}
+    merged = one.merge(found, image_hw=HW, sources=[bare, DET, SEG])
+    answer = one.finish(merged, {SEG: said(merged.instances, 1.0, None)})
+    assert centres(answer) == [1.0, 0.25]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=str)

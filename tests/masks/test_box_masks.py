@@ -207,6 +207,12 @@ def test_masks_that_are_pasted_differently_are_not_joined():
         BoxMasks.concatenate([masks, replace(masks, pasting="detectron2")])
 
 
+def test_parts_without_any_mask_have_no_say_in_how_the_others_are_pasted():
+    masks = replace(four(), pasting="detectron2")
+    joined = BoxMasks.concatenate([BoxMasks.absent(four().boxes), masks])
+    assert (joined.pasting, len(joined)) == ("detectron2", 8)
+
+
 def test_absent_patches_do_not_blow_up_the_others():
     joined = BoxMasks.concatenate([BoxMasks.absent(four().boxes, 28), four()[[0]]])
     assert joined.size == 4

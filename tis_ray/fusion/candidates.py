@@ -43,16 +43,17 @@ def nearest(instances: Instances, pool: Pool, *, iou_threshold: float) -> NDArra
 
     Of equal ones that of the first view. What was predicted for an instance's own box goes before all others.
     """
+    own = np.flatnonzero(pool.predicted_for < 0) if pool.predicted_for is not None else np.arange(len(pool.masked))
     picks = best_of_each_source(
         instances.boxes,
         instances.labels,
-        pool.masked.boxes,
-        pool.masked.labels,
-        np.zeros_like(pool.masked.source),
+        pool.masked.boxes[own],
+        pool.masked.labels[own],
+        np.zeros(len(own), dtype=np.int32),
         num_sources=1,
         iou_threshold=iou_threshold,
-    )
-    picks = without_strangers(picks, pool)[:, 0]
+    )[:, 0]
+    picks[picks >= 0] = own[picks[picks >= 0]]
     if pool.predicted_for is not None:
         second = np.flatnonzero(pool.predicted_for >= 0)[::-1]  # of several the first is written last
         picks[pool.predicted_for[second]] = second

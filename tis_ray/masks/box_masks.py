@@ -87,12 +87,12 @@ class BoxMasks:
     def concatenate(parts: Sequence["BoxMasks"]) -> "BoxMasks":
         """All masks in order; patches of smaller sides are resampled to the largest side among `parts`.
 
-        Raises `InputError` where they are pasted differently.
+        Raises `InputError` where masks that are there are pasted differently.
         """
         if not parts:
             return BoxMasks.empty()
         size = max((part.size for part in parts if part.present.any()), default=parts[0].size)
-        pastings = {part.pasting for part in parts if len(part)} or {parts[0].pasting}
+        pastings = {part.pasting for part in parts if part.present.any()} or {parts[0].pasting}
         if len(pastings) > 1:
             raise InputError(f"masks.pasting: expected one convention; got {', '.join(sorted(pastings))}")
         return BoxMasks(
