@@ -1,5 +1,7 @@
 """The core tables: what they refuse, and that every operation keeps fields together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -167,6 +169,12 @@ def test_annotations_are_indexed_and_checked():
     assert chosen.labels.tolist() == [2, 1]
     assert chosen.crowd.tolist() == [False, True]
     assert chosen.masks.areas().tolist() == [9, 4]
+    assert chosen.stuff is None
+    mapped = replace(annotations, stuff=np.full((4, 5), 255, np.uint8))
+    assert mapped[[2, 1]].stuff is mapped.stuff
+    for wrong in (np.zeros((4, 5), np.int32), np.zeros((4, 5, 3), np.uint8), np.zeros(4, np.uint8)):
+        with pytest.raises(InputError, match=r"stuff: expected uint8 of shape"):
+            replace(annotations, stuff=wrong)
     with pytest.raises(InputError, match="masks: expected 3, one for each box; got 2"):
         Annotations(BOXES, annotations.labels, masks[:2], annotations.crowd)
     with pytest.raises(InputError, match=r"crowd: expected bool of shape \(3,\); got uint8"):

@@ -41,6 +41,7 @@ def test_a_part_left_out_is_none() -> None:
         pytest.param({}, id="plain"),
         pytest.param(C4 | {"backbone": {"resnet18": {"norm": "frozen"}}}, id="shared stage"),
         pytest.param({"box": {"cascade": {}, "context": {}}, "mask": None}, id="cascade"),
+        pytest.param({"stuff": {"channels": 8}}, id="stuff"),
     ],
 )
 def test_every_number_of_a_checkpoint_is_counted_once(parts: dict[str, object]) -> None:
@@ -52,6 +53,7 @@ def test_every_number_of_a_checkpoint_is_counted_once(parts: dict[str, object]) 
     assert sum(one.trained + one.others for one in sizes) == sum(tensor.numel() for tensor in kept)
     assert sum(one.num_bytes for one in sizes) == sum(tensor.nbytes for tensor in kept)
     assert ("mask" in {one.part for one in sizes}) == (parts.get("mask", True) is not None)
+    assert ("stuff" in {one.part for one in sizes}) == ("stuff" in parts)
 
 
 def test_numbers_that_training_leaves_are_told_apart() -> None:
