@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.tiny import CATEGORIES, save_tiny_checkpoint
+from tis_ray.errors import InputError
 from tis_ray.fusion.two_pass import Plan
+from tis_ray.inference.feature_memory import FeatureMemory
 from tis_ray.inference.predictor import Predictor
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving.messages import DeadlineError, Kept
@@ -113,8 +115,104 @@ def test_a_second_pass_whose_time_is_up_costs_no_forward(tiny_checkpoint, pictur
         asyncio.run(server.masks(picture, BOXES, LABELS, kept=Kept("unknown", ""), deadline_s=0))
 
 
+def test_where_nothing_may_be_kept_the_first_pass_looks_at_nothing_and_any_replica_may_be_asked(
+    tiny_checkpoint, picture
+):
+    load = partial(load_predictor, tiny_checkpoint, CATEGORIES, device="cpu", feature_bytes=0, feature_age_s=60)
+    predictor, runs = load(), []
+    server = ViewServer(lambda: predictor, VIEWS, name=lambda: "replica 7")
+    predictor.detector.backbone.register_forward_hook(lambda *_: runs.append(1))
+    answer = asyncio.run(look(server, picture, deadline_s=30, plan=MASKS_TO_COME[0].values[0]))
+    assert (answer.kept, runs) == (Kept("a picture", ""), [])
+
+
+class Between:
+    """A view server whose thread can be held before its work, and that work at its end."""
+
+    def __init__(self, checkpoint) -> None:
+        self.predictor = load_predictor(checkpoint, CATEGORIES, device="cpu", **MEMORY)
+        self.server = ViewServer(lambda: self.predictor, VIEWS)
+        self.reached, self.release = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.reached.set()
+        self.release.wait(30)
+
+    async def given_up(self, asked, *, at_work: bool) -> None:
+        """The call is cancelled before the thread is free for it, or once it has done all its work."""
+        if at_work:
+            for name in ("remember", "predict_masks"):
+                setattr(self.predictor, name, self.held(getattr(self.predictor, name)))
+        else:
+            self.server._thread.submit(self.hold)
+        task = asyncio.create_task(asked)
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(self.reached.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        self.release.set()
+        await asyncio.to_thread(self.server._thread.shutdown)
+
+    def held(self, work):
+        def working(*arguments, **keywords):
+            result = work(*arguments, **keywords)
+            self.hold()
+            return result
+
+        return working
+
+
+@pytest.mark.parametrize("at_work", [pytest.param(False, id="in the queue"), pytest.param(True, id="at work")])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_of_a_request_that_is_given_up_nothing_is_kept(tiny_checkpoint, picture, passes, at_work):
+    between = Between(tiny_checkpoint)
+    plan = MASKS_TO_COME[0].values[0]
+
+    async def both():
+        asked = look(between.server, picture, deadline_s=30, plan=plan)
+        if passes == 2:
+            kept = (await asked).kept
+            assert between.predictor.memory.nbytes > 0
+            asked = between.server.masks(picture, BOXES, LABELS, kept=kept, deadline_s=30)
+        await between.given_up(asked, at_work=at_work)
+
+    asyncio.run(both())
+    assert between.predictor.memory.nbytes == 0
+
+
+def test_a_second_pass_that_is_late_or_fails_leaves_no_features(tiny_checkpoint, picture):
+    predictor = load_predictor(tiny_checkpoint, CATEGORIES, device="cpu", **MEMORY)
+    server = ViewServer(lambda: predictor, VIEWS)
+
+    async def second(boxes, deadline_s, error):
+        kept = (await look(server, picture, deadline_s=30, plan=MASKS_TO_COME[0].values[0])).kept
+        assert predictor.memory.holds(kept.key)
+        with pytest.raises(error):
+            await server.masks(picture, boxes, LABELS, kept=kept, deadline_s=deadline_s)
+        assert not predictor.memory.holds(kept.key)
+
+    asyncio.run(second(BOXES, 0, DeadlineError))
+    asyncio.run(second(np.full_like(BOXES, np.nan), 30, InputError))
+
+
+def test_a_replica_that_nobody_asks_lets_go_of_old_features(tiny_checkpoint, picture):
+    predictor = load_predictor(tiny_checkpoint, CATEGORIES, device="cpu", feature_bytes=2**26, feature_age_s=0.01)
+    server = ViewServer(lambda: predictor, VIEWS)
+
+    async def idle():
+        await look(server, picture, deadline_s=30, plan=MASKS_TO_COME[0].values[0])
+        await asyncio.sleep(0.02)
+        await server.check_health()
+
+    asyncio.run(idle())
+    assert len(predictor.memory._entries) == 0
+
+
 class Healthy:
     """A predictor whose device computes."""
+
+    memory = FeatureMemory(0)
 
     def check_device(self):
         pass

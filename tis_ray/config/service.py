@@ -84,7 +84,7 @@ class Replica(Section):
     """Resources and number of replicas of one deployment: `num_replicas`, or `autoscaling` in its place.
 
     `feature_memory_mb` bounds what a replica of a view server keeps of images, on its device, from the first pass to
-    the second, where there is one: `auto` is 2048 on a GPU and 512 without. With 0 it looks twice at each image.
+    the second, where there is one: `auto` is 2048 on a GPU and 512 without. What is not kept is computed anew.
     """
 
     num_replicas: int = Field(default=1, ge=1)

@@ -38,8 +38,8 @@ class _Entry(NamedTuple):
 class FeatureMemory:
     """Features by the key of a picture and the group of views that shared a forward; for several threads at once.
 
-    At most `max_bytes` are held, where the least recently used leave first, and none for more than `max_age_s` seconds
-    after it was put. `clock` tells seconds.
+    At most `max_bytes` are held, where the least recently used leave first. What was put `max_age_s` seconds ago is
+    gone for whoever asks; its memory is free with the next call of any method. `clock` tells seconds.
     """
 
     def __init__(
@@ -90,6 +90,11 @@ class FeatureMemory:
         with self._lock:
             self._drop_old()
             return any(one[0] == key for one in self._entries)
+
+    def drop_old(self) -> None:
+        """Let go of what is too old; while nobody asks for anything, that happens here alone."""
+        with self._lock:
+            self._drop_old()
 
     @property
     def nbytes(self) -> int:

@@ -98,8 +98,13 @@ class Predictor:
 
     @torch.inference_mode()
     def remember(self, image: NDArray[np.uint8], views: Sequence[View], key: str) -> None:
-        """Run backbone and neck alone and keep what they make of the views of an image, for `predict_masks`."""
+        """Run backbone and neck alone and keep what they make of the views of an image, for `predict_masks`.
+
+        Where nothing may be kept, nothing is run.
+        """
         check_image(image)
+        if self.memory.max_bytes == 0:
+            return
         pixels = Pixels(image, views, self.device)
         for batch in batches_of(views, pixels.image_hw, batch_px=self.batch_px):
             self._look(pixels, batch, key)

@@ -18,7 +18,7 @@ Explain = Literal["none", "boxes", "masks"]  # how much of each view's own insta
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a view server keeps of a request's image for the second pass: features under `key`, in the `replica` of
-    that name."""
+    that name, or in none where there was no room."""
 
     key: str
     replica: str

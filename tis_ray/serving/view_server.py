@@ -35,6 +35,8 @@ class Memory(Protocol):
 
     def forget(self, key: str) -> None: ...
 
+    def drop_old(self) -> None: ...
+
 
 class Predicts(Protocol):
     """What a view server needs of a predictor: the instances of each view, the masks of given boxes, both in the image
@@ -132,11 +134,12 @@ class ViewServer:
     async def segment(self, frame: NDArray[np.uint8], *, plan: Plan, key: str, deadline_s: float) -> ViewAnswer:
         """The first pass over `frame` uint8 (H, W, 3), which is read only and stays as it is: what `plan` asks for.
 
-        If that is masks of boxes to come, the features are kept under `key`. Raises `DeadlineError` where the model was
-        not free within `deadline_s` seconds.
+        If that is masks of boxes to come, the features are kept under `key`, as far as there is room for them. Raises
+        `DeadlineError` where the model was not free within `deadline_s` seconds.
         """
-        instances, seconds = await self._in_turn(partial(self._look, frame, plan, key), deadline_s)
-        return ViewAnswer(tuple(instances), seconds, Kept(key, self._name) if plan.masks else None)
+        look = partial(self._look, frame, plan, key)
+        (instances, kept), seconds = await self._in_turn(look, deadline_s, key=key if plan.masks else None)
+        return ViewAnswer(tuple(instances), seconds, kept)
 
     async def masks(
         self, frame: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int32], *, kept: Kept, deadline_s: float
@@ -146,15 +149,25 @@ class ViewServer:
         From the features that were `kept`, which are let go of; from new ones where they are gone, or were kept by
         another replica. Raises what `segment` raises.
         """
-        (masks, recalled), seconds = await self._in_turn(
-            partial(self._segment, frame, boxes, labels, kept.key), deadline_s
-        )
+        segment = partial(self._segment, frame, boxes, labels, kept.key)
+        (masks, recalled), seconds = await self._in_turn(segment, deadline_s, key=kept.key)
         return MasksAnswer(tuple(masks), seconds, recalled)
 
-    async def _in_turn(self, work: Callable[[], _Result], deadline_s: float) -> tuple[_Result, float]:
-        """What the model's thread makes of `work`, once it is free, and the seconds it took."""
-        deadline = Deadline(deadline_s)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work, deadline)
+    async def _in_turn(
+        self, work: Callable[[], _Result], deadline_s: float, *, key: str | None
+    ) -> tuple[_Result, float]:
+        """What the model's thread makes of `work`, once it is free, and the seconds it took.
+
+        Where that fails, or is not waited for, nobody will ask for what is kept under `key`: it is let go of once the
+        thread has done with it.
+        """
+        asked = self._thread.submit(self._timed, work, Deadline(deadline_s))
+        try:
+            return await asyncio.wrap_future(asked)
+        except BaseException:
+            if key is not None:
+                asked.add_done_callback(lambda _: self._predictor.memory.forget(key))
+            raise
 
     def _timed(self, work: Callable[[], _Result], deadline: Deadline) -> tuple[_Result, float]:
         if deadline.passed:
@@ -170,25 +183,30 @@ class ViewServer:
             self._running = None
         return result, time.perf_counter() - start
 
-    def _look(self, frame: NDArray[np.uint8], plan: Plan, key: str) -> list[Instances]:
-        if not plan.boxes:
+    def _look(self, frame: NDArray[np.uint8], plan: Plan, key: str) -> tuple[list[Instances], Kept | None]:
+        remember = key if plan.masks else None
+        found: list[Instances] = []
+        if plan.boxes:
+            found = self._predictor.predict(frame, self._views, masks=plan.own_masks, remember=remember)
+        else:
             self._predictor.remember(frame, self._views, key)
-            return []
-        return self._predictor.predict(frame, self._views, masks=plan.own_masks, remember=key if plan.masks else None)
+        if not plan.masks:
+            return found, None
+        return found, Kept(key, self._name if self._predictor.memory.holds(key) else "")
 
     def _segment(
         self, frame: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int32], key: str
     ) -> tuple[list[BoxMasks], bool]:
         memory = self._predictor.memory
         recalled = memory.holds(key)
-        try:
-            return self._predictor.predict_masks(frame, boxes, labels, self._views, recall=key), recalled
-        finally:
-            memory.forget(key)
+        masks = self._predictor.predict_masks(frame, boxes, labels, self._views, recall=key)
+        memory.forget(key)
+        return masks, recalled
 
     def _check_device(self) -> None:
         self._running = Deadline(self._stuck_after_s)
         try:
+            self._predictor.memory.drop_old()  # between requests nobody else would
             self._predictor.check_device()
         except Exception as error:
             self._give_up(error)
