@@ -106,6 +106,18 @@ def test_failed_images_count_as_images_without_findings(dataset: coco.CocoDatase
     assert {report["bbox"].AP for _, report in rows} == {0}
 
 
+def test_a_view_that_shows_nothing_of_an_image_is_scored_as_finding_nothing(dataset: coco.CocoDataset) -> None:
+    result = result_with("a@64", "a@96")
+    found = {view: one for view, one in result.found.views.items() if view.member == "a"}
+    rows = score_members(
+        ENSEMBLE,
+        [ImageResult(result.image, result.size_hw, Segmented(Instances.empty(), found))],
+        dataset,
+        categories=TRAINED,
+    )
+    assert {name for name, report in rows if report["bbox"].AP > 0} >= {"a at 64 px", "ensemble, 4 views"}
+
+
 def test_tables_without_a_common_class_are_refused(dataset: coco.CocoDataset) -> None:
     with pytest.raises(ConfigError, match=r"categories: .*tram.*person, car"):
         score_members(ENSEMBLE, [result_with()], dataset, categories=Categories((1,), ("tram",)))

@@ -74,4 +74,5 @@ def view_sets(ensemble: Ensemble) -> list[tuple[str, list[View]]]:
 def _fused(
     fuser: Fuser, found: Mapping[View, Instances], views: Sequence[View], image_hw: tuple[int, int]
 ) -> Instances:
-    return fuser.fuse({view: found[view] for view in views}, image_hw=image_hw, sources=views)
+    # A segmenter's view has nothing to show of an image without boxes, nor has one that is missing.
+    return fuser.fuse({view: found[view] for view in views if view in found}, image_hw=image_hw, sources=views)
