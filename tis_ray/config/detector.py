@@ -2,14 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
 from tis_ray.config.section import Choice, Fraction, Part, Section
 
 Norm = Literal["batch", "sync", "group"]
 # At 1 even equal boxes would both stay; what is to be left out is then not suppressed either.
 NmsIou = Annotated[float, Field(ge=0, lt=1)]
-DeltaWeights = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
+PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+DeltaWeights = tuple[PositiveFinite, PositiveFinite, PositiveFinite, PositiveFinite]
 
 
 class SampledSection(Section):
@@ -54,7 +55,7 @@ class CascadeSection(Section):
 
     ious: tuple[Fraction, ...] = Field(default=(0.6, 0.7), min_length=1)
     delta_weights: tuple[DeltaWeights, ...] | None = None
-    loss_weights: tuple[PositiveFloat, ...] | None = None
+    loss_weights: tuple[PositiveFinite, ...] | None = None
     scale_gradients: bool = True
 
     @model_validator(mode="after")
@@ -167,7 +168,7 @@ class StuffSection(Section):
     num_classes: int = Field(default=183, ge=2, le=255)
     convs: PositiveInt = 4
     channels: PositiveInt = 256
-    weight: PositiveFloat = 0.2
+    weight: PositiveFinite = 0.2
 
 
 class DetectorSection(Section):
@@ -185,8 +186,8 @@ class DetectorSection(Section):
     box: BoxSection = BoxSection()
     mask: MaskSection | None = MaskSection()
     stuff: StuffSection | None = None
-    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    pixel_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    pixel_mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[PositiveFinite, PositiveFinite, PositiveFinite] = (0.229, 0.224, 0.225)
 
     @model_validator(mode="after")
     def _check_mask_cascade(self) -> Self:
