@@ -88,7 +88,7 @@ class MaskBranch(nn.Module):
         probs = _mean_probs(self._say(seen, labels, stages=every))
         if self.area_ratio is not None:
             levels = self.area_ratio.levels(boxes, self.area_ratio.of_masks(probs, labels))
-            seen = self._look(features, boxes, sizes_hw, shared=shared, levels=levels)
+            seen = seen._replace(regions=self._regions(features, boxes, sizes_hw, shared=shared, levels=levels))
             probs = _mean_probs(self._say(seen, labels, stages=every))
         quality = None if self.rescore is None else self.rescore(seen.regions, probs, labels).clamp(0, 1)
         return MaskPrediction(probs, quality)
@@ -127,9 +127,14 @@ class MaskBranch(nn.Module):
         levels: Tensor | None = None,
     ) -> _Seen:
         """What heads see of the boxes; `levels` int64 (R,) in place of the pool's rule."""
-        regions = self.pool(features, boxes, sizes_hw, levels=levels)
-        regions = shared(regions) if self.takes_shared else regions
+        regions = self._regions(features, boxes, sizes_hw, shared=shared, levels=levels)
         return _Seen(regions, {} if self.finest is None else {"finest": self.finest(features, boxes, sizes_hw)})
+
+    def _regions(
+        self, features: Features, boxes: list[Tensor], sizes_hw: SizesHW, *, shared: nn.Module, levels: Tensor | None
+    ) -> Tensor:
+        regions = self.pool(features, boxes, sizes_hw, levels=levels)
+        return shared(regions) if self.takes_shared else regions
 
     def _say(self, seen: _Seen, labels: Tensor, *, stages: range) -> Iterator[MaskLogits]:
         """What the heads of these stages say of it, one after the other."""
