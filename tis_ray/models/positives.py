@@ -25,9 +25,7 @@ class Positives(NamedTuple):
 
     boxes:   float (P_i, 4) xyxy in the network frame
     labels:  int64 (P_i,) from 1
-    matched: int64 (P_i,) the object of each among the image's targets
     targets: float (sum of P_i, M, M) in 0..1, the share of each cell that the object covers
-    areas:   int64 (sum of P_i,) the pixels of each one's object, those outside the region included
     ratios:  float (sum of P_i,) in 0..1, the share of its own box that each one's object fills; 1 of a mask that has
              lost all of its pixels
     inside:  float (sum of P_i,) in 0..1, the share of each one's object that lies in the region; None where not asked
@@ -35,9 +33,7 @@ class Positives(NamedTuple):
 
     boxes: list[Tensor]
     labels: list[Tensor]
-    matched: list[Tensor]
     targets: Tensor
-    areas: Tensor
     ratios: Tensor
     inside: Tensor | None = None
 
@@ -63,12 +59,16 @@ def positives(
         for one, target, (_, points) in zip(found, targets, numbers, strict=True)
     ]
     masks = torch.cat([crops.sample(*rois, size, points=points) for crops, *rois, points in places])
-    shown = [crops.inside(*rois, size, points=points) for crops, *rois, points in places] if inside else None
+    parts = [crops.inside(*rois, size, points=points) for crops, *rois, points in places] if inside else None
     areas = torch.cat([target["masks"].areas[one.matched] for one, target in zip(found, targets, strict=True)])
     frames = torch.cat([box_area(target["boxes"])[one.matched] for one, target in zip(found, targets, strict=True)])
-    boxes, matched, labels = (list(each) for each in zip(*found, strict=True))
-    shares = _shares(areas, frames)
-    return Positives(boxes, labels, matched, masks, areas, shares, None if shown is None else torch.cat(shown))
+    return Positives(
+        [one.boxes for one in found],
+        [one.labels for one in found],
+        targets=masks,
+        ratios=_shares(areas, frames),
+        inside=None if parts is None else torch.cat(parts),
+    )
 
 
 def _shares(areas: Tensor, frames: Tensor) -> Tensor:
