@@ -51,7 +51,7 @@ def ensemble(*overrides, **keys):
     [
         (
             ["schedule.epoch=3"],
-            r"car\.yaml: schedule\.epoch: unknown key; did you mean 'epochs'\?; the keys here are clip_grad_norm, .*",
+            r"car\.yaml: schedule\.epoch: unknown key; did you mean 'epochs'\?; the keys here are accumulate, .*",
         ),
         (["detektor=1"], r"car\.yaml: detektor: unknown key; did you mean 'detector'\?; the keys here are data, .*"),
         (["zzz=1"], r"car\.yaml: zzz: unknown key; the keys here are data, detector, name, .*"),

@@ -139,6 +139,8 @@ class Annotations:
     masks:  CropMasks, exact pixels; a box alone has a mask that fills it
     crowd:  bool (N,) a region of many objects (COCO's iscrowd) or to be ignored: neither found nor missed
     stuff:  uint8 (H, W) what each pixel of the image shows, the background's too, 255 where that is unknown; or None
+    unlabelled: float32 (U, 4) boxes of objects that nobody labelled, whatever their class; None is none
+    unverified: bool (K,) classes of which nobody looked for every object in the image, as in LVIS; None is none
     """
 
     boxes: Boxes
@@ -146,6 +148,8 @@ class Annotations:
     masks: CropMasks
     crowd: NDArray[np.bool_]
     stuff: NDArray[np.uint8] | None = None
+    unlabelled: Boxes | None = None
+    unverified: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -156,12 +160,23 @@ class Annotations:
             raise InputError(f"masks: expected {n}, one for each box; got {len(self.masks)}")
         if self.stuff is not None:
             _check_array("stuff", self.stuff, (*self.stuff.shape, 0, 0)[:2], np.uint8)
+        if self.unlabelled is not None:
+            _check_array("unlabelled", self.unlabelled, (len(self.unlabelled), 4), np.float32)
+        if self.unverified is not None:
+            _check_array("unverified", self.unverified, (self.unverified.size,), np.bool_)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, index: Index) -> "Annotations":
-        return Annotations(self.boxes[index], self.labels[index], self.masks[index], self.crowd[index], self.stuff)
+        """Some of the objects, in an image of which all else is known that was."""
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            labels=self.labels[index],
+            masks=self.masks[index],
+            crowd=self.crowd[index],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from PIL import Image
 
 from tis_ray.data.dataset import TrainingSet, check_files
 from tis_ray.data.loading import Batches
+from tis_ray.data.plan import Draw, EpochPlan
 from tis_ray.data.regions import ValidTrainingRegion
-from tis_ray.data.sampling import ShuffledShare
+from tis_ray.data.sampling import every
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
 from tis_ray.formats.stuff_maps import StuffMaps
@@ -49,7 +50,7 @@ def test_samples_are_resized_to_one_of_the_scales(folder):
     for epoch in range(12):
         dataset.set_epoch(epoch)
         for index, (width, height) in enumerate(SIZES_WH):
-            image, annotations, image_id = dataset[index]
+            image, annotations, image_id = dataset[Draw(index)]
             assert image.dtype == torch.uint8
             assert image_id == 10 + index
             assert len(annotations) == index
@@ -62,11 +63,11 @@ def test_samples_are_resized_to_one_of_the_scales(folder):
 
 
 def test_one_scale_and_no_flip_is_the_plain_picture(folder):
-    image, annotations, _ = training_set(folder, scales=(50,), flip_probability=0)[3]
+    image, annotations, _ = training_set(folder, scales=(50,), flip_probability=0)[Draw(3)]
     with Image.open(folder / "3.png") as picture:
         np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(picture))
     np.testing.assert_array_equal(annotations.boxes[2], [8, 3, 14, 8])
-    mirrored, flipped, _ = training_set(folder, scales=(50,), flip_probability=1)[3]
+    mirrored, flipped, _ = training_set(folder, scales=(50,), flip_probability=1)[Draw(3)]
     assert torch.equal(mirrored, image.flip(-1))
     np.testing.assert_array_equal(flipped.boxes[2], [36, 3, 42, 8])
 
@@ -74,17 +75,17 @@ def test_one_scale_and_no_flip_is_the_plain_picture(folder):
 def test_a_sample_depends_on_seed_epoch_and_index_alone(folder):
     first, second = training_set(folder), training_set(folder)
     for index in (4, 0, 2):
-        second[index]
+        second[Draw(index)]
     for epoch in range(4):
         first.set_epoch(epoch)
         second.set_epoch(epoch)
-        assert torch.equal(first[1].image, second[1].image)
+        assert torch.equal(first[Draw(1)].image, second[Draw(1)].image)
     shapes = {seed: [] for seed in range(2)}
     for seed, found in shapes.items():
         dataset = training_set(folder, seed=seed)
         for epoch in range(12):
             dataset.set_epoch(epoch)
-            found.append(dataset[4].image.shape)
+            found.append(dataset[Draw(4)].image.shape)
     assert shapes[0] != shapes[1]
     assert len(set(shapes[0])) == 3
 
@@ -95,7 +96,7 @@ def test_a_region_leaves_the_other_draws_as_they_are(folder):
         plain.set_epoch(epoch)
         unused.set_epoch(epoch)
         for index in range(len(plain)):
-            assert torch.equal(plain[index].image, unused[index].image)
+            assert torch.equal(plain[Draw(index)].image, unused[Draw(index)].image)
 
 
 def test_samples_are_cut_to_what_surrounds_their_objects(tmp_path):
@@ -113,22 +114,25 @@ def test_samples_are_cut_to_what_surrounds_their_objects(tmp_path):
     options = {"scales": (300,), "max_long_edge": 4000}
     seen = set()
     for seed in range(20):
-        image, annotations, _ = training_set(tmp_path, region=region, seed=seed, flip_probability=0, **options)[0]
+        image, annotations, _ = training_set(tmp_path, region=region, seed=seed, flip_probability=0, **options)[Draw(0)]
         seen.add(tuple(image.shape[1:]))
         if image.shape[1:] == (300, 400):
             assert (image == 200).all()
             np.testing.assert_array_equal(annotations.boxes, [[50, 50, 350, 250]])
     assert seen == {(300, 400), (300, 386)}
-    mirrored, flipped, _ = training_set(tmp_path, region=ValidTrainingRegion(1.0), **options | {"flip_probability": 1})[
-        0
-    ]
+    always = training_set(tmp_path, region=ValidTrainingRegion(1.0), **options | {"flip_probability": 1})
+    mirrored, flipped, _ = always[Draw(0)]
     assert mirrored.is_contiguous()
     np.testing.assert_array_equal(flipped.boxes, [[50, 50, 350, 250]])
 
 
+def plan(dataset, batch_size=2):
+    return EpochPlan(every.build(dataset.truth), batch_size=batch_size, seed=0)
+
+
 def batches(folder, processes):
     dataset = training_set(folder)
-    return Batches(dataset, ShuffledShare(len(dataset), seed=0), batch_size=2, loader_processes=processes)
+    return Batches(dataset, plan(dataset), loader_processes=processes)
 
 
 def test_loader_processes_do_not_change_the_batches(folder):
@@ -169,7 +173,7 @@ def test_a_truncated_image_is_one_line_naming_the_file(folder, processes):
 def test_an_image_of_another_size_than_listed_is_an_error(folder):
     Image.new("RGB", (49, 50)).save(folder / "3.png")
     with pytest.raises(DataError, match=r"3\.png: expected 50x50 .* got 49x50"):
-        training_set(folder)[3]
+        training_set(folder)[Draw(3)]
 
 
 def test_maps_of_stuff_follow_their_pictures(folder):
@@ -182,15 +186,15 @@ def test_maps_of_stuff_follow_their_pictures(folder):
         Image.fromarray(pixels[..., 0]).save(folder / "stuff" / f"{i}.png")
     same = {"scales": (48,), "max_long_edge": None, "stuff": StuffMaps(folder / "stuff", 128)}
     for flip in (0, 1):  # of 64 x 48 px: sizes stay
-        image, annotations, _ = training_set(folder, flip_probability=flip, **same)[4]
+        image, annotations, _ = training_set(folder, flip_probability=flip, **same)[Draw(4)]
         np.testing.assert_array_equal(annotations.stuff, image[0].numpy())
     dataset = training_set(folder, **same)
     for index in (0, 2, 3):
-        image, annotations, _ = dataset[index]
+        image, annotations, _ = dataset[Draw(index)]
         assert annotations.stuff.shape == tuple(image.shape[1:])
-    assert dataset[1].annotations.stuff is None
-    assert training_set(folder)[4].annotations.stuff is None
-    (batch,) = Batches(dataset, ShuffledShare(5, seed=0), batch_size=5, loader_processes=1).epoch(0)
+    assert dataset[Draw(1)].annotations.stuff is None
+    assert training_set(folder)[Draw(4)].annotations.stuff is None
+    (batch,) = Batches(dataset, plan(dataset, 5), loader_processes=1).epoch(0)
     assert sorted(one.stuff is None for one in batch.annotations) == [False] * 4 + [True]
 
 
@@ -199,4 +203,4 @@ def test_a_wrong_map_of_stuff_is_one_line_naming_the_file(folder):
     Image.fromarray(np.full((50, 50), 40, np.uint8)).save(folder / "stuff" / "3.png")
     dataset = training_set(folder, stuff=StuffMaps(folder / "stuff", 40))
     with pytest.raises(DataError, match=r"stuff/3\.png: expected values 0 to 39, .* got 40"):
-        list(Batches(dataset, ShuffledShare(5, seed=0), batch_size=2).epoch(0))
+        list(Batches(dataset, plan(dataset)).epoch(0))

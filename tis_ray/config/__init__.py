@@ -4,7 +4,19 @@ Both are frozen pydantic models that refuse unknown keys. What a menu folder off
 named by a `Choice` and checked against the folder by whoever assembles it.
 """
 
-from tis_ray.config.data import CocoFolder, DataFolder, DataSection, RegionsSection, WadFolder
+from tis_ray.config.data import (
+    AugmentSection,
+    CocoFolder,
+    DataFolder,
+    DataSection,
+    ExternalSection,
+    MosaicSection,
+    PhotometricSection,
+    RegionsSection,
+    RotateSection,
+    ScaleJitterSection,
+    WadFolder,
+)
 from tis_ray.config.detector import (
     AreaRatioSection,
     BoxSection,
@@ -27,6 +39,7 @@ from tis_ray.config.service import Auth, Autoscaling, Limits, Quorum, Replica
 __all__ = [
     "ENSEMBLE",
     "AreaRatioSection",
+    "AugmentSection",
     "Auth",
     "Autoscaling",
     "BoxSection",
@@ -38,19 +51,24 @@ __all__ = [
     "DataSection",
     "DetectorSection",
     "Ensemble",
+    "ExternalSection",
     "FusionSection",
     "Limits",
     "MaskSection",
     "Member",
+    "MosaicSection",
     "Norm",
     "Part",
+    "PhotometricSection",
     "Quorum",
     "Recipe",
     "RegionsSection",
     "Replica",
     "ResultsFile",
     "ResultsFiles",
+    "RotateSection",
     "RpnSection",
+    "ScaleJitterSection",
     "ScheduleSection",
     "Section",
     "StartSection",

@@ -14,13 +14,28 @@ from tis_ray.config.section import Section
 from tis_ray.menu import explain
 
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+FrozenPart = Literal["backbone", "neck", "rpn", "box", "mask"]
 
 
 class ScheduleSection(Section):
-    """SGD with linear warm-up and step decay. Milestones are epochs; `lr` is for the whole batch of all workers."""
+    """SGD with linear warm-up and step decay; how long, how often it is checked and kept, and what of it learns.
+
+    The end is after `epochs`, or after `iterations`, whichever is given; `milestones` are of the same unit. An
+    iteration is one step of the optimiser: of `accumulate` batches on each worker. `lr` is for the whole batch of all
+    workers and accumulated batches, or, where `lr_batch_size` is given, for a batch of so many images and scaled
+    linearly to the one there is.
+
+    checkpoint_every_iterations: between the ends of epochs too; None for these alone
+    ema_decay: keep a running mean of the weights, w = decay * w + (1 - decay) * new after each step, which is what is
+               tested and published
+    frozen:    parts that do not learn and whose norms keep their statistics
+    """
 
     epochs: PositiveInt = 12
+    iterations: PositiveInt | None = None
     lr: float = Field(default=0.02, gt=0, allow_inf_nan=False)
+    lr_batch_size: PositiveInt | None = None
+    accumulate: PositiveInt = 1
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: NonNegativeFloat = 1e-4
     warmup_iterations: int = Field(default=500, ge=0)
@@ -28,12 +43,21 @@ class ScheduleSection(Section):
     milestones: tuple[PositiveFloat, ...] = (8, 11)
     gamma: float = Field(default=0.1, gt=0, le=1)
     clip_grad_norm: PositiveFloat | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    frozen: tuple[FrozenPart, ...] = ()
     validate_every_epochs: PositiveInt = 1
+    checkpoint_every_iterations: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _check_milestones(self) -> Self:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"expected rising milestones; got {list(self.milestones)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_end(self) -> Self:
+        if self.iterations is not None and "epochs" in self.model_fields_set:
+            raise ValueError("expected epochs or iterations; got both")
         return self
 
 
@@ -43,17 +67,35 @@ def _check_gpus(count: float | str) -> float | str:
     return count
 
 
+def _check_workers(count: int | tuple[int, int]) -> int | tuple[int, int]:
+    if isinstance(count, tuple) and count[0] >= count[1]:
+        raise ValueError("expected a number of workers or a range [least, most]")
+    return count
+
+
 class TrainResources(Section):
-    """Ray Train workers. `gpus_per_worker: auto` takes one GPU each where the cluster has any, else none.
+    """Ray Train workers: a number, or a range [least, most] that follows what the cluster has.
+
+    `gpus_per_worker: auto` takes one GPU each where the cluster has any, else none. A run that loses a worker goes on
+    from its last checkpoint, up to `max_failures` times.
 
     `activation_checkpointing` computes the backbone and the neck again in each backward pass instead of keeping what
-    they computed: far less memory and the same gradients, for one more forward pass of these two.
+    they computed: far less memory and the same gradients, for one more forward pass of these two. `compile` compiles
+    both for each size of batch; sizes are then rounded up to multiples of `size_bucket_px`, so that there are few.
     """
 
-    workers: PositiveInt = 1
+    workers: Annotated[PositiveInt | tuple[PositiveInt, PositiveInt], AfterValidator(_check_workers)] = 1
     cpus_per_worker: PositiveFloat = 1
     gpus_per_worker: Annotated[float | Literal["auto"], AfterValidator(_check_gpus)] = "auto"
+    max_failures: int = Field(default=3, ge=0)
     activation_checkpointing: bool = False
+    compile: bool = False
+    size_bucket_px: Annotated[int, Field(ge=32, multiple_of=32)] = 32
+
+    @property
+    def most_workers(self) -> int:
+        """The number of workers, or the most of the range: what the schedule is meant for."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 class StartSection(Section):

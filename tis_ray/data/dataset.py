@@ -1,6 +1,6 @@
 """Training samples: pictures and ground truth of a data set in the network frame, varied by region, scale and flip.
 
-All chance comes from a generator keyed by (seed, epoch, index): a sample is the same in whichever process, order
+All chance comes from a generator keyed by (seed, epoch, index, copy): a sample is the same in whichever process, order
 or resumed run it is drawn.
 """
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tis_ray.data import transforms
+from tis_ray.data.plan import Draw
 from tis_ray.data.regions import ValidTrainingRegion
 from tis_ray.errors import DataError
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
@@ -63,12 +64,12 @@ class TrainingSet(Dataset[Sample]):
         """Draw the variations of `epoch`, from 0. Loader processes take it over when an epoch's iteration starts."""
         self.epoch = epoch
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, draw: Draw) -> Sample:
         """Raises `DataError` naming the file where the image is missing, broken or of another size than listed."""
-        chance = np.random.default_rng((self.seed, self.epoch, index))
+        chance = np.random.default_rng((self.seed, self.epoch, draw.index, draw.copy))
         scale = self.scales[chance.integers(len(self.scales))]
         mirrored = chance.random() < self.flip_probability
-        record = self.truth.images[index]
+        record = self.truth.images[draw.index]
         image, annotations = read_image(record), self.truth.annotations(record.id)
         if self.stuff is not None:
             annotations = replace(annotations, stuff=self.stuff.read(record))

@@ -7,52 +7,61 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tis_ray.data.dataset import Sample, TrainingSet
-from tis_ray.data.sampling import ShuffledShare
+from tis_ray.data.plan import Draw, EpochPlan, share
 from tis_ray.errors import TisRayError
 from tis_ray.instances import Annotations
 
 
 class Batch(NamedTuple):
-    """B training images of any sizes: uint8 (3, h_i, w_i), their ground truth and ids."""
+    """B training images of any sizes: uint8 (3, h_i, w_i), their ground truth and ids.
+
+    All of its losses count `loss_weight` times.
+    """
 
     images: list[Tensor]
     annotations: list[Annotations]
     image_ids: list[int]
+    loss_weight: float = 1.0
 
 
 class Batches:
-    """The batches of one worker, epoch by epoch. `len()` is their number in an epoch, the same for every worker.
+    """The batches of one worker, epoch by epoch. `len()` is the number of batches in an epoch, of all workers together.
 
-    The last batch of an epoch may be smaller. `pin_memory` speeds up copies to a GPU.
+    `pin_memory` speeds up copies to a GPU.
     """
 
     def __init__(
         self,
         dataset: TrainingSet,
-        sampler: ShuffledShare,
+        plan: EpochPlan,
         *,
-        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
         loader_processes: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        self._dataset, self._sampler = dataset, sampler
-        self._loader = DataLoader(
-            _Caught(dataset),
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=loader_processes,
-            collate_fn=_collate,
-            pin_memory=pin_memory,
-        )
+        self._dataset, self._plan = dataset, plan
+        self.rank, self.world_size = rank, world_size
+        self._loader_processes, self._pin_memory = loader_processes, pin_memory
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._plan)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`, from 0. Raises `DataError` when a broken image's turn comes."""
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """This worker's batches of `epoch`, from 0, of those from number `start` on. As many for every worker.
+
+        Raises `DataError` when a broken image's turn comes.
+        """
         self._dataset.set_epoch(epoch)
-        self._sampler.set_epoch(epoch)
-        for batch in self._loader:
+        mine = share(self._plan.batches(epoch), start=start, rank=self.rank, world_size=self.world_size)
+        loader = DataLoader(
+            _Caught(self._dataset),
+            batch_sampler=mine,
+            num_workers=self._loader_processes,
+            collate_fn=_collate,
+            pin_memory=self._pin_memory,
+        )
+        for batch in loader:
             if isinstance(batch, TisRayError):
                 raise batch
             yield batch
@@ -64,9 +73,9 @@ class _Caught(Dataset[Sample | TisRayError]):
     def __init__(self, dataset: Dataset[Sample]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: int) -> Sample | TisRayError:
+    def __getitem__(self, draw: Draw) -> Sample | TisRayError:
         try:
-            return self.dataset[index]
+            return self.dataset[draw]
         except TisRayError as error:
             return error
 

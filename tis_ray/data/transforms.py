@@ -4,13 +4,18 @@ Images are uint8 tensors (3, H, W); annotations are moved by the factors of the 
 boxes, masks, stuff and pixels stay on top of each other.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tis_ray.data.resize import resize_image
 from tis_ray.instances import Annotations
+from tis_ray.masks import CropMasks
 from tis_ray.ops import boxes as box_ops
+from tis_ray.ops.boxes import Boxes
 from tis_ray.ops.nearest import nearest_sources
 from tis_ray.views import SizeHW
 
@@ -23,23 +28,23 @@ def crop(image: Tensor, annotations: Annotations, box: tuple[int, int, int, int]
     Boxes and masks are cut at its border; a crowd without a pixel in it is left out.
     """
     x1, y1, x2, y2 = box
-    boxes = box_ops.clip(annotations.boxes - np.array([x1, y1, x1, y1], np.float32), y2 - y1, x2 - x1)
+
+    def cut(boxes: Boxes) -> Boxes:
+        return box_ops.clip(boxes - np.array([x1, y1, x1, y1], np.float32), y2 - y1, x2 - x1)
+
     masks = annotations.masks.crop(box)
     kept = ~annotations.crowd | (masks.areas() > 0)
-    stuff = None if annotations.stuff is None else annotations.stuff[y1:y2, x1:x2]
-    return image[:, y1:y2, x1:x2], Annotations(boxes, annotations.labels, masks, annotations.crowd, stuff)[kept]
+    moved = _moved(annotations, cut, masks, lambda stuff: stuff[y1:y2, x1:x2])
+    return image[:, y1:y2, x1:x2], moved[kept]
 
 
 def resize(image: Tensor, annotations: Annotations, size_hw: SizeHW) -> Sample:
     """The picture at `size_hw` (height, width); masks take the nearest pixel, so a tiny one may lose them all."""
     height, width = int(image.shape[-2]), int(image.shape[-1])
     factors = np.array([size_hw[1] / width, size_hw[0] / height] * 2)
-    moved = Annotations(
-        (annotations.boxes * factors).astype(np.float32),
-        annotations.labels,
-        annotations.masks.resized((height, width), size_hw),
-        annotations.crowd,
-        None if annotations.stuff is None else _nearest(annotations.stuff, size_hw),
+    masks = annotations.masks.resized((height, width), size_hw)
+    moved = _moved(
+        annotations, lambda boxes: (boxes * factors).astype(np.float32), masks, lambda stuff: _nearest(stuff, size_hw)
     )
     return resize_image(image, size_hw), moved
 
@@ -47,19 +52,30 @@ def resize(image: Tensor, annotations: Annotations, size_hw: SizeHW) -> Sample:
 def hflip(image: Tensor, annotations: Annotations) -> Sample:
     """The picture mirrored about its vertical axis."""
     width = int(image.shape[-1])
-    moved = Annotations(
-        box_ops.hflip(annotations.boxes, width),
-        annotations.labels,
-        annotations.masks.hflip(width),
-        annotations.crowd,
-        None if annotations.stuff is None else annotations.stuff[:, ::-1],
-    )
+    masks = annotations.masks.hflip(width)
+    moved = _moved(annotations, lambda boxes: box_ops.hflip(boxes, width), masks, lambda stuff: stuff[:, ::-1])
     return image.flip(-1), moved
 
 
 def without_degenerate(annotations: Annotations) -> Annotations:
     """Only the objects whose box has a width and a height: the others have no regression target."""
     return annotations[(annotations.boxes[:, 2:] > annotations.boxes[:, :2]).all(axis=1)]
+
+
+def _moved(
+    annotations: Annotations,
+    move: Callable[[Boxes], Boxes],
+    masks: CropMasks,
+    move_stuff: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+) -> Annotations:
+    """The same ground truth in another frame: `masks` are there already, all boxes and the stuff go there now."""
+    return replace(
+        annotations,
+        boxes=move(annotations.boxes),
+        masks=masks,
+        stuff=None if annotations.stuff is None else move_stuff(annotations.stuff),
+        unlabelled=None if annotations.unlabelled is None else move(annotations.unlabelled),
+    )
 
 
 def _nearest(labels: NDArray[np.uint8], size_hw: SizeHW) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ def _trainer(recipe: Recipe, board: ActorHandle, *, gpus: float) -> TorchTrainer
         train_worker,
         train_loop_config={"recipe": dump(recipe), "board": board},
         scaling_config=ScalingConfig(
-            num_workers=recipe.resources.workers, use_gpu=gpus > 0, resources_per_worker=resources
+            num_workers=recipe.resources.most_workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
             name=recipe.name,

@@ -18,8 +18,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tis_ray.config import CocoFolder, Recipe, RegionsSection
 from tis_ray.data.dataset import TrainingSet, check_files
 from tis_ray.data.loading import Batches
+from tis_ray.data.plan import EpochPlan
 from tis_ray.data.regions import ValidTrainingRegion
-from tis_ray.data.sampling import ShuffledShare
+from tis_ray.data.sampling import image_sampler
 from tis_ray.data.survey import survey
 from tis_ray.errors import CheckpointError, ConfigError, DataError
 from tis_ray.formats.dataset import GroundTruth
@@ -73,6 +74,11 @@ class Job:
     note: str
     epoch: int = 0
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of each worker."""
+        return -(-len(self.batches) // self.worker.world_size)
+
 
 def run(recipe: Recipe, *, worker: Worker = Worker(), report: Report | None = None, tell: Tell | None = None) -> None:
     """Train `recipe` (with absolute paths) to its end.
@@ -101,7 +107,7 @@ def _run(job: Job, report: Report | None, tell: Tell | None) -> None:
                 write(scalars(step), step.step)
             check_weights(job.detector)
             job.epoch = epoch + 1
-            metrics: dict[str, Any] = {"epoch": job.epoch, "step": job.epoch * len(job.batches)}
+            metrics: dict[str, Any] = {"epoch": job.epoch, "step": job.epoch * job.steps_per_epoch}
             if worker.rank == 0:
                 metrics |= {"loss": sum(losses) / len(losses)} | _validate(job, meter, tell, write)
             committed = _save(job, metrics) if worker.rank == 0 else None
@@ -133,8 +139,9 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
             region=_region(data.regions),
             stuff=stuff_maps(recipe),
         ),
-        ShuffledShare(len(truth), seed=recipe.seed, rank=worker.rank, world_size=worker.world_size),
-        batch_size=data.batch_size,
+        EpochPlan(image_sampler(data.sampling, truth), batch_size=data.batch_size, seed=recipe.seed),
+        rank=worker.rank,
+        world_size=worker.world_size,
         loader_processes=data.loader_processes,
         pin_memory=worker.device.type == "cuda",
     )
@@ -149,7 +156,7 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
         ),
         learning_rate=WarmupSteps(
             schedule.lr,
-            len(batches),
+            -(-len(batches) // worker.world_size),
             schedule.milestones,
             schedule.gamma,
             schedule.warmup_iterations,
@@ -250,7 +257,7 @@ def _steps(job: Job, epoch: int) -> Iterator[Step]:
         job.batches.epoch(epoch),
         job.optimizer,
         job.learning_rate,
-        first_step=epoch * len(job.batches),
+        first_step=epoch * job.steps_per_epoch,
         seed=job.recipe.seed,
         rank=job.worker.rank,
         device=job.worker.device,
@@ -265,13 +272,13 @@ def _validate(job: Job, meter: Meter, tell: Tell, write: Callable[[dict[str, Any
         return {}
     tell(meter.change(state="validating"))
     scores = job.validation.scores(job.detector, device=job.worker.device)
-    write({f"val/{name}": value for name, value in scores.items()}, job.epoch * len(job.batches))
+    write({f"val/{name}": value for name, value in scores.items()}, job.epoch * job.steps_per_epoch)
     tell(meter.change(box_ap=scores.get("box_ap"), mask_ap=scores.get("mask_ap")))
     return scores
 
 
 def _start(job: Job) -> RunProgress:
-    steps, epochs = len(job.batches), job.recipe.schedule.epochs
+    steps, epochs = job.steps_per_epoch, job.recipe.schedule.epochs
     return RunProgress(
         job.recipe.name,
         epoch=job.epoch,
@@ -288,7 +295,7 @@ def _tensorboard(job: Job) -> Iterator[Callable[[dict[str, Any], int], None]]:
     if job.worker.rank != 0:
         yield _ignore
         return
-    steps_done = job.epoch * len(job.batches)  # a resumed run hides what its killed forerunner wrote after them
+    steps_done = job.epoch * job.steps_per_epoch  # a resumed run hides what its killed forerunner wrote after them
     with closing(
         SummaryWriter(job.recipe.run_dir / "tensorboard", purge_step=steps_done + 1 if steps_done else None)
     ) as writer:

@@ -117,7 +117,7 @@ def _connected(recipes: Sequence[Recipe]) -> Iterator[None]:
         except ConnectionError:
             raise ConfigError(f"RAY_ADDRESS: expected the address of a running Ray; got {address}") from None
     else:
-        needed = sum(recipe.resources.workers * recipe.resources.cpus_per_worker for recipe in recipes)
+        needed = sum(recipe.resources.most_workers * recipe.resources.cpus_per_worker for recipe in recipes)
         cpus = max(math.ceil(needed), os.cpu_count() or 1)
         local_ray.start(num_cpus=cpus, runtime_env={"env_vars": LOCAL_RAY})
     try:
@@ -198,14 +198,14 @@ def _gpus_per_worker(recipe: Recipe) -> float:
     """GPUs of each worker. Raises `ConfigError` where this machine, not a cluster that may grow, lacks them."""
     wanted, there = recipe.resources.gpus_per_worker, ray.cluster_resources().get("GPU", 0)
     if wanted == "auto":
-        return 1 if there >= recipe.resources.workers else 0
-    if wanted * recipe.resources.workers > there and not os.environ.get("RAY_ADDRESS"):
-        needed = f"{recipe.resources.workers} x {wanted:g}"
+        return 1 if there >= recipe.resources.most_workers else 0
+    if wanted * recipe.resources.most_workers > there and not os.environ.get("RAY_ADDRESS"):
+        needed = f"{recipe.resources.most_workers} x {wanted:g}"
         raise ConfigError(f"resources.gpus_per_worker: expected at most {there:g} GPUs in all; got {needed}")
     return wanted
 
 
 def _awaited(recipe: Recipe, gpus: float) -> str:
-    count, cpus = recipe.resources.workers, recipe.resources.cpus_per_worker
+    count, cpus = recipe.resources.most_workers, recipe.resources.cpus_per_worker
     each = f"{cpus:g} CPU, {gpus:g} GPU" if gpus else f"{cpus:g} CPU"
     return f"waiting for {count} worker{'s' if count > 1 else ''} ({each}{' each' if count > 1 else ''})"
