@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
-from tis_ray.formats.coco_checks import check_annotations, check_categories, check_images, shown
-from tis_ray.formats.dataset import ImageRecord
+from tis_ray.formats.coco_checks import (
+    FEDERATED_KEYS,
+    check_annotations,
+    check_categories,
+    check_federated,
+    check_images,
+    shown,
+)
+from tis_ray.formats.dataset import Federated, ImageRecord
 from tis_ray.formats.json_file import load_json
 from tis_ray.formats.json_stream import JsonStream
 from tis_ray.instances import Annotations, Categories
@@ -81,15 +89,26 @@ class CocoDataset:
             np.array([self._labels[entry["category_id"]] for entry in entries], dtype=np.int32),
             CropMasks.from_rle(rles),
             np.array([bool(entry.get("iscrowd", 0)) for entry in entries], dtype=np.bool_),
+            unverified=self._unverified(record),
         )
+
+    def _unverified(self, record: ImageRecord) -> NDArray[np.bool_] | None:
+        """Bool (K,), see `Annotations`; a class that is annotated and also said to be absent was looked for."""
+        if record.federated is None:
+            return None
+        unverified = np.ones(len(self.categories), dtype=np.bool_)
+        unverified[[self._labels[entry["category_id"]] for entry in self._entries[record.id]]] = False
+        unverified[[self._labels[id_] for id_ in record.federated.absent]] = False
+        unverified[[self._labels[id_] for id_ in record.federated.not_exhaustive]] = True
+        return unverified
 
 
 def read(annotations: Path | str, images: Path | str | None = None, *, annotated: bool = True) -> CocoDataset:
     """Read and check a COCO JSON file; `DataError` names the file, the entry and the field of what is wrong.
 
     images:    folder of the image files. By default `images/` beside the JSON or the JSON's own folder, the
-               first of them that holds the first image. The files themselves are not opened. LVIS, which has
-               addresses for names, is looked for in `train2017/` and `val2017/` of it.
+               first of them that holds the first image. The files themselves are not opened. LVIS's, which
+               are COCO's of 2017, are looked for in `train2017/` and `val2017/` of it.
     annotated: False accepts a file without `annotations`, such as COCO's list of test images.
 
     A box may exceed its image by up to 1 px, as COCO's rounded boxes do.
@@ -105,9 +124,17 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
     entries, listed = content.get("annotations", []), [_named(entry) for entry in content["images"]]
     check_images(path, listed)
     categories = _categories(path, content["categories"])
+    check_federated(path, listed, categories.ids)
     folder = _image_folder(path, [entry["file_name"] for entry in listed]) if images is None else Path(images)
     records = [
-        ImageRecord(entry["id"], entry["file_name"], folder / entry["file_name"], entry["height"], entry["width"])
+        ImageRecord(
+            entry["id"],
+            entry["file_name"],
+            folder / entry["file_name"],
+            entry["height"],
+            entry["width"],
+            _federated(entry),
+        )
         for entry in listed
     ]
     check_annotations(path, entries, {record.id: (record.height, record.width) for record in records}, categories.ids)
@@ -143,10 +170,22 @@ def read_frames(path: Path | str) -> CocoDataset:
 
 
 def _named(entry: Any) -> Any:
-    """An image's entry, with the folder and the file of COCO's address as its name where it has none, as in LVIS."""
-    if not isinstance(entry, dict) or "file_name" in entry or not isinstance(entry.get("coco_url"), str):
+    """An image's entry, with the folder and the file of COCO's address as its name where LVIS needs that.
+
+    LVIS v1 has no names; those of v0.5 (COCO_val2014_000000266409.jpg) are of 2014, its images (val2017/...) of 2017.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("coco_url"), str):
         return entry
-    return {**entry, "file_name": "/".join(entry["coco_url"].split("/")[-2:])}
+    name, address = entry.get("file_name"), "/".join(entry["coco_url"].split("/")[-2:])
+    renamed = isinstance(name, str) and name.startswith("COCO_") and name.endswith("_" + address.split("/")[-1])
+    return {**entry, "file_name": address} if "file_name" not in entry or renamed else entry
+
+
+def _federated(entry: Mapping[str, Any]) -> Federated | None:
+    """LVIS's lists of an image, None where it has neither; one alone stands beside an empty one."""
+    if not any(key in entry for key in FEDERATED_KEYS):
+        return None
+    return Federated(*(tuple(entry.get(key, ())) for key in FEDERATED_KEYS))
 
 
 def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> Categories:

@@ -10,6 +10,7 @@ from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
 
 BORDER_TOLERANCE_PX = 1.0
+FEDERATED_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -33,6 +34,19 @@ def check_categories(path: Path, entries: Entries) -> None:
     for entry in entries:
         if not isinstance(entry.get("name"), str) or not entry["name"]:
             raise DataError(f"{path}: category {entry['id']}: name: expected a name; got {shown(entry, 'name')}")
+
+
+def check_federated(path: Path, entries: Entries, category_ids: Collection[int]) -> None:
+    """LVIS's two lists of classes of an image, where it has them: ids of known categories."""
+    known = set(category_ids)
+    for entry in entries:
+        for key in FEDERATED_KEYS:
+            ids = entry.get(key, [])
+            where = f"{path}: image {entry['id']}: {key}"
+            if not isinstance(ids, list) or not all(_is_int(id_) for id_ in ids):
+                raise DataError(f"{where}: expected a list of ids of categories; got {shown(entry, key)}")
+            if not known.issuperset(ids):
+                raise DataError(f"{where}: expected ids among categories; got {min(set(ids) - known)}")
 
 
 def check_annotations(

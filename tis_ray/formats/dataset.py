@@ -9,14 +9,32 @@ from tis_ray.instances import Annotations, Categories
 
 
 @dataclass(frozen=True, slots=True)
+class Federated:
+    """Of which classes somebody looked for every object of an image, where that was not done for all of them (LVIS).
+
+    absent:         category ids of which the image has no object
+    not_exhaustive: category ids of which perhaps not every object is annotated
+
+    Nobody looked for a class that is neither annotated nor absent.
+    """
+
+    absent: tuple[int, ...]
+    not_exhaustive: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a data set: `path` is where its file should be, `height` and `width` are in pixels."""
+    """One image of a data set: `path` is where its file should be, `height` and `width` are in pixels.
+
+    `federated` is None where every object of every class is annotated.
+    """
 
     id: int
     file_name: str
     path: Path
     height: int
     width: int
+    federated: Federated | None = None
 
 
 class GroundTruth(Protocol):
