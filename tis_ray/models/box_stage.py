@@ -41,17 +41,24 @@ class BoxStage(nn.Module):
         return self.classifier(class_features), deltas.unflatten(1, (-1, 4))
 
     def losses(
-        self, logits: Tensor, deltas: Tensor, rois: Tensor, labels: Tensor, wanted: Tensor
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        rois: Tensor,
+        labels: Tensor,
+        wanted: Tensor,
+        unverified: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Of classes, and of boxes: smooth L1 of the positives' deltas over the number of regions that count.
 
-        rois, wanted: (R, 4) xyxy, each region and the object it should become; labels: int64 (R,) as `Sample` has them
+        rois, wanted: (R, 4) xyxy, each region and the object it should become; labels: int64 (R,) as `Sample` has them;
+        unverified: bool (R, K) as `Classifier.loss` has it, or None
         """
         positive = (labels > 0)[:, None]
         targets = encode(wanted, rois, weights=self.delta_weights)
         own = deltas[:, 0] if deltas.shape[1] == 1 else _row_of(deltas, labels.clamp(min=0))
         far = F.smooth_l1_loss(own, targets.where(positive, own.detach()), beta=SMOOTH_L1_BETA, reduction="sum")
-        return self.classifier.loss(logits, labels), far / (labels >= 0).sum().clamp(min=1)
+        return self.classifier.loss(logits, labels, unverified), far / (labels >= 0).sum().clamp(min=1)
 
     def refined(self, deltas: Tensor, rois: Tensor) -> Tensor:
         """Boxes (R, 1, 4) for all classes, or (R, K, 4) for each without background; not clipped."""

@@ -21,10 +21,11 @@ class Classifier(Protocol):
     def __call__(self, features: Tensor) -> Tensor:
         """Features (R, C) to logits float32 (R, L)."""
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, unverified: Tensor | None = None) -> Tensor:
         """Scalar; `labels` int64 (R,) from 1, 0 for background, -1 for a region that does not count.
 
-        0 where no region counts. No wait for the device.
+        `unverified` bool (R, K): classes of which objects may be in the region's image unannotated; None is none. Only
+        a loss that asks each class on its own can make use of it. 0 where no region counts. No wait for the device.
         """
 
     def scores(self, logits: Tensor) -> Tensor:

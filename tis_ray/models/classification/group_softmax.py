@@ -64,11 +64,11 @@ class GroupSoftmax(nn.Module):
         """Features (R, C) to logits float32 (R, 2 + G + K)."""
         return self.layer(features)
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, unverified: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The sum of the groups' cross entropies, each the mean of the regions that it learns from.
 
         All regions teach background from objects. A group learns from its F own regions and from `others_ratio` * F
-        others, drawn anew each time; from none where F is 0.
+        others, drawn anew each time; from none where F is 0. `unverified` is not asked: within a group scores sum to 1.
         """
         counts, known = labels >= 0, labels.clamp(min=0)
         loss = _mean_cross_entropy(logits[:, : FOREGROUND + 1], (known > 0).long(), counts)

@@ -21,8 +21,8 @@ class Softmax(nn.Module):
         """Features (R, C) to logits float32 (R, K + 1)."""
         return self.layer(features)
 
-    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross entropy of the regions that count."""
+    def loss(self, logits: Tensor, labels: Tensor, unverified: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Mean cross entropy of the regions that count; `unverified` is not asked, the scores of a region sum to 1."""
         total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
         return total / (labels >= 0).sum().clamp(min=1)
 
