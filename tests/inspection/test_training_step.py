@@ -25,7 +25,14 @@ def target_of(count: int) -> Target:
     pixels, areas = torch.ones(count * 400, dtype=torch.uint8), torch.full((count,), 400)
     masks = PackedCrops(pixels, torch.arange(count) * 400, frames, areas, SIZE_HW)
     labels, stuff = torch.randint(1, 4, (count,)), torch.randint(0, 5, SIZE_HW).to(torch.uint8)
-    return {"boxes": boxes, "labels": labels, "masks": masks, "ignore": None, "stuff": stuff}
+    return {
+        "boxes": boxes,
+        "labels": labels,
+        "masks": masks,
+        "ignore": None,
+        "stuff": stuff,
+        "unlabelled": torch.zeros((0, 4)),
+    }
 
 
 # A recomputation leaves cycles of references, which Python's collector finds when it does. The branch for stuff comes

@@ -68,7 +68,13 @@ def target(boxes: list[list[float]]) -> tuple[Target, Tensor]:
     crops = CropMasks(np.zeros((len(boxes), 2), np.int32), tuple(full))
     labels = torch.arange(len(boxes)) % 3 + 1
     corners = torch.tensor(boxes).reshape(-1, 4)
-    found = {"boxes": corners, "labels": labels, "masks": PackedCrops.pack(crops, SIZE), "ignore": None}
+    found = {
+        "boxes": corners,
+        "labels": labels,
+        "masks": PackedCrops.pack(crops, SIZE),
+        "ignore": None,
+        "unlabelled": torch.zeros((0, 4)),
+    }
     return found, torch.from_numpy(full).float()
 
 

@@ -35,6 +35,7 @@ def target(boxes: list[list[float]], labels: list[int], *, ignore: IgnoreMap | N
         "labels": torch.tensor(labels, dtype=torch.int64),
         "masks": PackedCrops.pack(whole(len(labels)), SIZE),
         "ignore": ignore,
+        "unlabelled": torch.zeros((0, 4)),
     }
 
 

@@ -30,7 +30,11 @@ class SampledSection(Section):
 
 
 class RpnSection(SampledSection):
-    """Region proposal network: its convolutions, how anchors are matched and sampled, and proposal counts."""
+    """Region proposal network: its convolutions, how anchors are matched and sampled, and proposal counts.
+
+    unlabelled_iou: from this IoU with a box of `data.train.unlabelled` on no anchor is a negative; null asks nothing of
+                    anchors, whose boxes are nobody's yet
+    """
 
     convs: PositiveInt = 1
     matching: Part = Choice(name="iou")
@@ -42,6 +46,7 @@ class RpnSection(SampledSection):
     post_nms_top_n_train: PositiveInt = 2000
     pre_nms_top_n_test: PositiveInt = 1000
     post_nms_top_n_test: PositiveInt = 1000
+    unlabelled_iou: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class CascadeSection(Section):

@@ -57,4 +57,5 @@ def _target(size_hw: SizeHW, *, with_stuff: bool) -> Target:
         "masks": PackedCrops(pixels, places, places[:, None].expand(-1, 4), places, size_hw),
         "ignore": None,
         "stuff": torch.zeros(size_hw, dtype=torch.uint8, device=_DEVICE) if with_stuff else None,
+        "unlabelled": torch.zeros(0, 4, device=_DEVICE),
     }

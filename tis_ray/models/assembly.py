@@ -98,6 +98,7 @@ def _build_rpn(section: RpnSection, anchors: AnchorGenerator, channels: int) -> 
         pre_nms_top_n_test=section.pre_nms_top_n_test,
         post_nms_top_n_train=section.post_nms_top_n_train,
         post_nms_top_n_test=section.post_nms_top_n_test,
+        unlabelled_iou=section.unlabelled_iou,
     )
 
 

@@ -19,6 +19,7 @@ from tis_ray.models.postprocess import Postprocess
 from tis_ray.models.pyramid_align import Features, SizesHW, clipped
 from tis_ray.models.roi_sampling import Candidates, RoiSampler
 from tis_ray.models.targets import Target
+from tis_ray.models.unlabelled import shows_unlabelled, without_unlabelled
 
 
 class Detections(NamedTuple):
@@ -125,9 +126,9 @@ class RoiHeads(nn.Module):
         """Training regions of one image among its `proposals` (P, 4), best first, and its objects' own boxes."""
         boxes = torch.cat([proposals, target["boxes"].to(proposals.dtype)])
         overlaps, matched = _best_objects(boxes, target)
-        ignored = torch.zeros_like(overlaps, dtype=torch.bool)
+        ignored = shows_unlabelled(boxes, target["unlabelled"])
         if target["ignore"] is not None:
-            ignored = target["ignore"].shares(boxes) >= IGNORED_SHARE
+            ignored = ignored | (target["ignore"].shares(boxes) >= IGNORED_SHARE)
         labels = _labels(target)[matched]
         sample = self.sampler(
             Candidates(boxes, overlaps, matched, labels, ignored, target["labels"]),
@@ -148,6 +149,7 @@ class RoiHeads(nn.Module):
             positive = (overlaps >= positive_iou) & (overlaps > 0)  # a bound of 0 takes no box without area
             found = torch.where(positive, _labels(target)[matched], 0)
             labels = without_ignored(torch.where(old.labels < 0, -1, found), box, target["ignore"])
+            labels = without_unlabelled(labels, box, target["unlabelled"])
             regions.append(Regions(box, matched, labels))
         return regions
 

@@ -19,6 +19,7 @@ from tis_ray.models.draw import Drawn, draw
 from tis_ray.models.ignore import without_ignored
 from tis_ray.models.proposals import DELTA_WEIGHTS, BestProposals, Level
 from tis_ray.models.targets import Target
+from tis_ray.models.unlabelled import without_unlabelled
 
 ANCHORS_AT_ONCE = 2**18  # of which one asks how much of them is ignored; it takes float64
 
@@ -41,7 +42,8 @@ class ProposalNetwork(nn.Module):
 
     anchors: lays the same anchors in every image of a batch; head: levels to logits and deltas, as `Float32Head` has
     them; matcher: which anchors are to find what. In training `samples_per_image` anchors of each image count, of which
-    at most a share of `positive_fraction` is positive.
+    at most a share of `positive_fraction` is positive. With `unlabelled_iou`, anchors that overlap an unlabelled
+    object by as much are not learnt to be background.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ProposalNetwork(nn.Module):
         pre_nms_top_n_test: int,
         post_nms_top_n_train: int,
         post_nms_top_n_test: int,
+        unlabelled_iou: float | None = None,
     ) -> None:
         super().__init__()
         self.anchors = anchors
@@ -65,6 +68,7 @@ class ProposalNetwork(nn.Module):
         self.matcher = matcher
         self.samples_per_image = samples_per_image
         self.max_positives = int(samples_per_image * positive_fraction)
+        self.unlabelled_iou = unlabelled_iou
         self.best_in_training = BestProposals(
             pre_nms_top_n=pre_nms_top_n_train, nms_iou=nms_iou_train, post_nms_top_n=post_nms_top_n_train
         )
@@ -111,9 +115,12 @@ class ProposalNetwork(nn.Module):
     def labels(self, anchors: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Labels int64 (A,) 1 positive, 0 negative, -1 neither, and the matched objects int64 (A,).
 
-        A negative that lies in an ignore region is neither.
+        A negative that lies in an ignore region is neither, nor, where that is asked for, one that shows an unlabelled
+        object.
         """
         labels, matched = self.matcher(anchors, target["boxes"])
+        if self.unlabelled_iou is not None:
+            labels = without_unlabelled(labels, anchors, target["unlabelled"], iou=self.unlabelled_iou)
         if target["ignore"] is None:
             return labels, matched
         parts = zip(labels.split(ANCHORS_AT_ONCE), anchors.split(ANCHORS_AT_ONCE), strict=True)

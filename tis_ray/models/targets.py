@@ -5,11 +5,13 @@ from typing import TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tis_ray.instances import Annotations
 from tis_ray.models.ignore import IgnoreMap
 from tis_ray.models.mask_targets import PackedCrops
+from tis_ray.ops.boxes import Boxes
 
 
 class Target(TypedDict):
@@ -17,7 +19,7 @@ class Target(TypedDict):
 
     boxes: float (G, 4) xyxy; labels: int64 (G,) from 1, 0 being background; masks: the G crops;
     ignore: the regions in which nothing is a negative example, or None; stuff: uint8 (H, W) what each pixel shows,
-    255 where that is unknown, or None.
+    255 where that is unknown, or None; unlabelled: float (U, 4) xyxy, objects that nobody labelled.
     """
 
     boxes: Tensor
@@ -25,6 +27,7 @@ class Target(TypedDict):
     masks: PackedCrops
     ignore: IgnoreMap | None
     stuff: Tensor | None
+    unlabelled: Tensor
 
 
 def to_targets(
@@ -35,8 +38,9 @@ def to_targets(
 
 
 def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch.device) -> Target:
-    sides = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
-    kept = annotations[~annotations.crowd & (sides > 0).all(axis=1)]
+    kept = annotations[~annotations.crowd & _have_area(annotations.boxes)]
+    unlabelled = np.zeros((0, 4), np.float32) if annotations.unlabelled is None else annotations.unlabelled
+    unlabelled = unlabelled[_have_area(unlabelled)]
     stuff = None if annotations.stuff is None else torch.from_numpy(np.ascontiguousarray(annotations.stuff))
     return {
         "boxes": torch.from_numpy(kept.boxes).to(device, non_blocking=True),
@@ -44,4 +48,9 @@ def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch
         "masks": PackedCrops.pack(kept.masks, size_hw).to(device),
         "ignore": IgnoreMap.of(annotations.masks[annotations.crowd], size_hw, device),
         "stuff": None if stuff is None else stuff.to(device, non_blocking=True),
+        "unlabelled": torch.from_numpy(unlabelled).to(device, non_blocking=True),
     }
+
+
+def _have_area(boxes: Boxes) -> NDArray[np.bool_]:
+    return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

@@ -17,7 +17,7 @@ class Candidates(NamedTuple):
     overlaps:      float (N,) IoU with the object that overlaps most; 0 where there are no objects
     matched:       int64 (N,) which object that is; 0 where there are none
     labels:        int64 (N,) that object's class, from 1; 0 where there are none
-    ignored:       bool (N,) lies in a region to ignore, and is therefore never a negative
+    ignored:       bool (N,) lies in a region to ignore or shows an unlabelled object, and is never a negative
     object_labels: int64 (G,) classes of all objects, from 1; the last G candidates are their boxes
     """
 

@@ -22,7 +22,7 @@ def fill(
     negative_below: float | None = None,
     priority: Tensor | None = None,
 ) -> Sample:
-    """A sample of the positives, bool (N,), and of negatives: all others that no region to ignore holds.
+    """A sample of the positives, bool (N,), and of negatives: all others that are not ignored.
 
     negatives_among: bool (N,) what negatives are drawn from; by default all
     negative_below:  IoU that a negative stays below; by default any
