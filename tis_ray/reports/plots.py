@@ -1,0 +1,167 @@
+"""Plots of the reports, in one style, as SVG that takes its colours of text and lines from the page around it."""
+
+import io
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Series = tuple[Sequence[float] | Values, Sequence[float] | Values]  # x and y, of one length
+
+# Okabe and Ito's colours, told apart with every kind of colour vision, those first that show on white and on black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
+_INK, _GRID = "#010203", "#040506"  # stand for the page's own
+_SIZE_IN = (4.3, 2.9)
+_BAR_IN = 0.2
+_STYLE: Any = {
+    "svg.hashsalt": "tis-ray",  # the same plot is the same text
+    "svg.fonttype": "none",  # text stays text: small, sharp, and in the page's font
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "text.parse_math": False,
+    **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], _INK),
+}
+
+
+def lines(
+    series: Mapping[str, Series],
+    *,
+    xlabel: str,
+    ylabel: str,
+    markers: bool = False,
+    log_y: bool = False,
+    ylim: tuple[float | None, float | None] | None = None,
+) -> str:
+    """Curves by name, in the order given; a legend where there are several. Points that are not finite are gaps."""
+
+    def draw(axes: Axes) -> None:
+        for name, (x, y) in series.items():
+            axes.plot(np.asarray(x), np.asarray(y), marker="o" if markers else None, markersize=4, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log_y else "linear")
+        if log_y:
+            axes.yaxis.set_major_formatter(_plain)
+            axes.yaxis.set_minor_formatter(_nothing)
+        if ylim is not None:
+            axes.set_ylim(*ylim)
+
+    return _svg(draw, legend=len(series) > 1)
+
+
+def cumulative(values: Values, *, xlabel: str, ylabel: str, marks: Sequence[float] = ()) -> str:
+    """The share of `values` (N,), all positive, that are at most x, over x on a logarithmic axis.
+
+    At each of `marks` stands how large that share is.
+    """
+    x, shares = steps_of(values)
+
+    def draw(axes: Axes) -> None:
+        axes.step(x, shares, where="post")
+        for mark in marks:
+            share = share_below(values, mark)
+            axes.axvline(mark, color=COLOURS[1], linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.plot([mark], [share], "o", color=COLOURS[1], markersize=4)
+            offset, side = ((5, 3), "bottom") if share < 0.15 else ((5, -3), "top")
+            axes.annotate(f"{mark:g}: {share:.0%}", (mark, share), offset, textcoords="offset points", va=side)
+        axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.02))
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(_plain)
+        axes.yaxis.set_major_formatter(_percent)
+
+    return _svg(draw)
+
+
+def bars(values: Mapping[str, float], *, xlabel: str, log: bool = False) -> str:
+    """One horizontal bar for each name, the first on top, its value beside it."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(values))
+        held = axes.barh(places, list(values.values()), height=0.72, color=COLOURS[0])
+        axes.bar_label(held, [f"{value:,.4g}" if value < 1000 else f"{value:,.0f}" for value in values.values()],
+                       padding=3, fontsize=8)  # fmt: skip
+        axes.set_yticks(places, list(values))
+        axes.set(xlabel=xlabel, xscale="log" if log else "linear", ylim=(len(values) - 0.4, -0.6))
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.14)
+        if log:
+            axes.set_xlim(left=0.7)
+            axes.xaxis.set_major_formatter(_plain)
+
+    return _svg(draw, size_in=(_SIZE_IN[0], 0.7 + _BAR_IN * max(3, len(values))))
+
+
+def histogram(values: Values, edges: Sequence[float] | Values, *, xlabel: str, ylabel: str, log_x: bool = False) -> str:
+    """How many of `values` (N,) lie between neighbouring `edges`."""
+
+    def draw(axes: Axes) -> None:
+        axes.hist(values, list(edges), color=COLOURS[0], rwidth=1 if log_x else 0.92)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.grid(visible=False, axis="x")
+        if log_x:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(_plain)
+
+    return _svg(draw)
+
+
+def share_below(values: Values, mark: float) -> float:
+    """Which share of `values` (N,) is at most `mark`: F of the scale CDF (TIS, WAD 2018); 0 where there are none."""
+    return float(np.mean(values <= mark)) if len(values) else 0.0
+
+
+def steps_of(values: Values, *, most: int = 400) -> tuple[Values, Values]:
+    """Where the cumulative share of `values` (N,) rises, and to what: at most about `most` points of it."""
+    rising = np.sort(np.asarray(values, dtype=np.float64))
+    chosen = np.unique(np.linspace(0, max(len(rising) - 1, 0), min(most, len(rising))).astype(np.int64))
+    return rising[chosen], np.searchsorted(rising, rising[chosen], side="right") / max(len(rising), 1)
+
+
+def _plain(value: float, _: float) -> str:
+    return f"{value:g}" if value < 1e4 else f"{value / 1000:g}k"
+
+
+def _percent(value: float, _: float) -> str:
+    return f"{value:.0%}"
+
+
+def _nothing(value: float, _: float) -> str:  # noqa: ARG001
+    return ""
+
+
+def _svg(draw: Callable[[Axes], None], *, legend: bool = False, size_in: tuple[float, float] = _SIZE_IN) -> str:
+    """The SVG element alone, with names that no other plot of a page has."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size_in, layout="constrained")
+        draw(figure.subplots())
+        if legend:
+            figure.legend(loc="outside upper center", ncols=3)
+        held = io.StringIO()
+        nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+        figure.savefig(held, format="svg", transparent=True, metadata=nothing)
+    text = held.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(_GRID, "var(--line)")
+    return _own_names(re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL))
+
+
+def _own_names(svg: str) -> str:
+    """Ids that are referred to, each with a mark of this plot before it; the others are dropped."""
+    used, mark = set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg)), f"{zlib.crc32(svg.encode()):08x}"
+    svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{mark}-{match[1]}"' if match[1] in used else "", svg)
+    return re.sub(r'(url\(|href=")#', rf"\1#{mark}-", svg)
