@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tis_ray.errors import InputError
 from tis_ray.masks.index import Index
 from tis_ray.ops import rle as rle_ops
+from tis_ray.ops import turn
 from tis_ray.ops.boxes import Boxes
 from tis_ray.ops.nearest import nearest_sources
 from tis_ray.ops.rle import Rle
@@ -72,6 +73,39 @@ class CropMasks:
             parts.append(part[top : max(bottom, top), left : max(right, left)])
             offsets.append((max(int(x) - x1, 0), max(int(y) - y1, 0)))
         return CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(parts))
+
+    def tight(self) -> "CropMasks":
+        """The same masks as their smallest crops; one without pixels becomes a crop (0, 0) where it was."""
+        parts, offsets = [], []
+        for part, (x, y) in zip(self.crops, self.offsets, strict=True):
+            rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+            if not len(rows):
+                rows, columns = np.array([0, -1]), np.array([0, -1])
+            parts.append(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+            offsets.append((x + columns[0], y + rows[0]))
+        return CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(parts))
+
+    def shifted(self, x: int, y: int) -> "CropMasks":
+        """The masks in a frame in which everything lies `x` pixels further right and `y` further down."""
+        return CropMasks(self.offsets + np.array([x, y], dtype=np.int32), self.crops)
+
+    @staticmethod
+    def concatenate(parts: Sequence["CropMasks"]) -> "CropMasks":
+        """All masks in order."""
+        offsets = [np.empty((0, 2), np.int32), *(part.offsets for part in parts)]
+        return CropMasks(np.concatenate(offsets), tuple(crop for part in parts for crop in part.crops))
+
+    def rotated(self, degrees: float, size_hw: tuple[int, int]) -> "CropMasks":
+        """The masks after the image of height and width `size_hw` is turned counter-clockwise about its middle.
+
+        Each pixel shows the old one that its centre came from; what turns out of the image is cut off.
+        """
+        turned = [
+            turn.turned_crop(part, (int(x), int(y)), degrees, size_hw)
+            for part, (x, y) in zip(self.crops, self.offsets, strict=True)
+        ]
+        offsets = np.array([offset for _, offset in turned], dtype=np.int32).reshape(-1, 2)
+        return CropMasks(offsets, tuple(crop for crop, _ in turned))
 
     def resized(self, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> "CropMasks":
         """The masks after the image is resized: new pixel i shows the old one at (i + 0.5) * old / new.
