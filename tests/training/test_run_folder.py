@@ -7,10 +7,11 @@ import yaml
 
 from tis_ray.errors import ConfigError
 from tis_ray.training import run_folder
+from tis_ray.training.position import Position
 
 
-def write_checkpoint(folder, epochs):
-    path = run_folder.partial(folder, epochs)
+def write_checkpoint(folder, epochs, batches=0):
+    path = run_folder.partial(folder, Position(epochs, batches))
     (path / "model.safetensors").write_text(f"weights {epochs}")
     (path / run_folder.STATE).write_text("state")
     return path
@@ -26,13 +27,13 @@ def test_an_uncommitted_checkpoint_does_not_exist(tmp_path):
     assert run_folder.newest(tmp_path) is None
     run_folder.commit(write_checkpoint(tmp_path, 1))
     write_checkpoint(tmp_path, 2)
-    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000001", 1)
+    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000001", (1, 0))
 
 
 def test_the_newest_is_found_by_number(tmp_path):
     for epochs in (2, 10, 9):
         run_folder.commit(write_checkpoint(tmp_path, epochs))
-    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000010", 10)
+    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000010", (10, 0))
 
 
 def test_committing_twice_replaces(tmp_path):

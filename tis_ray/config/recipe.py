@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from tis_ray.config.data import DataSection
 from tis_ray.config.detector import DetectorSection
@@ -56,9 +65,19 @@ class ScheduleSection(Section):
 
     @model_validator(mode="after")
     def _check_end(self) -> Self:
-        if self.iterations is not None and "epochs" in self.model_fields_set:
+        if self.iterations is None:
+            return self
+        if "epochs" in self.model_fields_set:
             raise ValueError("expected epochs or iterations; got both")
+        if "milestones" not in self.model_fields_set:
+            raise ValueError("expected milestones, in iterations, beside iterations (milestones: [] for none)")
         return self
+
+    @model_serializer(mode="wrap")
+    def _write(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the key that does not count, so that what is written can be read."""
+        written: dict[str, Any] = default(self)
+        return {key: value for key, value in written.items() if key != "epochs" or self.iterations is None}
 
 
 def _check_gpus(count: float | str) -> float | str:
@@ -76,7 +95,7 @@ def _check_workers(count: int | tuple[int, int]) -> int | tuple[int, int]:
 class TrainResources(Section):
     """Ray Train workers: a number, or a range [least, most] that follows what the cluster has.
 
-    `gpus_per_worker: auto` takes one GPU each where the cluster has any, else none. A run that loses a worker goes on
+    `gpus_per_worker: auto` takes one GPU each where the cluster has that many, else none. A run that loses a worker goes on
     from its last checkpoint, up to `max_failures` times.
 
     `activation_checkpointing` computes the backbone and the neck again in each backward pass instead of keeping what
@@ -91,6 +110,11 @@ class TrainResources(Section):
     activation_checkpointing: bool = False
     compile: bool = False
     size_bucket_px: Annotated[int, Field(ge=32, multiple_of=32)] = 32
+
+    @property
+    def least_workers(self) -> int:
+        """The number of workers, or the least of the range: without so many the run waits."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property
     def most_workers(self) -> int:

@@ -30,7 +30,7 @@ class Step:
     """What one step did. `step` counts finished steps of the whole run; times are seconds.
 
     `losses` are this worker's terms by name, `loss` is their sum, `data_wait_s` the part of `seconds` in which
-    no batch was ready.
+    no batch was ready. It took `batches` of this worker's, with `images` in all.
     """
 
     step: int
@@ -39,6 +39,7 @@ class Step:
     images: int
     seconds: float
     data_wait_s: float
+    batches: int = 1
 
     @property
     def loss(self) -> float:

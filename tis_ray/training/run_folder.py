@@ -1,12 +1,14 @@
 """The folder of one run, and what may be found in it after a kill at any moment.
 
-`recipe.yaml` the recipe it began with; `checkpoint_000003/` the state after three epochs, in full or not there at
-all, because it is written under another name and renamed; `checkpoint/` the finished detector; `tensorboard/`.
-Ray Train keeps its own notes in the same folder.
+`recipe.yaml` the recipe it began with; `checkpoint_000003/` the state after three epochs, and
+`checkpoint_000003.0001200/` that after 1200 batches more, in full or not there at all, because they are written under
+another name and renamed; `checkpoint/` the finished detector; `tensorboard/`. Ray Train keeps its own notes in the same
+folder.
 """
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +20,16 @@ import yaml
 from tis_ray.config import Recipe, dump, parse, read_yaml
 from tis_ray.config.weights import is_weight_file
 from tis_ray.errors import ConfigError
+from tis_ray.training.position import Position
 
 FINISHED = "checkpoint"
+RECIPE = "recipe.yaml"
 STATE = "training_state.pt"
 KEPT_CHECKPOINTS = 2
-_PREFIX, _PARTIAL = "checkpoint_", ".partial-"
+_PARTIAL = ".partial-"
+_CHECKPOINT = re.compile(r"checkpoint_(\d{6,})(?:\.(\d{7,}))?")
 _DECIDING = {"data", "detector", "start", "schedule", "seed", "resources.workers"}
+_NOT_DECIDING = {"data.loader_processes", "schedule.checkpoint_every_iterations", "schedule.validate_every_epochs"}
 _LOCK = ".lock"
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 
@@ -32,8 +38,8 @@ def absolute(recipe: Recipe) -> Recipe:
     """The recipe with absolute paths: workers run in a folder of their own. `ConfigError` where it has no data."""
     if recipe.data is None:
         raise ConfigError(f"data.train: expected what {recipe.name} is to be trained on; its recipe has no data")
-    val = None if recipe.data.val is None else recipe.data.val.absolute()
-    data = recipe.data.model_copy(update={"train": recipe.data.train.absolute(), "val": val})
+    parts = {key: getattr(recipe.data, key) for key in ("train", "val", "external")}
+    data = recipe.data.model_copy(update={key: part and part.absolute() for key, part in parts.items()})
     backbone = recipe.detector.backbone
     weights = backbone.options.get("weights")
     if isinstance(weights, str) and is_weight_file(weights):
@@ -50,7 +56,7 @@ def absolute(recipe: Recipe) -> Recipe:
 
 def check(recipe: Recipe, *, resume: bool) -> None:
     """Raise `ConfigError` where a run of `recipe` must not begin (or go on, with `resume`) in its folder."""
-    folder, noted = recipe.run_dir, recipe.run_dir / "recipe.yaml"
+    folder, noted = recipe.run_dir, recipe.run_dir / RECIPE
     if newest(folder) is None and not finished(folder):  # no run, or one that failed before it learned anything
         if not noted.exists() and folder.exists() and (not folder.is_dir() or _holds_files(folder)):
             raise ConfigError(f"output: expected a folder of a run; {folder} holds something else")
@@ -59,7 +65,7 @@ def check(recipe: Recipe, *, resume: bool) -> None:
             f"output: {folder} already holds a run; continue it with --resume, or choose another name or output"
         )
     elif not noted.exists():
-        raise ConfigError(f"output: {folder} has checkpoints but no recipe.yaml; choose another name or output")
+        raise ConfigError(f"output: {folder} has checkpoints but no {RECIPE}; choose another name or output")
     else:
         _check_same(parse(Recipe, read_yaml(noted), source=str(noted)), recipe)
 
@@ -97,9 +103,10 @@ def prepare(recipe: Recipe) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    noted = folder / f"{_PARTIAL}recipe.yaml"
+    prune(folder)
+    noted = folder / f"{_PARTIAL}{RECIPE}"
     noted.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
-    noted.replace(folder / "recipe.yaml")
+    noted.replace(folder / RECIPE)
     # Ray Train writes its notes in place, so a kill can tear them, and refuses to start where they name a folder
     # that is gone. Checkpoints are found by name instead, and Ray begins its notes anew.
     (folder / _RAY_SNAPSHOT).unlink(missing_ok=True)
@@ -111,15 +118,23 @@ def prune(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def newest(folder: Path) -> tuple[Path, int] | None:
-    """The last complete training checkpoint and the number of epochs it stands for."""
+def newest(folder: Path) -> tuple[Path, Position] | None:
+    """The last complete training checkpoint and what it stands for."""
     found = _checkpoints(folder)
-    return (found[-1], int(found[-1].name.removeprefix(_PREFIX))) if found else None
+    return (found[-1], position_of(found[-1])) if found else None
 
 
-def partial(folder: Path, epochs: int) -> Path:
-    """A fresh folder in which the checkpoint after `epochs` epochs is to be written."""
-    path = folder / f"{_PARTIAL}{_PREFIX}{epochs:06d}"
+def position_of(checkpoint: Path) -> Position:
+    """What a training checkpoint stands for, by its name."""
+    found = _CHECKPOINT.fullmatch(checkpoint.name)
+    assert found is not None
+    return Position(int(found[1]), int(found[2] or 0))
+
+
+def partial(folder: Path, position: Position) -> Path:
+    """A fresh folder in which the checkpoint at `position` is to be written."""
+    batches = f".{position.batches:07d}" if position.batches else ""
+    path = folder / f"{_PARTIAL}checkpoint_{position.epochs:06d}{batches}"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path
@@ -152,7 +167,8 @@ def finished(folder: Path) -> bool:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Complete training checkpoints, oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}{'[0-9]' * 6}") if path.is_dir())
+    found = (path for path in folder.glob("checkpoint_*") if _CHECKPOINT.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=position_of)
 
 
 def _replace(written: Path, final: Path) -> None:
@@ -187,7 +203,9 @@ def _deciding(recipe: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Key paths and values of the recipe that change what is learned."""
     for key, value in _leaves(recipe, ()):
         section = key.split(".", 1)[0]
-        if key in _DECIDING or (section in _DECIDING and key != "data.loader_processes"):
+        if key == "resources.workers" and isinstance(value, list):
+            value = value[-1]  # what the schedule is meant for; how few may do the work decides nothing
+        if key not in _NOT_DECIDING and (key in _DECIDING or section in _DECIDING):
             yield key, value
 
 

@@ -19,12 +19,12 @@ class WarmupSteps:
     warmup_iterations: int = 0
     warmup_factor: float = 1 / 3
 
-    def __call__(self, step: int) -> float:
-        """Learning rate of global step `step`, counted from 0."""
+    def __call__(self, step: float) -> float:
+        """Learning rate of global step `step`, counted from 0; between two where fewer workers make smaller steps."""
         passed = sum(step >= round(epoch * self.steps_per_epoch) for epoch in self.milestones)
         return self.lr * self._warmup(step) * self.gamma**passed
 
-    def _warmup(self, step: int) -> float:
+    def _warmup(self, step: float) -> float:
         if step >= self.warmup_iterations:
             return 1.0
         share = step / self.warmup_iterations
