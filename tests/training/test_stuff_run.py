@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tis_ray.config import Recipe, WadFolder
 from tis_ray.errors import ConfigError, DataError
-from tis_ray.training.run import Worker, assemble, run, stuff_maps
+from tis_ray.training.data import stuff_maps
+from tis_ray.training.run import Worker, assemble, run
 from tis_ray.training.trainer import train
 
 STUFF = "detector.stuff={num_classes: 4, channels: 16, convs: 2, weight: 1}"

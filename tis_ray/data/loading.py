@@ -1,12 +1,12 @@
 """Batches for training, read by this process or by several loader processes."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tis_ray.data.dataset import Sample, TrainingSet
+from tis_ray.data.dataset import TrainingSet
 from tis_ray.data.plan import Draw, EpochPlan, share
 from tis_ray.errors import TisRayError
 from tis_ray.instances import Annotations
@@ -15,19 +15,22 @@ from tis_ray.instances import Annotations
 class Batch(NamedTuple):
     """B training images of any sizes: uint8 (3, h_i, w_i), their ground truth and ids.
 
-    All of its losses count `loss_weight` times.
+    All of its losses count `loss_weight` times. `external` says that images and ids are those of the external data.
     """
 
     images: list[Tensor]
     annotations: list[Annotations]
     image_ids: list[int]
     loss_weight: float = 1.0
+    external: bool = False
 
 
 class Batches:
     """The batches of one worker, epoch by epoch. `len()` is the number of batches in an epoch, of all workers together.
 
-    `pin_memory` speeds up copies to a GPU.
+    external:    the data set of those draws that the plan marks as external
+    loss_weight: what the losses of its batches count
+    pin_memory:  speeds up copies to a GPU
     """
 
     def __init__(
@@ -35,12 +38,15 @@ class Batches:
         dataset: TrainingSet,
         plan: EpochPlan,
         *,
+        external: TrainingSet | None = None,
+        loss_weight: float = 1.0,
         rank: int = 0,
         world_size: int = 1,
         loader_processes: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        self._dataset, self._plan = dataset, plan
+        self._plan = plan
+        self._sources = _Sources(dataset, external, loss_weight)
         self.rank, self.world_size = rank, world_size
         self._loader_processes, self._pin_memory = loader_processes, pin_memory
 
@@ -52,13 +58,12 @@ class Batches:
 
         Raises `DataError` when a broken image's turn comes.
         """
-        self._dataset.set_epoch(epoch)
-        mine = share(self._plan.batches(epoch), start=start, rank=self.rank, world_size=self.world_size)
+        self._sources.set_epoch(epoch)
         loader = DataLoader(
-            _Caught(self._dataset),
-            batch_sampler=mine,
+            self._sources,
+            batch_sampler=share(self._plan.batches(epoch), start=start, rank=self.rank, world_size=self.world_size),
             num_workers=self._loader_processes,
-            collate_fn=_collate,
+            collate_fn=_as_it_is,
             pin_memory=self._pin_memory,
         )
         for batch in loader:
@@ -67,22 +72,32 @@ class Batches:
             yield batch
 
 
-class _Caught(Dataset[Sample | TisRayError]):
-    """Hands a user's mistake on as a value: raised in a loader process, it would arrive wrapped in a stack trace."""
+class _Sources(Dataset[Batch | TisRayError]):
+    """The training set and perhaps an external one, read by whole batches, each from one of them."""
 
-    def __init__(self, dataset: Dataset[Sample]) -> None:
-        self.dataset = dataset
+    def __init__(self, train: TrainingSet, external: TrainingSet | None, loss_weight: float) -> None:
+        self.train, self.external, self.loss_weight = train, external, loss_weight
 
-    def __getitem__(self, draw: Draw) -> Sample | TisRayError:
+    def set_epoch(self, epoch: int) -> None:
+        for dataset in (self.train, self.external):
+            if dataset is not None:
+                dataset.set_epoch(epoch)
+
+    def __getitem__(self, draw: Draw) -> Batch | TisRayError:
+        return self.__getitems__([draw])
+
+    def __getitems__(self, draws: list[Draw]) -> Batch | TisRayError:
+        """A user's mistake is handed on as a value: raised in a loader process, it would arrive in a stack trace."""
+        external = draws[0].external
+        dataset = self.external if external else self.train
+        assert dataset is not None
         try:
-            return self.dataset[draw]
+            images, annotations, image_ids = zip(*(dataset[draw] for draw in draws), strict=True)
         except TisRayError as error:
             return error
+        weight = self.loss_weight if external else 1.0
+        return Batch(list(images), list(annotations), list(image_ids), weight, external)
 
 
-def _collate(samples: Sequence[Sample | TisRayError]) -> Batch | TisRayError:
-    for sample in samples:
-        if isinstance(sample, TisRayError):
-            return sample
-    images, annotations, image_ids = zip(*samples, strict=True)
-    return Batch(list(images), list(annotations), list(image_ids))
+def _as_it_is(batch: Any) -> Any:
+    return batch

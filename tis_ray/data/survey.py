@@ -45,7 +45,7 @@ def survey(
     factors_of = lru_cache(maxsize=None)(lambda size_hw: _factors(size_hw, scales, max_long_edge))
     for record in records:
         at_scales = factors_of((record.height, record.width))
-        here = [entry for entry in truth.entries(record.id) if _is_object(entry)]
+        here = [entry for entry in truth.entries(record.id) if is_object(entry)]
         ids = [entry["category_id"] for entry in here]
         counts.update(ids)
         holding.update(set(ids))
@@ -69,7 +69,8 @@ def survey(
     return categories, TrainingSizes.of(sizes.ravel())
 
 
-def _is_object(entry: Mapping[str, Any]) -> bool:
+def is_object(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry in COCO's form is one object with an area, no region to ignore."""
     _, _, width, height = entry["bbox"]
     return width > 0 and height > 0 and not entry.get("iscrowd")
 
