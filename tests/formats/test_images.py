@@ -3,13 +3,14 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tis_ray.errors import DataError, InputError
-from tis_ray.formats.images import PixelLimitError, decode_image, open_image
+from tis_ray.formats.images import Header, PixelLimitError, decode_image, open_image, read_header
 
 RNG_SEED = 0
 
@@ -165,3 +166,32 @@ def test_a_file_of_one_s_own_may_be_larger_than_pillow_s_limit(tmp_path, monkeyp
     path = tmp_path / "large.png"
     path.write_bytes(_bytes(_picture("RGB"), "PNG"))
     assert open_image(path).shape == (13, 17, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_header_says_size_and_orientation(tmp_path: Path, orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("WebP", "webp")):
+        path = tmp_path / f"a.{suffix}"
+        Image.new("RGB", (30, 20)).save(path, exif=exif)
+        assert read_header(path) == Header(kind, 20, 30, orientation)
+
+
+def test_a_header_is_read_without_the_pixels(tmp_path: Path):
+    path = tmp_path / "cut.jpg"
+    Image.effect_noise((300, 200), 90).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    assert read_header(path) == Header("JPEG", 200, 300, 1)
+    with pytest.raises(DataError, match=r"cut\.jpg: image: .* cut short"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"], ids=str)
+def test_a_file_without_a_header_is_named(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.jpg: image"):
+        read_header(path)
+    with pytest.raises(DataError, match=r"none\.jpg: image cannot be read \(No such file"):
+        read_header(tmp_path / "none.jpg")

@@ -9,12 +9,16 @@ readers (PostScript among them) belong to the whole process. The limit here belo
 import io
 import threading
 import warnings
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -50,6 +54,7 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "GIF": (b"GIF87a", b"GIF89a"),
     "PPM": (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
 }
+_SIGNATURE_BYTES = 12
 # What Pillow's readers raise for damaged files, by its own handling of them and by trial.
 READER_FAILURES = (
     OSError,
@@ -89,6 +94,52 @@ def open_image(path: Path) -> RgbImage:
         return decode_image(data, max_pixels=None)
     except InputError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an image file says of itself; `orientation` is EXIF's, 1 where pixels are stored as they are to be seen."""
+
+    kind: str
+    height: int
+    width: int
+    orientation: int
+
+
+def read_header(path: Path) -> Header:
+    """The header of an image file; no pixel is decoded, so one that is cut short has a size too.
+
+    Raises `DataError` naming the file where it is missing or not an image.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = _kind_of(file.read(_SIGNATURE_BYTES))
+            file.seek(0)
+            if kind not in _WARNING_READERS:
+                return _header(kind, file)
+            with _warnings_lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _header(kind, file)
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from None
+    except READER_FAILURES as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its header is damaged"
+        raise DataError(f"{path}: image cannot be read ({reason})") from None
+
+
+def _header(kind: str, file: IO[bytes]) -> Header:
+    image = _READERS[kind](file, "")
+    width, height = image.size
+    exif = Image.Exif()
+    with suppress(*READER_FAILURES):  # what is said there in no known form says nothing
+        exif.load(image.info.get("exif"))
+    return Header(kind, height, width, exif.get(ExifTags.Base.Orientation, 1))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of a file's image, from its header alone: see `read_header`."""
+    header = read_header(path)
+    return header.height, header.width
 
 
 def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
