@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from tis_ray.evaluation.bootstrap import (
     ClassMatches,
-    ap_samples,
     average_precision,
     class_matches,
+    class_means,
+    class_samples,
     draws,
     percentile_interval,
 )
@@ -51,10 +52,10 @@ def test_ap_of_a_draw_equals_the_plain_walk(seed, found):
 def test_a_class_not_drawn_is_left_out_of_the_mean():
     one = ClassMatches(np.ones((1, 1), bool), np.zeros((1, 1), bool), np.array([0]), np.array([1, 0]))
     other = ClassMatches(np.zeros((1, 0), bool), np.zeros((1, 0), bool), np.zeros(0, int), np.array([0, 1]))
-    samples = ap_samples([one, other], np.array([[2, 0], [0, 2], [1, 1]]))
+    samples = class_means(class_samples([one, other], np.array([[2, 0], [0, 2], [1, 1]])))
     assert samples == pytest.approx([1.0, 0.0, 0.5])
-    assert np.isnan(ap_samples([one], np.array([[0, 2]]))).all()
-    assert np.isnan(ap_samples([], np.array([[1, 1]]))).all()
+    assert np.isnan(class_means(class_samples([one], np.array([[0, 2]])))).all()
+    assert np.isnan(class_means(class_samples([], np.array([[1, 1]])))).all()
 
 
 def test_draws_hold_as_many_images_as_the_set_and_repeat_with_their_seed():

@@ -69,12 +69,16 @@ def draws(num_images: int, *, num_samples: int, seed: int) -> NDArray[np.int64]:
     return rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=num_samples)
 
 
-def ap_samples(classes: Sequence[ClassMatches], times: NDArray[np.int64]) -> NDArray[np.float64]:
-    """AP over the classes for each draw in `times` (S, I), those without an object left out; (S,), NaN if all are."""
-    scores = np.array([[average_precision(matches, row) for matches in classes] for row in times])
-    scores = scores.reshape(len(times), len(classes))
-    counted = np.isfinite(scores)
-    sums = np.where(counted, scores, 0).sum(axis=1)
+def class_samples(classes: Sequence[ClassMatches], times: NDArray[np.int64]) -> NDArray[np.float64]:
+    """AP of each class for each draw in `times` (S, I): (S, K), NaN where none of the class is drawn."""
+    scores = np.array([[average_precision(matches, row) for matches in classes] for row in times], dtype=np.float64)
+    return scores.reshape(len(times), len(classes))
+
+
+def class_means(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean (S,) of (S, K) over the classes that are not NaN; NaN where all are."""
+    counted = np.isfinite(samples)
+    sums = np.where(counted, samples, 0).sum(axis=1)
     return np.where(counted.any(axis=1), sums / np.maximum(counted.sum(axis=1), 1), np.nan)
 
 
