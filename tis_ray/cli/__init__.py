@@ -18,6 +18,7 @@ from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
 from tis_ray.cli.fusing import fuse
 from tis_ray.cli.models import inspect, models
+from tis_ray.cli.self_training import pseudo_label
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
 from tis_ray.cli.training import import_weights, scenes, train
@@ -58,6 +59,7 @@ for _name, _command in (
     ("fuse", fuse),
     ("evaluate", evaluate),
     ("calibrate", calibrate),
+    ("pseudo-label", pseudo_label),
     ("anchors", fit_anchors),
     ("models", models),
     ("inspect", inspect),

@@ -1,6 +1,7 @@
-"""Reading JSON files so that every complaint names the file."""
+"""Reading and writing JSON files so that every complaint names the file."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,15 @@ def load_json(path: Path) -> Any:
         raise DataError(f"{path}: {reason} at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise DataError(f"{path}: not valid JSON: nested too deeply") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content`; the file appears when it is whole. Raises `DataError` where it cannot be written."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(orjson.dumps(content))
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -7,13 +7,15 @@ from tis_ray.errors import ConfigError
 from tis_ray.formats import coco, wad
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.image_list import read_image_list
+from tis_ray.formats.unlabelled import add_unlabelled
 
 
 def open_dataset(folder: CocoFolder | WadFolder) -> GroundTruth:
     """Read and check what `folder` names; `DataError` for what is missing or wrong. Pictures are not opened."""
     if isinstance(folder, WadFolder):
         return wad.read(folder.labels, folder.images, frames=folder.frames, rider=folder.rider)
-    return coco.read(folder.annotations, folder.images)
+    truth = coco.read(folder.annotations, folder.images)
+    return truth if folder.unlabelled is None else add_unlabelled(truth, folder.unlabelled)
 
 
 def open_path(ground_truth: Path, images: Path | None = None) -> GroundTruth:
