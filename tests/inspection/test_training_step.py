@@ -32,6 +32,7 @@ def target_of(count: int) -> Target:
         "ignore": None,
         "stuff": stuff,
         "unlabelled": torch.zeros((0, 4)),
+        "unverified": None,
     }
 
 

@@ -74,6 +74,7 @@ def target(boxes: list[list[float]]) -> tuple[Target, Tensor]:
         "masks": PackedCrops.pack(crops, SIZE),
         "ignore": None,
         "unlabelled": torch.zeros((0, 4)),
+        "unverified": None,
     }
     return found, torch.from_numpy(full).float()
 

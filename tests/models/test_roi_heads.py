@@ -36,6 +36,7 @@ def target(boxes: list[list[float]], labels: list[int], *, ignore: IgnoreMap | N
         "masks": PackedCrops.pack(whole(len(labels)), SIZE),
         "ignore": ignore,
         "unlabelled": torch.zeros((0, 4)),
+        "unverified": None,
     }
 
 

@@ -58,4 +58,5 @@ def _target(size_hw: SizeHW, *, with_stuff: bool) -> Target:
         "ignore": None,
         "stuff": torch.zeros(size_hw, dtype=torch.uint8, device=_DEVICE) if with_stuff else None,
         "unlabelled": torch.zeros(0, 4, device=_DEVICE),
+        "unverified": None,
     }

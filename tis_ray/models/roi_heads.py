@@ -96,12 +96,13 @@ class RoiHeads(nn.Module):
         self, features: Features, proposals: list[Tensor], sizes_hw: SizesHW, targets: list[Target]
     ) -> dict[str, Tensor]:
         chosen = [self.choose(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
-        losses, regions = {}, chosen
+        losses, regions, unverified = {}, chosen, _unverified(chosen, targets)
         for number, stage in enumerate(self.stages):
             rois = torch.cat([one.boxes for one in regions])
             wanted = torch.cat([_objects(t)[one.matched] for t, one in zip(targets, regions, strict=True)])
             logits, deltas = self._look(stage, features, [one.boxes for one in regions], sizes_hw)
-            found = stage.losses(logits, deltas, rois, torch.cat([one.labels for one in regions]), wanted)
+            labels = torch.cat([one.labels for one in regions])
+            found = stage.losses(logits, deltas, rois, labels, wanted, unverified)
             for name, loss in zip(("loss_classifier", "loss_box_reg"), found, strict=True):
                 losses[_numbered(name, number)] = loss * self.loss_weights[number]
             if number + 1 < len(self.stages) or self.interleaved:
@@ -232,6 +233,16 @@ def _objects(target: Target) -> Tensor:
 def _labels(target: Target) -> Tensor:
     """The objects' classes (G,), from 1; background where there are none."""
     return target["labels"] if len(target["labels"]) else target["labels"].new_zeros(1)
+
+
+def _unverified(regions: list[Regions], targets: list[Target]) -> Tensor | None:
+    """Of each region the classes of which its image may hold more objects, bool (R, K); None where no image's may."""
+    known = [target["unverified"] for target in targets]
+    some = next((one for one in known if one is not None), None)
+    if some is None:
+        return None
+    rows = [torch.zeros_like(some) if one is None else one for one in known]
+    return torch.cat([row.expand(len(one.labels), -1) for row, one in zip(rows, regions, strict=True)])
 
 
 def _numbered(loss: str, stage: int) -> str:

@@ -19,7 +19,8 @@ class Target(TypedDict):
 
     boxes: float (G, 4) xyxy; labels: int64 (G,) from 1, 0 being background; masks: the G crops;
     ignore: the regions in which nothing is a negative example, or None; stuff: uint8 (H, W) what each pixel shows,
-    255 where that is unknown, or None; unlabelled: float (U, 4) xyxy, objects that nobody labelled.
+    255 where that is unknown, or None; unlabelled: float (U, 4) xyxy, objects that nobody labelled;
+    unverified: bool (K,) classes of which there may be objects without annotations, or None.
     """
 
     boxes: Tensor
@@ -28,6 +29,7 @@ class Target(TypedDict):
     ignore: IgnoreMap | None
     stuff: Tensor | None
     unlabelled: Tensor
+    unverified: Tensor | None
 
 
 def to_targets(
@@ -42,6 +44,7 @@ def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch
     unlabelled = np.zeros((0, 4), np.float32) if annotations.unlabelled is None else annotations.unlabelled
     unlabelled = unlabelled[_have_area(unlabelled)]
     stuff = None if annotations.stuff is None else torch.from_numpy(np.ascontiguousarray(annotations.stuff))
+    unverified = annotations.unverified
     return {
         "boxes": torch.from_numpy(kept.boxes).to(device, non_blocking=True),
         "labels": (torch.from_numpy(kept.labels).long() + 1).to(device, non_blocking=True),
@@ -49,6 +52,7 @@ def _to_target(annotations: Annotations, size_hw: tuple[int, int], device: torch
         "ignore": IgnoreMap.of(annotations.masks[annotations.crowd], size_hw, device),
         "stuff": None if stuff is None else stuff.to(device, non_blocking=True),
         "unlabelled": torch.from_numpy(unlabelled).to(device, non_blocking=True),
+        "unverified": None if unverified is None else torch.from_numpy(unverified).to(device, non_blocking=True),
     }
 
 
