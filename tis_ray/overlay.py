@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tis_ray.errors import InputError
 from tis_ray.formats import segmentation
 from tis_ray.formats.coco_results import to_results
-from tis_ray.instances import Categories, Instances
+from tis_ray.instances import Annotations, Categories, Instances
 from tis_ray.ops import rle as rle_ops
 
 Colour = tuple[int, int, int]
@@ -65,8 +65,8 @@ def draw_overlay(
 
     image:      uint8 (H, W, 3) RGB
     found:      one mapping or dataclass for each instance, as the service and its client answer: `category`,
-                `score`, `bbox` x, y, width, height in px, and perhaps `segmentation` of the image's size. Without
-                one, the box is drawn.
+                `score` (None for what is truly there), `bbox` x, y, width, height in px, and perhaps `segmentation`
+                of the image's size. Without one, the box is drawn.
     categories: the classes or their names in label order; they fix the colours, which otherwise follow from the
                 names.
     max_side:   the finished picture is reduced to this many px along its longer side.
@@ -78,7 +78,7 @@ def draw_overlay(
     height, width = image.shape[:2]
     style = _Style.for_size(height, width)
     shown = [_checked(i, one, height, width) for i, one in enumerate(found)]
-    shown = [one for one in shown if one["score"] >= score_threshold]
+    shown = [one for one in shown if one["score"] is None or one["score"] >= score_threshold]
     shown.sort(key=lambda one: -one["bbox"][2] * one["bbox"][3])  # small ones last, on top
     names = categories.names if isinstance(categories, Categories) else categories
     colours = {name: colour_of(name, names) for name in {one["category"] for one in shown}}
@@ -105,6 +105,22 @@ def found_of(instances: Instances, *, categories: Categories, size_hw: tuple[int
     results = to_results(instances, image_id=0, categories=categories, size_hw=size_hw)
     names = [categories.names[label] for label in instances.labels.tolist()]
     return [{**result, "category": name} for result, name in zip(results, names, strict=True)]
+
+
+def true_of(truth: Annotations, *, categories: Categories, size_hw: tuple[int, int]) -> list[dict[str, Any]]:
+    """Ground truth of one image of this size in the form that `draw_overlay` takes; crowds are named as such."""
+    names = [*categories.names, "any class"]  # of label -1
+    return [
+        {
+            "category": f"{names[label]} (ignored)" if crowd else names[label],
+            "score": None,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "segmentation": rle,
+        }
+        for (x1, y1, x2, y2), label, crowd, rle in zip(
+            truth.boxes.tolist(), truth.labels.tolist(), truth.crowd, truth.masks.to_rle(*size_hw), strict=True
+        )
+    ]
 
 
 def colour_of(name: str, categories: Sequence[str] = ()) -> Colour:
@@ -176,8 +192,9 @@ def _draw_labels(
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     large = sides >= 4 * style.text
     taken = boxes[~large]
-    for i in np.argsort([-one["score"] for one in shown], kind="stable"):
-        text = f"{shown[i]['category']} {shown[i]['score']:.2f}"
+    for i in np.argsort([-1.0 if one["score"] is None else -one["score"] for one in shown], kind="stable"):
+        score = shown[i]["score"]
+        text = shown[i]["category"] if score is None else f"{shown[i]['category']} {score:.2f}"
         wide = draw.textlength(text, font=style.font) + 2 * style.pad
         high = style.text + 2 * style.pad
         places = _places(boxes[i], wide, high, size_hw, inside=bool(large[i]))

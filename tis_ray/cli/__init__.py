@@ -16,6 +16,7 @@ from tis_ray.cli.anchors import fit_anchors
 from tis_ray.cli.batch import evaluate, predict
 from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
+from tis_ray.cli.data import app as data_commands
 from tis_ray.cli.fusing import fuse
 from tis_ray.cli.models import inspect, models
 from tis_ray.cli.self_training import pseudo_label
@@ -67,6 +68,7 @@ for _name, _command in (
     ("stop", stop),
 ):
     app.command(_name)(_command)
+app.add_typer(data_commands, name="data")
 
 
 def main() -> NoReturn:

@@ -132,7 +132,7 @@ def _header(kind: str, file: IO[bytes]) -> Header:
     width, height = image.size
     exif = Image.Exif()
     with suppress(*READER_FAILURES):  # what is said there in no known form says nothing
-        exif.load(image.info.get("exif"))
+        exif.load(image.info.get("exif") or b"")
     return Header(kind, height, width, exif.get(ExifTags.Base.Orientation, 1))
 
 

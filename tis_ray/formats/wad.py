@@ -4,7 +4,7 @@ Training classes become objects; everything else is background, but for regions 
 ids of groups (161 car_group to 168 tricycle_group) times 1000 become in 16 bits, and those ids themselves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ def read(
     *,
     frames: Sequence[Path | str] = (),
     rider: bool = False,
+    on_broken: Callable[[DataError], None] | None = None,
 ) -> WadDataset:
     """Open a folder of label images `NAME_instanceIds.png` with their pictures.
 
@@ -95,6 +96,7 @@ def read(
     frames: lists of the data set's videos, one frame a line, to take those frames alone; by default all that are
             labelled. Folders in the lists and a second column are not looked at.
     rider:  take riders as a class rather than as background
+    on_broken: called with what is wrong with the header of a label image, which is then left out; by default raised
 
     Headers of label images are read, pictures are not opened. Raises `DataError` for a folder without label images, a
     listed frame without one, and label images that are not 16-bit grey.
@@ -107,11 +109,18 @@ def read(
     if not names:
         raise DataError(f"{folder}: expected label images *{SUFFIX}; found none")
     pictures = _in_folder(names, Path(images)) if isinstance(images, (str, Path)) else _of_list(names, images, folder)
-    records = [
-        ImageRecord(picture.id, picture.file_name, picture.path, *label_image_size(found[name]))
-        for name, picture in pictures.items()
-    ]
-    return WadDataset(folder, records, [found[name] for name in pictures], rider=rider)
+    records, label_files = [], []
+    for name, picture in pictures.items():
+        try:
+            size_hw = label_image_size(found[name])
+        except DataError as error:
+            if on_broken is None:
+                raise
+            on_broken(error)
+        else:
+            records.append(ImageRecord(picture.id, picture.file_name, picture.path, *size_hw))
+            label_files.append(found[name])
+    return WadDataset(folder, records, label_files, rider=rider)
 
 
 def _in_folder(names: Sequence[str], folder: Path) -> dict[str, ListedImage]:

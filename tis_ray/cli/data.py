@@ -1,0 +1,110 @@
+"""Commands over a data set, before anything is trained on it: data check, data split."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tis_ray.cli.shared import check_out, console, say
+
+if TYPE_CHECKING:
+    from tis_ray.curation.check import Findings
+
+app = typer.Typer(
+    help="Check a data set, or split it into train and val.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+_STYLES = {"error": "red", "warning": "yellow", "remark": "dim"}
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="COCO or LVIS JSON with annotations, or folder of WAD label images.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, where they are not beside the annotations.")
+    ] = None,
+    val: Annotated[
+        Path | None, typer.Option(help="A second set, for validation: classes and pictures are compared.")
+    ] = None,
+    val_images: Annotated[Path | None, typer.Option(help="Folder of its pictures.")] = None,
+    frames: Annotated[
+        list[Path] | None, typer.Option(help="WAD: lists of the frames to look at; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Page to write, as report.html.")] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Images, and as many of the smallest objects, shown on the page.")
+    ] = 12,
+    annotations_only: Annotated[bool, typer.Option("--annotations-only", help="Do not look at pictures.")] = False,
+    decode_all: Annotated[
+        bool,
+        typer.Option("--decode-all", help="Read every pixel; else the headers of all pictures, and 200 in whole."),
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: one for each core, at most 8.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the pictures that are read in whole and shown.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 for warnings, too.")] = False,
+) -> None:
+    """Look for what is wrong with a data set, and show what it holds.
+
+    Everything that is wrong is counted, with examples. Exit code 2 means that training would refuse the set. Example:
+    `tis-ray data check demo/scenes/instances_train.json --out report.html`
+    """
+    from tis_ray.curation.check import check as look
+    from tis_ray.curation.opening import open_leniently
+    from tis_ray.curation.pair import compare
+    from tis_ray.results.progress import shown_on
+
+    check_out("--out", out)
+    progress = shown_on(Console(stderr=True, highlight=False))
+    processes = workers or min(8, os.cpu_count() or 1)
+
+    def found(source: Path, folder: Path | None, lists: list[Path]) -> "Findings":
+        truth, problems = open_leniently(source, folder, frames=lists)
+        few = len(truth) < 200 and truth.in_memory  # sooner looked at than processes are started
+        return look(truth, problems, pictures=not annotations_only, decode_all=decode_all,
+                    workers=1 if few and workers is None else processes, seed=seed, progress=progress)  # fmt: skip
+
+    findings = found(data, images, frames or [])
+    if val is not None:
+        findings.problems.add(compare(findings, found(val, val_images, [])))
+    _print(findings)
+    if out is not None:
+        _write(findings, out, 0 if annotations_only else pictures, seed)
+        say(f"report: {out}")
+    if findings.problems.found("error", *(["warning"] if strict else [])):
+        raise typer.Exit(2)
+
+
+def _print(findings: "Findings") -> None:
+    from tis_ray.curation.report import problem_rows, shares
+
+    truth = findings.truth
+    say(f"{truth.path}: {len(truth):,} images, {len(findings.areas):,} objects, {len(truth.categories):,} classes")
+    if len(findings.scales):
+        below = ", ".join(f"{share:.0%} below {mark:g}" for mark, share in shares(findings.scales).items())
+        say(f"object size, sqrt(mask area) in px: {below}; median {float(_median(findings)):.1f}")
+    say(findings.problems.verdict())
+    if rows := problem_rows(findings.problems):
+        table = Table("level", "number", "problem", "example")
+        for (level, number, title), kind in zip(rows, findings.problems.found(), strict=True):
+            table.add_row(level, f"{number:,}", title, findings.problems.examples[kind][0], style=_STYLES[level])
+        table.columns[1].justify = "right"
+        console().print(table)
+
+
+def _median(findings: "Findings") -> float:
+    import numpy as np
+
+    return float(np.median(findings.scales))
+
+
+def _write(findings: "Findings", out: Path, pictures: int, seed: int) -> None:
+    from tis_ray.curation.report import page_of
+    from tis_ray.curation.samples import smallest_objects, whole_images
+    from tis_ray.reports.page import write
+
+    shown = whole_images(findings, pictures, seed=seed), smallest_objects(findings, pictures)
+    write(page_of(findings, whole=shown[0], smallest=shown[1]), out)

@@ -1,0 +1,73 @@
+"""The files of a data set's pictures: whether they are there, whole, and of the size that is listed."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tis_ray.curation.problems import Problem
+from tis_ray.errors import DataError
+from tis_ray.formats.dataset import ImageRecord
+from tis_ray.formats.images import open_image, read_header
+
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what a whole file has near its end
+_TAIL = 1 << 16  # bytes: some cameras and programs write on behind it
+
+
+def check_picture(record: ImageRecord, *, decode: bool) -> tuple[int | None, list[Problem]]:
+    """The size of a picture's file in bytes, None where there is none, and what is wrong with it.
+
+    The header is read and, for JPEG and PNG, whether the file goes on to its end; with `decode`, or where that is in
+    doubt, every pixel.
+    """
+    try:
+        size = record.path.stat().st_size
+    except OSError:
+        return None, [Problem("missing picture", str(record.path))]
+    problems = []
+    try:
+        header = read_header(record.path)
+        if decode or not _has_end(record.path, header.kind):
+            open_image(record.path)
+    except DataError as error:
+        return size, [Problem("unreadable picture", str(error))]
+    if (header.height, header.width) != (record.height, record.width):
+        listed = f"{record.width}x{record.height}"
+        problems.append(Problem("other size", f"{record.path}: {header.width}x{header.height}; listed as {listed}"))
+    if header.orientation != 1:
+        problems.append(Problem("rotated picture", f"{record.path}: orientation {header.orientation}"))
+    return size, problems
+
+
+def copies(sizes: Iterable[tuple[Path, int | None]]) -> Iterator[tuple[Path, Path]]:
+    """Pairs of a file and an earlier one of the same content. Files of one size alone are read for it."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path, size in sizes:
+        if size is not None:
+            by_size[size].append(path)
+    for alike in by_size.values():
+        first: dict[bytes, Path] = {}
+        for path in alike if len(alike) > 1 else ():
+            if (digest := _digest(path)) is None:
+                continue
+            if digest in first:
+                yield path, first[digest]
+            first.setdefault(digest, path)
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
+
+
+def _has_end(path: Path, kind: str) -> bool:
+    """Whether a file of this kind has its end mark; of other kinds nothing is known without decoding them."""
+    if kind not in _ENDS:
+        return True
+    with path.open("rb") as file:
+        file.seek(-min(_TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return _ENDS[kind] in file.read()
