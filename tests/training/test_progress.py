@@ -1,6 +1,7 @@
 """What a person sees of runs."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -25,7 +26,22 @@ def test_the_board_keeps_the_last_word_of_every_run():
     board.update(BEGIN)
     board.update(RunProgress("x101"))
     board.update(Meter(BEGIN).seen(step=3, loss=1.0, images=2, seconds=1.0))
-    assert {name: run.step for name, run in board.read().items()} == {"r50": 3, "x101": 0}
+    assert {name: run.step for name, run in board.read()[0].items()} == {"r50": 3, "x101": 0}
+
+
+def test_the_board_keeps_every_note_and_where_the_workers_are():
+    board = Board()
+    board.change("r50", state="waiting", note="a worker was lost")
+    for note in ("goes on", "goes on", ""):
+        board.update(replace(BEGIN, note=note))
+    board.change("x101", note="begins")
+    assert board.read()[1] == ["r50: a worker was lost", "r50: goes on", "x101: begins"]
+    assert board.read(2)[1] == ["x101: begins"]
+    board.place("r50", 1, "b")
+    board.place("r50", 0, "a")
+    board.place("r50", 1, "c")
+    assert board.places("r50") == {0: "a", 1: "c"}
+    assert board.places("x101") == {}
 
 
 def test_plain_lines_come_when_the_state_changes_and_else_rarely():

@@ -19,6 +19,7 @@ from tis_ray.cluster.parcel import pack
 from tis_ray.config import Recipe
 from tis_ray.errors import ConfigError, ServiceError, TisRayError
 from tis_ray.training import run_folder
+from tis_ray.training.order import moved
 
 POLL_S = 2.0
 PATIENCE_S = 300.0  # how long a cluster that is being followed may be out of reach
@@ -43,14 +44,15 @@ def submit(
     """Send a job that trains `recipes`, and return its name.
 
     storage: folder for the runs on the cluster, on storage that its nodes share; None for each recipe's own output
-    Relative paths in the recipes start at this process's folder; the cluster must know them under the same names.
+    Relative paths in the recipes start at this process's folder; the cluster must know them under the same names. A
+    recipe that begins from the checkpoint of another one's run finds it where that run is on the cluster.
     Raises `ConfigError` for a relative `storage`, and where a checkpoint of a recipe is here already, unless `resume`.
     """
     recipes = [run_folder.absolute(recipe) for recipe in recipes]
     targets = {recipe.name: recipe.run_dir / run_folder.FINISHED for recipe in recipes}
     _check(recipes, targets, resume=resume)
     job = f"tis-ray-{'-'.join(targets)[:80]}-{secrets.token_hex(4)}"
-    sent = [_stored(recipe, storage) for recipe in recipes]
+    sent = moved(recipes, {recipe.name: _stored(recipe, storage) for recipe in recipes})
     with tempfile.TemporaryDirectory(prefix="tis-ray-") as folder:
         parcel = pack(Path(folder), sent, working_dir=working_dir)
         say(f"sending {parcel.num_files} files, {parcel.num_bytes / 2**20:.1f} MiB, to {head.address}")

@@ -55,18 +55,36 @@ class RunProgress:
 
 
 class Board:
-    """The last word of every run."""
+    """The last word of every run, where its workers are, and the notes of all in the order in which they came."""
 
     def __init__(self) -> None:
         self._runs: dict[str, RunProgress] = {}
+        self._places: dict[str, dict[int, str]] = {}
+        self._notes: list[str] = []
 
     def update(self, progress: RunProgress) -> None:
         """Replace what is known of a run."""
-        self._runs[progress.recipe] = progress
+        name = progress.recipe
+        before = self._runs.get(name)
+        self._runs[name] = progress
+        if progress.note and (before is None or before.note != progress.note):
+            self._notes.append(f"{name}: {progress.note}")
 
-    def read(self) -> dict[str, RunProgress]:
-        """Every run that has reported, by recipe name."""
-        return dict(self._runs)
+    def change(self, name: str, **fields: object) -> None:
+        """Replace fields of what is known of a run."""
+        self.update(replace(self._runs.get(name, RunProgress(name)), **fields))  # type: ignore[arg-type]
+
+    def read(self, seen: int = 0) -> tuple[dict[str, RunProgress], list[str]]:
+        """Every run that has reported, by recipe name, and the notes but the first `seen` ones."""
+        return dict(self._runs), self._notes[seen:]
+
+    def place(self, name: str, rank: int, place: str) -> None:
+        """Note where a worker of a run is."""
+        self._places.setdefault(name, {})[rank] = place
+
+    def places(self, name: str) -> dict[int, str]:
+        """Where the workers of a run are, by rank."""
+        return dict(self._places.get(name, {}))
 
 
 class Meter:
