@@ -95,8 +95,8 @@ def _check_workers(count: int | tuple[int, int]) -> int | tuple[int, int]:
 class TrainResources(Section):
     """Ray Train workers: a number, or a range [least, most] that follows what the cluster has.
 
-    `gpus_per_worker: auto` takes one GPU each where the cluster has that many, else none. A run that loses a worker goes on
-    from its last checkpoint, up to `max_failures` times.
+    `gpus_per_worker: auto` takes one GPU each where the cluster has that many, else none. A run that loses a worker goes
+    on from its last checkpoint, up to `max_failures` times.
 
     `activation_checkpointing` computes the backbone and the neck again in each backward pass instead of keeping what
     they computed: far less memory and the same gradients, for one more forward pass of these two. `compile` compiles
