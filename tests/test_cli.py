@@ -76,7 +76,7 @@ MISTAKES = {
     ),
     "unknown metric": (
         ["evaluate", "--ground-truth", "gt.json", "--predictions", "x", "--metric", "voc"],
-        "--metric: expected coco; got 'voc'",
+        "--metric: expected one of coco, lvis; got 'voc'",
     ),
     "unknown format": (
         ["predict", "good.yaml", "--images", ".", "--out", "x.json", "--format", "voc"],

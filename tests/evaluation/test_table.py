@@ -41,6 +41,22 @@ def test_no_interval_column_without_a_bootstrap():
     assert not any("interval" in line for line in _lines(report_table(report)))
 
 
+def test_scores_by_frequency_stand_below_each_other_with_their_intervals():
+    scores = KindScores(AP=0.3125, APr=0.1, APc=0.2, AR300=1.0, AP_interval=(0.21, 0.408), APr_interval=(0.0, 0.15))
+    names = ("AP", "APr", "APc", "AR300")
+    report = CocoReport(40, 200, 1234, {"bbox": scores, "segm": KindScores()}, "lvis", names)
+    lines = _lines(report_table(report))
+    rows = {line.replace("│", " ").split()[0]: line.replace("│", " ").split()[1:] for line in lines if "│" in line}
+    assert rows["AP"] == ["31.2", "[21.0,", "40.8]", "n/a", "n/a"]
+    assert rows["APr"] == ["10.0", "[0.0,", "15.0]", "n/a", "n/a"]
+    assert rows["APc"] == ["20.0", "n/a", "n/a", "n/a"]
+    assert rows["AR300"] == ["100.0", "n/a"]
+    assert any("1234 found, by LVIS's rules" in line for line in lines)
+    assert not any("AP50" in line for line in lines)
+    without = CocoReport(1, 1, 1, {"bbox": KindScores(AP=0.5, APr=0.5)}, "coco", ("AP", "APr", "AR100"))
+    assert not any("interval" in line or "LVIS" in line for line in _lines(report_table(without)))
+
+
 def test_members_keep_their_figures_whole_in_80_columns():
     rows = [("shufflenet_v2_x0_5 at four scales, flipped", REPORT), ("name with [markup]", REPORT)]
     text = "\n".join(_lines(members_table(rows)))

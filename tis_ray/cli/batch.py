@@ -73,26 +73,29 @@ def evaluate(
     image_folder: Annotated[
         Path | None, typer.Option(help="For a folder of labels: what was predicted, a folder, .txt or .json of images.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="Metric: coco.")] = "coco",
+    metric: Annotated[
+        str | None, typer.Option(help="Metric: coco or lvis; by default as the ground truth is annotated.")
+    ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples of the images for 95% intervals; 0 for none.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:
-    """Score results against ground truth: box and mask AP by size.
+    """Score results against ground truth: box and mask AP by size and, where classes have frequencies, by those.
 
     Example: `tis-ray evaluate --ground-truth demo/scenes/instances_val.json --predictions results.json`
     """
     import orjson
 
+    from tis_ray.evaluation.coco import METRICS
     from tis_ray.evaluation.coco import evaluate as score
     from tis_ray.evaluation.table import report_table
     from tis_ray.formats.coco_results import read_results
     from tis_ray.formats.opening import open_path
 
-    if metric != "coco":
-        raise ConfigError(f"--metric: expected coco; got '{metric}'")
+    if metric not in (None, *METRICS):
+        raise ConfigError(f"--metric: expected one of {', '.join(METRICS)}; got '{metric}'")
     check_out("--out", out)
     dataset = open_path(ground_truth, image_folder)
-    report = score(dataset, read_results(predictions, dataset), bootstrap=bootstrap)
+    report = score(dataset, read_results(predictions, dataset), metric=metric, bootstrap=bootstrap)
     console().print(report_table(report))
     if out is not None:
         out.write_bytes(orjson.dumps(report.to_json(), option=orjson.OPT_INDENT_2))

@@ -20,8 +20,7 @@ from pycocotools.cocoeval import COCOeval
 from tis_ray.errors import InputError
 from tis_ray.evaluation import bootstrap as resampling
 from tis_ray.evaluation.comparison import Comparison, Result, annotations_of, by_coco, by_lvis
-from tis_ray.evaluation.federated import is_federated
-from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.dataset import GroundTruth, is_federated
 from tis_ray.instances import Categories
 
 Metric = Literal["coco", "lvis"]
@@ -138,6 +137,10 @@ def evaluate(
 def _scores(comparison: Comparison, categories: Categories, samples: int, seed: int) -> KindScores:
     precision, recall = _curves(comparison)
     groups = _groups(categories)
+    others: dict[str, Any] = {name: _mean(precision[:, :, members, 0]) for name, members in groups.items()}
+    others["AR100" if comparison.not_exhaustive is None else "AR300"] = _mean(recall[..., 0])
+    if samples:
+        others |= _intervals(comparison, groups, samples, seed)
     return KindScores(
         AP=_mean(precision[..., 0]),
         AP50=_mean(precision[0, ..., 0]),
@@ -146,9 +149,7 @@ def _scores(comparison: Comparison, categories: Categories, samples: int, seed: 
         APm=_mean(precision[..., 2]),
         APl=_mean(precision[..., 3]),
         AP_per_class={name: _mean(precision[:, :, i, 0]) for i, name in enumerate(categories.names)},
-        **{name: _mean(precision[:, :, members, 0]) for name, members in groups.items()},
-        **{"AR100" if comparison.not_exhaustive is None else "AR300": _mean(recall[..., 0])},
-        **(_intervals(comparison, groups, samples, seed) if samples else {}),
+        **others,
     )
 
 
@@ -184,7 +185,7 @@ def _intervals(
     everything = np.ones(by_class.shape[1], dtype=np.bool_)
     return {
         f"{name}_interval": resampling.percentile_interval(resampling.class_means(by_class[:, members]))
-        for name, members in ({"AP": everything} | groups).items()
+        for name, members in {"AP": everything, **groups}.items()
     }
 
 

@@ -76,7 +76,7 @@ def annotations_of(dataset: GroundTruth, *, masks: bool) -> list[dict[str, Any]]
 def ranked_by(result: Result, kind: str) -> float:
     """The score of a result's box, or of its mask where that has one of its own."""
     own = result.get("mask_score") if kind == "segm" else None
-    return result["score"] if own is None else own
+    return float(result["score"] if own is None else own)
 
 
 def _numbered(truth: Sequence[Result], kind: str) -> dict[str, Any]:

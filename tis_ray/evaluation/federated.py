@@ -17,11 +17,6 @@ MAX_INSTANCES = 300
 Result = Mapping[str, Any]
 
 
-def is_federated(dataset: GroundTruth) -> bool:
-    """Whether any image of a data set says which classes were looked for."""
-    return any(record.federated is not None for record in dataset.images)
-
-
 def counted(
     dataset: GroundTruth, truth: Sequence[Result], results: Sequence[Result], scores: Sequence[float]
 ) -> NDArray[np.bool_]:
@@ -32,7 +27,7 @@ def counted(
     """
     verified = _verified(dataset, truth)
     among = strongest([result["image_id"] for result in results], scores, most=MAX_INSTANCES)
-    for i in np.flatnonzero(among):
+    for i in np.flatnonzero(among).tolist():
         classes = verified[results[i]["image_id"]]
         among[i] = classes is None or results[i]["category_id"] in classes
     return among

@@ -8,22 +8,46 @@ from rich.table import Table
 
 from tis_ray.evaluation.coco import CocoReport, KindScores
 
-_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 _NAMES = {"bbox": "box", "segm": "mask"}
+_BY_LVIS = {"coco": "", "lvis": ", by LVIS's rules"}
 
 
 def report_table(report: CocoReport) -> Table:
-    """One row for boxes and one for masks; sizes are columns; n/a where there is nothing to score."""
-    table = Table(title=f"{report.num_images} images, {report.num_objects} objects, {report.num_results} found")
+    """Boxes and masks as rows, scores as columns; n/a where there is nothing to score.
+
+    Where there are scores by frequency it is the other way about, and each has its interval beside it.
+    """
+    found = f"{report.num_images} images, {report.num_objects} objects, {report.num_results} found"
+    table = Table(title=found + _BY_LVIS[report.metric])
     table.add_column("")
+    return (_scores_down if "APr" in report.names else _scores_across)(table, report)
+
+
+def _scores_across(table: Table, report: CocoReport) -> Table:
     with_interval = any(scores.AP_interval for scores in report.scores.values())
-    for name in _COLUMNS:
+    for name in report.names:
         table.add_column(name, justify="right", no_wrap=True)
     if with_interval:
         table.add_column("AP 95% interval", justify="right", no_wrap=True)
     for kind, scores in report.scores.items():
-        cells = [_percent(getattr(scores, name)) for name in _COLUMNS]
-        table.add_row(_NAMES.get(kind, kind), *cells, *([_interval(scores)] if with_interval else []))
+        cells = [_percent(getattr(scores, name)) for name in report.names]
+        table.add_row(_NAMES.get(kind, kind), *cells, *([_interval(scores.AP_interval)] if with_interval else []))
+    return table
+
+
+def _scores_down(table: Table, report: CocoReport) -> Table:
+    with_interval = any(scores.AP_interval for scores in report.scores.values())
+    for kind in report.scores:
+        table.add_column(_NAMES.get(kind, kind), justify="right", no_wrap=True)
+        if with_interval:
+            table.add_column("95% interval", justify="right", no_wrap=True)
+    for name in report.names:
+        cells: list[str] = []
+        for scores in report.scores.values():
+            drawn = hasattr(scores, f"{name}_interval")
+            cells.append(_percent(getattr(scores, name)))
+            cells += [_interval(getattr(scores, f"{name}_interval")) if drawn else ""] if with_interval else []
+        table.add_row(name, *cells)
     return table
 
 
@@ -42,7 +66,7 @@ def members_table(rows: Sequence[tuple[str, CocoReport]]) -> Table:
         cells: list[str] = []
         for kind in kinds:
             scores = report.scores.get(kind, KindScores())
-            interval = f" {_interval(scores)}" if scores.AP_interval else ""
+            interval = f" {_interval(scores.AP_interval)}" if scores.AP_interval else ""
             cells += [_percent(scores.AP) + interval, _percent(scores.AP50), _percent(scores.APs)]
         table.add_row(escape(name), *cells)
     return table
@@ -52,8 +76,8 @@ def _percent(score: float) -> str:
     return "n/a" if score < 0 else f"{100 * score:.1f}"
 
 
-def _interval(scores: KindScores) -> str:
-    if scores.AP_interval is None:
+def _interval(interval: tuple[float, float] | None) -> str:
+    if interval is None:
         return "n/a"
-    low, high = scores.AP_interval
+    low, high = interval
     return f"[{_percent(low)}, {_percent(high)}]"  # a bracket before a digit is no rich markup

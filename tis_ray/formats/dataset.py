@@ -78,3 +78,8 @@ class GroundTruth(Protocol):
         A region to ignore for every class has one entry for each class, all of one id.
         """
         ...
+
+
+def is_federated(truth: GroundTruth) -> bool:
+    """Whether any image of a data set says which classes were looked for."""
+    return any(record.federated is not None for record in truth.images)

@@ -12,16 +12,20 @@ from tis_ray.data.rotation import Rotation
 from tis_ray.data.sampling import image_sampler
 from tis_ray.data.scale_jitter import ScaleJitter
 from tis_ray.errors import ConfigError, DataError
-from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.dataset import GroundTruth, is_federated
 from tis_ray.formats.opening import open_dataset
 from tis_ray.formats.stuff_maps import StuffMaps
 
 
 def read_truth(recipe: Recipe, *, check_images: bool) -> GroundTruth:
-    """The training set. `DataError` where it has no class and, with `check_images`, where files are missing."""
+    """The training set. `DataError` where it has no class and, with `check_images`, where files are missing.
+
+    `ConfigError` where the detector asks which classes were looked for and no image says it.
+    """
     truth = open_dataset(recipe.data.train)
     if not len(truth.categories):
         raise DataError(f"{truth.path}: categories: expected at least one; got none")
+    _check_negatives(recipe, truth)
     if check_images:
         _check(truth, stuff_maps(recipe))
     return truth
@@ -90,6 +94,16 @@ def _external_stuff(recipe: Recipe) -> StuffMaps | None:
     if section is None or external is None or external.stuff is None:
         return None
     return StuffMaps(external.stuff, section.num_classes)
+
+
+def _check_negatives(recipe: Recipe, truth: GroundTruth) -> None:
+    chosen = recipe.detector.box.classification
+    if chosen.options.get("negatives") != "verified" or recipe.data.external is not None or is_federated(truth):
+        return  # external images may lack classes, of which they are not verified
+    raise ConfigError(
+        f"detector.box.classification.{chosen.name}.negatives: verified expects images that say which classes were "
+        f"looked for, as by LVIS's neg_category_ids; none of {truth.path} does (all and sampled do not ask)"
+    )
 
 
 def _check(truth: GroundTruth, stuff: StuffMaps | None) -> None:
