@@ -37,6 +37,7 @@ MENUS = [
     Menu("tis_ray.models.classification", "build", ("in_channels", "categories")),
     Menu("tis_ray.models.roi_pooling", "build", ("pyramid", "output_size")),
     Menu("tis_ray.models.box_heads", "build", ("in_channels", "pool_size")),
+    Menu("tis_ray.data.sampling", "build", ("truth",)),
     Menu("tis_ray.submission.formats", "open_writer", ("path",)),
 ]
 MODULES = [

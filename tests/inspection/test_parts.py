@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter
 
-from tis_ray.config import Choice, DetectorSection
+from tis_ray.config import Choice, DataSection, DetectorSection
 from tis_ray.errors import ConfigError
 from tis_ray.inspection.parts import MENUS, details, find_parts, list_parts
 from tis_ray.inspection.schemas import in_words
@@ -31,7 +31,8 @@ def keys_of_choices(section: type[BaseModel], prefix: str) -> set[str]:
 
 
 def test_every_choice_of_the_config_has_its_menu() -> None:
-    assert {key for menu in MENUS for key in menu.keys} == keys_of_choices(DetectorSection, "detector")
+    found = keys_of_choices(DetectorSection, "detector") | keys_of_choices(DataSection, "data")
+    assert {key for menu in MENUS for key in menu.keys} == found
 
 
 def test_every_part_is_listed_once_with_a_summary() -> None:
@@ -46,6 +47,7 @@ def test_defaults_are_those_of_the_config() -> None:
     section = DetectorSection(backbone=Choice(name="resnet18"))
     chosen = {"detector.neck": section.neck, "detector.anchors": section.anchors, "detector.box.head": section.box.head}
     chosen |= {"detector.mask.pooling": section.mask.pooling, "detector.mask.head": section.mask.head}
+    chosen |= {"data.sampling": Choice(name="every")}
     defaults = {part.menu.key: part.name for part in list_parts() if part.default}
     assert {key: defaults[key] for key in chosen} == {key: choice.name for key, choice in chosen.items()}
     assert "detector.backbone" not in defaults

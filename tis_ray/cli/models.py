@@ -14,7 +14,7 @@ def models(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="For machines, with each option's JSON Schema.")] = False,
 ) -> None:
-    """List the parts that a recipe's detector is made of, or show the options of one.
+    """List the parts that a recipe chooses from, of its detector and its data, or show the options of one.
 
     Example: `tis-ray models`, `tis-ray models resnet50`, `tis-ray models necks --json`
     """

@@ -1,4 +1,4 @@
-"""The parts that a recipe's `detector` section chooses from, read from their files: no network is built.
+"""The parts that a recipe chooses from, of its detector and of its data, read from their files: no network is built.
 
 The list needs no import of a part: its summary is the first paragraph of the module's docstring. Only what is asked
 for by name is imported, for its options.
@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
-from tis_ray.config import Choice, DetectorSection
+from tis_ray.config import Choice, Recipe
 from tis_ray.errors import ConfigError
 from tis_ray.inspection.schemas import in_words
 from tis_ray.menu import choices
@@ -35,7 +35,8 @@ class Menu:
     @property
     def package(self) -> str:
         """The menu's module, whose submodules are its parts."""
-        return f"tis_ray.models.{self.folder}"
+        home = "models" if self.key.startswith("detector.") else "data"
+        return f"tis_ray.{home}.{self.folder}"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -54,6 +55,7 @@ MENUS = (
     Menu("classification", "detector.box.classification"),
     Menu("mask_heads", "detector.mask.head"),
     Menu("mask_losses", "detector.mask.loss"),
+    Menu("sampling", "data.sampling"),
 )
 
 
@@ -107,7 +109,7 @@ class Details:
 
 
 def list_parts() -> list[Part]:
-    """Every part of every menu, menu by menu in the order in which a detector is put together."""
+    """Every part of every menu, menu by menu in the order in which a detector is put together, then those of data."""
     return [
         Part(name, menu, name == _default_of(menu.key), _summary(menu, name))
         for menu in MENUS
@@ -157,8 +159,8 @@ def _summary(menu: Menu, name: str) -> str:
 
 def _default_of(key: str) -> str | None:
     """The name that the config has where a recipe leaves `key` out; None where a recipe must say."""
-    section: type[BaseModel] = DetectorSection
-    *parents, last = key.split(".")[1:]
+    section: type[BaseModel] = Recipe
+    *parents, last = key.split(".")
     for parent in parents:
         annotation = section.model_fields[parent].annotation
         kinds = get_args(annotation) or (annotation,)  # a section that may be left out is one or nothing

@@ -3,6 +3,7 @@ its name is the option's name.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,16 @@ ImageSampler = Callable[[np.random.Generator], NDArray[np.int64]]
 
 def image_sampler(choice: Choice, truth: GroundTruth) -> ImageSampler:
     """The sampler that a recipe names under `data.sampling`, over the images of `truth`. `ConfigError` for another."""
-    build = pick(__name__, "build", choice.name, key="data.sampling")
-    sampler: ImageSampler = build(truth, **check_options(build, choice.options, key=f"data.sampling.{choice.name}"))
+    build, options = _checked(choice)
+    sampler: ImageSampler = build(truth, **options)
     return sampler
+
+
+def check_sampling(choice: Choice) -> None:
+    """Raise `ConfigError` for a name or options that the menu does not have, before any data is opened."""
+    _checked(choice)
+
+
+def _checked(choice: Choice) -> tuple[Callable[..., ImageSampler], dict[str, Any]]:
+    build = pick(__name__, "build", choice.name, key="data.sampling")
+    return build, check_options(build, choice.options, key=f"data.sampling.{choice.name}")
