@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from tis_ray import local_ray
@@ -127,7 +128,8 @@ def _run_all(
 
     Each `fit` has a process of its own: what it has started ends with it, so every way out of here stops the runs.
     """
-    board = ray.remote(num_cpus=0)(Board).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    board = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
     queue = Queue(recipes, began, board)
     runs = {recipe.name: RunProgress(recipe.name, state=queue.awaited(recipe)) for recipe in recipes}
     seen = 0
