@@ -51,7 +51,7 @@ def pseudo_label(
             results, ground_truth, out, image_folder=image_folder, min_score=min_score, max_overlap=max_overlap
         )
     elif images is not None:
-        _write_external(results, images, out, image_folder=image_folder, categories=categories, min_score=min_score)
+        _write_external(results, images, out, categories, image_folder=image_folder, min_score=min_score)
 
 
 def _write_missing(results: Path, ground_truth: Path, out: Path, **options: Any) -> None:
@@ -63,10 +63,11 @@ def _write_missing(results: Path, ground_truth: Path, out: Path, **options: Any)
     say(f"train with --set data.train.unlabelled={out}")
 
 
-def _write_external(results: Path, images: Path, out: Path, **options: Any) -> None:
-    from tis_ray.self_training.files import write_external
+def _write_external(results: Path, images: Path, out: Path, categories: Path | None, **options: Any) -> None:
+    from tis_ray.self_training.files import categories_of, write_external
 
-    labelled = write_external(results, images, out, **options)
+    table = None if categories is None else categories_of(categories)
+    labelled = write_external(results, images, out, categories=table, **options)
     kind = "boxes and masks" if labelled.has_masks else "boxes without masks"
     say(f"{labelled.num_boxes} {kind} in {labelled.num_images} images: {out}")
     _say_classes(labelled.per_class)

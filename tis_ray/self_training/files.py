@@ -45,36 +45,42 @@ def write_external(
     images: Path,
     out: Path,
     *,
-    categories: Path | None = None,
+    categories: Categories | None = None,
     image_folder: Path | None = None,
     min_score: float = external.MIN_SCORE,
 ) -> Labelled:
     """Write to `out`, a COCO file for `data.external`, what `results` find in `images`; see `label_images`.
 
     images:     a folder, a .txt list or a COCO .json, what the results were made of
-    categories: whose classes the results have: an ensemble, as `load_ensemble` reads it, or a COCO .json; by default
-                the `images`' own, where they are a .json with categories
+    categories: the classes of the results; by default the `images`' own, where they are a .json that has any
     """
     _check_range("min_score", min_score)
-    listed = read_image_list(images, image_folder)
-    dataset = listed_dataset(images, listed, _categories(categories, images))
+    categories = categories or own_categories(images)
+    if categories is None:
+        raise ConfigError(
+            "--categories: expected what made the results, an ensemble or a checkpoint's folder, or a COCO .json with "
+            f"their classes, since {images} has none; got nothing"
+        )
+    dataset = listed_dataset(images, read_image_list(images, image_folder), categories)
     labelled = label_images(stream_results(results, dataset), dataset, min_score=min_score)
     info = _made_by(results, images=str(images), min_score=min_score)
     write_json(out, {"info": {"made_by": info}, **labelled.content})
     return labelled
 
 
-def _categories(source: Path | None, images: Path) -> Categories:
-    if source is not None and source.suffix.lower() != ".json":
+def categories_of(source: Path) -> Categories:
+    """The classes of a COCO .json, or of an ensemble as `load_ensemble` reads it."""
+    if source.suffix.lower() != ".json":
         return ensemble_categories(load_ensemble(source))
-    source = images if source is None else source
-    found = coco.read_frames(source).categories if source.suffix.lower() == ".json" else None
-    if not found:
-        raise ConfigError(
-            "--categories: expected what made the results, an ensemble or a checkpoint's folder, or a COCO .json with "
-            f"their classes; got none in {source}"
-        )
+    found = own_categories(source)
+    if found is None:
+        raise ConfigError(f"--categories: expected a COCO .json with classes; got none in {source}")
     return found
+
+
+def own_categories(images: Path) -> Categories | None:
+    """The classes of a COCO .json, by whose ids results are written; None where there are none, and of other files."""
+    return coco.read_frames(images).categories or None if images.suffix.lower() == ".json" else None
 
 
 def _made_by(results: Path, **how: Any) -> Mapping[str, Any]:
