@@ -125,7 +125,8 @@ def test_images_are_looked_for_beside_the_file_or_where_told(tmp_path):
     assert coco.read(path).image(7).path == tmp_path / "b.jpg"
     (tmp_path / "images").mkdir()
     assert coco.read(path).image(7).path == tmp_path / "images" / "b.jpg"
-    (tmp_path / "b.jpg").touch()  # the first image of the list is in the JSON's own folder
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.jpg").touch()  # the image of the lowest id is in the JSON's own folder
     assert coco.read(path).image(7).path == tmp_path / "b.jpg"
     assert coco.read(path, tmp_path / "else").image(7).path == tmp_path / "else" / "b.jpg"
 

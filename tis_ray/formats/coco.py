@@ -20,6 +20,7 @@ from tis_ray.formats.coco_checks import (
     check_images,
     shown,
 )
+from tis_ray.formats.coco_columns import CocoColumns, LazyEntries
 from tis_ray.formats.dataset import Federated, ImageRecord
 from tis_ray.formats.json_file import load_json
 from tis_ray.formats.json_stream import JsonStream
@@ -34,9 +35,10 @@ class CocoDataset:
     path:       the JSON file
     images:     ImageRecords sorted by id
     categories: the classes in the order of their ids; a class may have no instance
+    columns:    all annotations, where they are held that way; None where the file's own entries are
     """
 
-    __slots__ = ("_entries", "_labels", "_records", "categories", "images", "path")
+    __slots__ = ("_entries", "_labels", "_records", "categories", "columns", "images", "path")
     unscored: tuple[int, ...] = ()
     in_memory = True
 
@@ -45,16 +47,17 @@ class CocoDataset:
         path: Path,
         images: Sequence[ImageRecord],
         categories: Categories,
-        entries: Sequence[Mapping[str, Any]],
+        entries: Sequence[Mapping[str, Any]] | CocoColumns,
     ) -> None:
         self.path = path
         self.images = tuple(sorted(images, key=lambda record: record.id))
         self.categories = categories
         self._records = {record.id: record for record in self.images}
         self._labels = {category_id: label for label, category_id in enumerate(categories.ids)}
-        self._entries: dict[int, list[Mapping[str, Any]]] = {record.id: [] for record in self.images}
-        for entry in entries:
-            self._entries[entry["image_id"]].append(entry)
+        self.columns = entries if isinstance(entries, CocoColumns) else None
+        self._entries = (
+            LazyEntries(entries, self.images) if isinstance(entries, CocoColumns) else self._grouped(entries)
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +68,7 @@ class CocoDataset:
             raise DataError(f"{self.path}: expected an id of its {len(self)} images; got {image_id}")
         return self._records[image_id]
 
-    def entries(self, image_id: int) -> list[Mapping[str, Any]]:
+    def entries(self, image_id: int) -> Sequence[Mapping[str, Any]]:
         """The annotations of one image as the file has them, those with a box of no area included."""
         self.image(image_id)
         return self._entries[image_id]
@@ -92,6 +95,12 @@ class CocoDataset:
             unverified=self._unverified(record),
         )
 
+    def _grouped(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
+        grouped: dict[int, list[Mapping[str, Any]]] = {record.id: [] for record in self.images}
+        for entry in entries:
+            grouped[entry["image_id"]].append(entry)
+        return grouped
+
     def _unverified(self, record: ImageRecord) -> NDArray[np.bool_] | None:
         """Bool (K,), see `Annotations`; a class that is annotated and also said to be absent was looked for."""
         if record.federated is None:
@@ -107,25 +116,30 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
     """Read and check a COCO JSON file; `DataError` names the file, the entry and the field of what is wrong.
 
     images:    folder of the image files. By default `images/` beside the JSON or the JSON's own folder, the
-               first of them that holds the first image. The files themselves are not opened. LVIS's, which
+               first of them that holds the image of the lowest id. The files themselves are not opened. LVIS's, which
                are COCO's of 2017, are looked for in `train2017/` and `val2017/` of it.
     annotated: False accepts a file without `annotations`, such as COCO's list of test images.
 
     A box may exceed its image by up to 1 px, as COCO's rounded boxes do.
     """
     path = Path(annotations)
-    content = load_json(path)
+    return of_content(path, load_json(path), images, annotated=annotated)
+
+
+def of_content(path: Path, content: Any, images: Path | str | None = None, *, annotated: bool = True) -> CocoDataset:
+    """What `read` answers for a file at `path` with this content, checked here."""
     needed = ["images", "categories", *(["annotations"] if annotated else [])]
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object with {', '.join(needed)}; got {type(content).__name__}")
     for key in needed:
         if not isinstance(content.get(key), list):
             raise DataError(f"{path}: {key}: expected a list; got {shown(content, key)}")
-    entries, listed = content.get("annotations", []), [_named(entry) for entry in content["images"]]
+    entries, listed = content.get("annotations", []), [named(entry) for entry in content["images"]]
     check_images(path, listed)
     categories = _categories(path, content["categories"])
     check_federated(path, listed, categories.ids)
-    folder = _image_folder(path, [entry["file_name"] for entry in listed]) if images is None else Path(images)
+    first = min(listed, key=lambda entry: entry["id"], default=None)
+    folder = Path(images) if images is not None else image_folder(path, None if first is None else first["file_name"])
     records = [
         ImageRecord(
             entry["id"],
@@ -169,7 +183,7 @@ def read_frames(path: Path | str) -> CocoDataset:
     return CocoDataset(path, records, _categories(path, found["categories"]), ())
 
 
-def _named(entry: Any) -> Any:
+def named(entry: Any) -> Any:
     """An image's entry, with the folder and the file of COCO's address as its name where LVIS needs that.
 
     LVIS v1 has no names; those of v0.5 (COCO_val2014_000000266409.jpg) are of 2014, its images (val2017/...) of 2017.
@@ -196,8 +210,8 @@ def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> Categories:
         raise DataError(f"{path}: {error}") from None
 
 
-def _image_folder(path: Path, names: Sequence[str]) -> Path:
-    """`images/` beside the JSON or the JSON's own folder: the one that holds the first image."""
+def image_folder(path: Path, first: str | None) -> Path:
+    """`images/` beside a JSON or the JSON's own folder: the one that holds the first image, if there is any."""
     beside = path.parent / "images"
     folders = [beside, path.parent] if beside.is_dir() else [path.parent]
-    return next((folder for folder in folders if names and (folder / names[0]).exists()), folders[0])
+    return next((folder for folder in folders if first is not None and (folder / first).exists()), folders[0])

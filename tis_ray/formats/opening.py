@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tis_ray.config import CocoFolder, WadFolder
 from tis_ray.errors import ConfigError
-from tis_ray.formats import coco, wad
+from tis_ray.formats import annotation_cache, wad
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.formats.unlabelled import add_unlabelled
@@ -14,7 +14,7 @@ def open_dataset(folder: CocoFolder | WadFolder) -> GroundTruth:
     """Read and check what `folder` names; `DataError` for what is missing or wrong. Pictures are not opened."""
     if isinstance(folder, WadFolder):
         return wad.read(folder.labels, folder.images, frames=folder.frames, rider=folder.rider)
-    truth = coco.read(folder.annotations, folder.images)
+    truth = annotation_cache.read(folder.annotations, folder.images)
     return truth if folder.unlabelled is None else add_unlabelled(truth, folder.unlabelled)
 
 
@@ -26,7 +26,7 @@ def open_path(ground_truth: Path, images: Path | None = None) -> GroundTruth:
     `ConfigError` for a folder of labels without `images`.
     """
     if not ground_truth.is_dir():
-        return coco.read(ground_truth, images)
+        return annotation_cache.read(ground_truth, images)
     if images is None:
         raise ConfigError(f"--image-folder: expected the pictures that {ground_truth} labels; got none")
     return wad.read(ground_truth, read_image_list(images))
