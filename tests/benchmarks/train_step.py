@@ -30,6 +30,7 @@ from tis_ray.models.assembly import build_detector, without_weights
 from tis_ray.models.detector import Detector
 from tis_ray.training.loop import train_step
 from tis_ray.training.optim import build_optimizer
+from tis_ray.training.to_device import ToDevice
 
 OBJECTS, CLASSES, WARM_UP = 30, 80, 3
 PLAIN = {"backbone": {"resnet50": {"norm": "frozen"}}}
@@ -83,7 +84,8 @@ def our_step(section: DetectorSection, batch: Batch, device: torch.device, check
     if checkpointed:
         checkpoint_activations(detector)
     optimizer = build_optimizer(detector, lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    return lambda: train_step(detector, batch, optimizer, device=device, clip_grad_norm=10.0)
+    to_device = ToDevice(device)
+    return lambda: train_step(detector, [batch], optimizer, to_device=to_device, clip_grad_norm=10.0)
 
 
 def torchvision_step(batch: Batch, device: torch.device) -> Callable[[], None]:

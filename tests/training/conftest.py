@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from tis_ray.config import Recipe, parse
 from tis_ray.training.progress import RunProgress
-from tis_ray.training.run import run
+from tis_ray.training.run import Worker, run
 
 COLOURS = [(250, 30, 30), (30, 30, 250)]
 
@@ -42,24 +42,29 @@ def make_recipe(rectangles: Path, tmp_path: Path) -> Callable[..., Recipe]:
     """`make_recipe(name, *overrides)`: a ShuffleNet recipe over `rectangles` that writes to `tmp_path/runs`."""
 
     def make(name: str = "toy", *overrides: str) -> Recipe:
-        content = {
-            "name": name,
-            "output": str(tmp_path / "runs"),
-            "data": {"train": {"annotations": str(rectangles)}, "scales": [48, 64], "batch_size": 2},
-            "detector": {
-                "backbone": "shufflenet_v2_x0_5",
-                "neck": {"fpn": {"channels": 32}},
-                "anchors": {"exact": {"sizes": [[8], [16], [24], [32], [64]]}},
-                "rpn": {"samples_per_image": 64, "post_nms_top_n_train": 100, "post_nms_top_n_test": 50},
-                "box": {"head": {"mlp": {"hidden": 64}}, "samples_per_image": 32, "max_instances": 10},
-                "mask": {"pool_size": 7, "head": {"convs": {"channels": [16]}}},
-            },
-            "schedule": {"epochs": 2, "lr": 0.01, "warmup_iterations": 4, "milestones": [], "clip_grad_norm": 5.0},
-            "resources": {"gpus_per_worker": 0},
-        }
-        return parse(Recipe, content, list(overrides), source="test")
+        return small_recipe(rectangles, tmp_path / "runs", name, *overrides)
 
     return make
+
+
+def small_recipe(data: Path, output: Path, name: str, *overrides: str) -> Recipe:
+    """A ShuffleNet recipe over a COCO JSON that writes to `output`."""
+    content = {
+        "name": name,
+        "output": str(output),
+        "data": {"train": {"annotations": str(data)}, "scales": [48, 64], "batch_size": 2},
+        "detector": {
+            "backbone": "shufflenet_v2_x0_5",
+            "neck": {"fpn": {"channels": 32}},
+            "anchors": {"exact": {"sizes": [[8], [16], [24], [32], [64]]}},
+            "rpn": {"samples_per_image": 64, "post_nms_top_n_train": 100, "post_nms_top_n_test": 50},
+            "box": {"head": {"mlp": {"hidden": 64}}, "samples_per_image": 32, "max_instances": 10},
+            "mask": {"pool_size": 7, "head": {"convs": {"channels": [16]}}},
+        },
+        "schedule": {"epochs": 2, "lr": 0.01, "warmup_iterations": 4, "milestones": [], "clip_grad_norm": 5.0},
+        "resources": {"gpus_per_worker": 0},
+    }
+    return parse(Recipe, content, list(overrides), source="test")
 
 
 class Killed(BaseException):
@@ -67,15 +72,15 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def run_until() -> Callable[[Recipe, int], None]:
+def run_until() -> Callable[..., None]:
     """`run_until(recipe, step)`: train until so many steps are done, and end there as a killed process does."""
 
-    def cut(recipe: Recipe, step: int) -> None:
+    def cut(recipe: Recipe, step: int, worker: Worker = Worker()) -> None:
         def tell(progress: RunProgress) -> None:
             if progress.step == step:
                 raise Killed
 
         with pytest.raises(Killed):
-            run(recipe, tell=tell)
+            run(recipe, worker=worker, tell=tell)
 
     return cut

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from tis_ray.config import Recipe
 from tis_ray.data.dataset import check_files
 from tis_ray.data.loading import Batches
+from tis_ray.data.scales import standing_for
 from tis_ray.data.survey import survey
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.opening import open_dataset
@@ -16,6 +17,8 @@ from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.models.activation_checkpointing import checkpoint_activations
 from tis_ray.models.detector import Detector
+from tis_ray.models.freezing import freeze
+from tis_ray.models.running_mean import RunningMean
 from tis_ray.training.data import build_batches, read_external, read_truth
 from tis_ray.training.loop import Step, seed_step
 from tis_ray.training.optim import build_optimizer
@@ -23,6 +26,8 @@ from tis_ray.training.position import Course, Position
 from tis_ray.training.schedule import WarmupSteps
 from tis_ray.training.start import first_detector
 from tis_ray.training.validation import Validation
+
+_START = Position()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Worker:
 class Job:
     """What a worker keeps in its hands during a run. `detector` is the bare one, `model` what the loop calls.
 
+    mean:       of the weights, or None where nobody asked for it
     categories: with counts, and `sizes`: what checkpoints say of the training set; rank 0 writes them
     note:       what a person should know of how the run begins
     position:   how far the run has got, in `step` steps
@@ -49,6 +55,7 @@ class Job:
     batches: Batches
     detector: Detector
     model: nn.Module
+    mean: RunningMean | None
     optimizer: Optimizer
     learning_rate: WarmupSteps
     course: Course
@@ -57,10 +64,15 @@ class Job:
     categories: Categories
     sizes: TrainingSizes | None
     note: str
-    position: Position = Position()
+    position: Position = _START
     step: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+
+    @property
+    def tested(self) -> Detector:
+        """The detector that is tested and published."""
+        return self.detector if self.mean is None else self.mean.detector
 
     @property
     def finished(self) -> bool:
@@ -80,11 +92,13 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
     data, schedule = recipe.data, recipe.schedule
     truth = read_truth(recipe, check_images=worker.rank == 0)
     # Every worker surveys: parts of the detector depend on how often each class was seen.
-    categories, sizes = survey(truth, scales=data.scales, max_long_edge=data.max_long_edge)
+    scales = standing_for(data.scales, data.scale_sampling)
+    categories, sizes = survey(truth, scales=scales, max_long_edge=data.max_long_edge)
     seed_step(recipe.seed, 0, 0)  # every worker builds the same first weights
     detector, note = first_detector(recipe, categories)
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
     detector = detector.to(worker.device, memory_format=torch.channels_last)
+    freeze(detector, schedule.frozen)
     if recipe.resources.activation_checkpointing:
         checkpoint_activations(detector)
     batches = build_batches(
@@ -108,8 +122,13 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
         batches=batches,
         detector=detector,
         model=detector,
+        mean=None if schedule.ema_decay is None else RunningMean(detector, decay=schedule.ema_decay),
         optimizer=build_optimizer(
-            detector, lr=schedule.lr, momentum=schedule.momentum, weight_decay=schedule.weight_decay
+            detector,
+            lr=schedule.lr,
+            momentum=schedule.momentum,
+            weight_decay=schedule.weight_decay,
+            fused=worker.device.type == "cuda",
         ),
         learning_rate=_learning_rate(recipe, course, world_size=worker.world_size),
         course=course,
@@ -124,8 +143,11 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
 def _learning_rate(recipe: Recipe, course: Course, *, world_size: int) -> WarmupSteps:
     """The rate by iterations of the number of workers that the recipe is meant for, scaled to those there are."""
     schedule = recipe.schedule
+    lr = schedule.lr
+    if schedule.lr_batch_size is not None:
+        lr *= recipe.data.batch_size * course.workers * course.accumulate / schedule.lr_batch_size
     return WarmupSteps(
-        schedule.lr * (world_size / course.workers),
+        lr * (world_size / course.workers),
         course.iterations_per_epoch if schedule.iterations is None else 1,
         schedule.milestones,
         schedule.gamma,

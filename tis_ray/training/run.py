@@ -4,10 +4,11 @@ Nothing here knows Ray: the trainer hands in who the worker is and how checkpoin
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,7 +19,7 @@ from tis_ray.training.job import Job, Worker
 from tis_ray.training.loop import Step, check_weights, scalars, train_epoch
 from tis_ray.training.position import Position
 from tis_ray.training.progress import Meter, RunProgress
-from tis_ray.training.saving import restore, save
+from tis_ray.training.saving import restore, save, storage
 
 Report = Callable[[dict[str, Any], Path | None], None]
 Tell = Callable[[RunProgress], None]
@@ -50,7 +51,7 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
 def _run(job: Job, report: Report, tell: Tell) -> None:
     meter = Meter(_start(job))
     tell(meter.change(state="training"))
-    with _tensorboard(job) as write:
+    with _tensorboard(job) as (write, flush):
         while not job.finished:
             with closing(_steps(job)) as steps:  # the run may end before the epoch does
                 for step in steps:
@@ -62,9 +63,9 @@ def _run(job: Job, report: Report, tell: Tell) -> None:
                     if job.finished:
                         break
                     if _is_due(job, before):
-                        _checkpoint(job, {}, report)
+                        _checkpoint(job, {}, report, flush)
             scores = _validate(job, meter, tell, write) if job.worker.rank == 0 else {}
-            _checkpoint(job, scores, report)
+            _checkpoint(job, scores, report, flush)
             job.loss_sum, job.loss_count = 0.0, 0
             tell(meter.change(state="training", epoch=job.position.epochs))
     tell(meter.change(state="finished"))
@@ -88,7 +89,9 @@ def _steps(job: Job) -> Iterator[Step]:
         seed=job.recipe.seed,
         rank=job.worker.rank,
         device=job.worker.device,
+        accumulate=course.accumulate,
         clip_grad_norm=schedule.clip_grad_norm,
+        after_step=None if job.mean is None else job.mean.update,
     )
 
 
@@ -100,8 +103,9 @@ def _is_due(job: Job, before: Position) -> bool:
     return job.course.iteration(job.position) // every > job.course.iteration(before) // every
 
 
-def _checkpoint(job: Job, scores: dict[str, float], report: Report) -> None:
+def _checkpoint(job: Job, scores: dict[str, float], report: Report, flush: Callable[[], None]) -> None:
     check_weights(job.detector)
+    flush()  # what goes on from the checkpoint writes none of the steps before it again
     metrics: dict[str, Any] = {"epoch": job.position.epochs, "step": job.step}
     if job.worker.rank != 0:
         report(metrics, None)
@@ -115,8 +119,8 @@ def _validate(job: Job, meter: Meter, tell: Tell, write: Write) -> dict[str, flo
     if job.validation is None or not due:
         return {}
     tell(meter.change(state="validating"))
-    scores = job.validation.scores(job.detector, device=job.worker.device)
-    write({f"val/{name}": value for name, value in scores.items()}, job.step)
+    scores = job.validation.scores(job.tested, device=job.worker.device)
+    write({f"val/{name}": value for name, value in scores.items()} | job.validation.samples.pictures, job.step)
     tell(meter.change(box_ap=scores.get("box_ap"), mask_ap=scores.get("mask_ap")))
     return scores
 
@@ -134,20 +138,36 @@ def _start(job: Job) -> RunProgress:
 
 
 @contextmanager
-def _tensorboard(job: Job) -> Iterator[Write]:
-    """A function that writes scalars of a step to `tensorboard/`; it does nothing but on rank 0."""
+def _tensorboard(job: Job) -> Iterator[tuple[Write, Callable[[], None]]]:
+    """Functions that write scalars and pictures of a step to `tensorboard/` and see that all are on the disk.
+
+    They do nothing but on rank 0.
+    """
     if job.worker.rank != 0:
-        yield _ignore
+        yield _ignore, _ignore
         return
+    folder = job.recipe.run_dir / "tensorboard"
     # A resumed run hides what its killed forerunner wrote after its last checkpoint.
-    purge_step = job.step + 1 if job.step else None
-    with closing(SummaryWriter(job.recipe.run_dir / "tensorboard", purge_step=purge_step)) as writer:
+    with storage(folder):
+        writer = SummaryWriter(folder, purge_step=job.step + 1 if job.step else None)
 
-        def write(values: dict[str, Any], step: int) -> None:
+    def write(values: dict[str, Any], step: int) -> None:
+        with storage(folder):
             for name, value in values.items():
-                writer.add_scalar(name, value, step)
+                if isinstance(value, np.ndarray):
+                    writer.add_image(name, value, step, dataformats="HWC")
+                else:
+                    writer.add_scalar(name, value, step)
 
-        yield write
+    def flush() -> None:
+        with storage(folder):
+            writer.flush()
+
+    try:
+        yield write, flush
+    finally:
+        with suppress(OSError):  # what ended the run says more
+            writer.close()
 
 
 def _ignore(*_: object) -> None:

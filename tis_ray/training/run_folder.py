@@ -6,12 +6,13 @@ another name and renamed; `checkpoint/` the finished detector; `tensorboard/`. R
 folder.
 """
 
+import errno
 import fcntl
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})(?:\.(\d{7,}))?")
 _DECIDING = {"data", "detector", "start", "schedule", "seed", "resources.workers"}
 _NOT_DECIDING = {"data.loader_processes", "schedule.checkpoint_every_iterations", "schedule.validate_every_epochs"}
 _LOCK = ".lock"
+_CANNOT_SAY = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 
@@ -76,8 +78,10 @@ def locked(folder: Path, *, starting: bool) -> Iterator[None]:
 
     Raises `ConfigError` while another run holds it, be it only the last worker of one that was killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a+") as file:
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a+")
+    with file:
         if starting:
             _lock(file.fileno(), fcntl.LOCK_EX, folder)
         _lock(file.fileno(), fcntl.LOCK_SH, folder)
@@ -100,16 +104,34 @@ def _holds_files(folder: Path) -> bool:
 def prepare(recipe: Recipe) -> None:
     """Make the folder, note the recipe, and clear away what a killed run left half done."""
     folder = recipe.run_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        clear(folder)
+        prune(folder)
+        noted = folder / f"{_PARTIAL}{RECIPE}"
+        noted.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
+        noted.replace(folder / RECIPE)
+        # Ray Train writes its notes in place, so a kill can tear them, and refuses to start where they name a folder
+        # that is gone. Checkpoints are found by name instead, and Ray begins its notes anew.
+        (folder / _RAY_SNAPSHOT).unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Delete what is half written, as far as that is possible."""
     for leftover in folder.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    prune(folder)
-    noted = folder / f"{_PARTIAL}{RECIPE}"
-    noted.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
-    noted.replace(folder / RECIPE)
-    # Ray Train writes its notes in place, so a kill can tear them, and refuses to start where they name a folder
-    # that is gone. Checkpoints are found by name instead, and Ray begins its notes anew.
-    (folder / _RAY_SNAPSHOT).unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Say in one line that nothing can be written there."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"output: expected a folder that can be written; got {folder}: {error.strerror}") from None
 
 
 def prune(folder: Path) -> None:
@@ -180,11 +202,18 @@ def _replace(written: Path, final: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file or folder has reached the disk; file systems that cannot say so are trusted."""
+    """Wait until a file or folder has reached the disk; file systems that cannot say so are trusted.
+
+    Others, such as NFS, say only now that the disk is full.
+    """
     descriptor = os.open(path, os.O_RDONLY)
-    with suppress(OSError):
+    try:
         os.fsync(descriptor)
-    os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SAY:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _check_same(began: Recipe, recipe: Recipe) -> None:

@@ -1,31 +1,79 @@
 """A run's training checkpoints: what of a job they keep, and how it goes on from one."""
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from tis_ray.errors import CheckpointError
+from tis_ray.errors import CheckpointError, TisRayError
 from tis_ray.models import checkpoint
-from tis_ray.training import run_folder
+from tis_ray.training import optim, run_folder
 from tis_ray.training.job import Job
 from tis_ray.training.position import Position
 
 
+class StorageError(TisRayError):
+    """The run's folder takes nothing more: a full disk, a quota, a lost mount."""
+
+
 def save(job: Job, metrics: dict[str, Any]) -> Path:
-    """Write the checkpoint of where `job` is, in full or not at all; returns its folder."""
-    folder = run_folder.partial(job.recipe.run_dir, job.position)
+    """Write the checkpoint of where `job` is, in full or not at all; returns its folder.
+
+    Raises `StorageError` where that fails; checkpoints from before are left alone.
+    """
+    run_dir = job.recipe.run_dir
+    try:
+        with storage(run_dir):
+            folder = run_folder.partial(run_dir, job.position)
+            _write(job, metrics, folder)
+            return run_folder.commit(folder)
+    except StorageError:
+        run_folder.clear(run_dir)
+        raise
+
+
+@contextmanager
+def storage(folder: Path) -> Iterator[None]:
+    """Raise `StorageError` naming `folder` and the reason where writing inside the block fails."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise StorageError(
+            f"output: nothing more can be written to {folder}: {_reason(error)}; "
+            "the last checkpoint is kept, go on from it with --resume"
+        ) from error
+
+
+def _write(job: Job, metrics: dict[str, Any], folder: Path) -> None:
     checkpoint.save(
         folder,
-        detector=job.detector,
+        detector=job.tested,
         recipe=job.recipe,
         categories=job.categories,
         metrics=metrics,
         sizes=job.sizes,
     )
-    torch.save(_state(job), folder / run_folder.STATE)
-    return run_folder.commit(folder)
+    try:
+        with (folder / run_folder.STATE).open("wb") as file:
+            torch.save(_state(job), file)
+    except RuntimeError as error:  # of PyTorch's writer, which counts bytes on when the file takes no more
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def _reason(error: OSError | SafetensorError) -> str:
+    """What the system says of it; safetensors has it in a sentence of its own."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    number = re.search(r"os error (\d+)", str(error))
+    return os.strerror(int(number[1])) if number else str(error)
 
 
 def restore(job: Job) -> None:
@@ -40,7 +88,7 @@ def restore(job: Job) -> None:
             f"checkpoint {folder}: expected the classes of {job.truth.path}, {', '.join(job.truth.categories.names)}; "
             f"got {', '.join(categories.names)}"
         )
-    job.detector.load_state_dict(loaded.state_dict())
+    job.tested.load_state_dict(loaded.state_dict())
     try:
         _take_over(job, position, torch.load(folder / run_folder.STATE, map_location="cpu", weights_only=True))
     except (OSError, EOFError, UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -52,7 +100,8 @@ def restore(job: Job) -> None:
 
 def _state(job: Job) -> dict[str, Any]:
     """What only resuming needs: tensors and plain values."""
-    return {
+    weights = {} if job.mean is None else {"weights": job.detector.state_dict()}
+    return weights | {
         "optimizer": job.optimizer.state_dict(),
         "epoch": job.position.epochs,
         "step": job.step,
@@ -62,7 +111,9 @@ def _state(job: Job) -> dict[str, Any]:
 
 
 def _take_over(job: Job, position: Position, state: dict[str, Any]) -> None:
-    job.optimizer.load_state_dict(state["optimizer"])
+    if job.mean is not None:
+        job.detector.load_state_dict(state["weights"])
+    optim.restore(job.optimizer, state["optimizer"])
     job.position, job.step = position, state["step"]
     if position.batches:  # an earlier version wrote checkpoints at the ends of epochs alone, and no sums
         job.loss_sum, job.loss_count = state["loss_sum"], state["loss_count"]
