@@ -10,7 +10,7 @@ OPENVINO := openvino==2026.4.1
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes mask-techniques lock clean
+.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -21,6 +21,7 @@ help:
 	@echo "make benchmarks  fusion and masks beside the libraries that have them, into docs/benchmarks.md"
 	@echo "make recipes     every tiny recipe trained, served and scored, into docs/recipes.md"
 	@echo "make mask-techniques   each mask technique alone beside plain Mask R-CNN, into docs/techniques.md"
+	@echo "make long-tail   both stages and self-training on long-tail scenes, into docs/training.md"
 	@echo "make lock        refresh requirements.lock from pyproject.toml"
 
 setup: $(READY)
@@ -64,6 +65,9 @@ recipes: $(READY)
 
 mask-techniques: $(READY)
 	$(PY) -m tests.benchmarks.mask_techniques
+
+long-tail: $(READY)
+	$(PY) -m tests.benchmarks.long_tail
 
 lock:
 	$(VENV)/bin/uv pip compile pyproject.toml --extra dev --universal --generate-hashes \
