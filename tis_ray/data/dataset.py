@@ -102,7 +102,7 @@ class TrainingSet(Dataset[Sample]):
             image, annotations = transforms.hflip(image, annotations)
         if augment.photometric is not None and (colours := augment.photometric.draw(self._chance(draw, 4))) is not None:
             image = recolour(image, colours)
-        return Sample(image.contiguous(), transforms.without_degenerate(annotations), first.record.id)
+        return Sample(_of_its_own(image), transforms.without_degenerate(annotations), first.record.id)
 
     def _chance(self, draw: Draw, stream: int | None = None) -> np.random.Generator:
         """The generator of region, scale and flip, or that of an augmentation."""
@@ -160,6 +160,13 @@ class _Source(NamedTuple):
 def _alone(source: _Source, size_hw: SizeHW, zoomed: Zoom | None) -> Labelled:
     sample = source.read()
     return transforms.resize(*sample, size_hw) if zoomed is None else zoom(*sample, size_hw, zoomed)
+
+
+def _of_its_own(image: Tensor) -> Tensor:
+    """The picture in memory that nothing else is in, pixel by pixel: a view would take its whole frame along."""
+    if image.untyped_storage().nbytes() == image.numel():
+        return image
+    return image[None].clone(memory_format=torch.channels_last)[0]
 
 
 def read_image(record: ImageRecord) -> Tensor:

@@ -194,4 +194,4 @@ def _to_rgb(image: ImageFile.ImageFile) -> RgbImage:
     if image.mode == "F":
         raise InputError("image: expected 8 or 16 bits per channel; got floating-point pixels")
     image.info.pop("transparency", None)  # else Pillow warns that it is lost, which is what is wanted here
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)  # converting copies

@@ -152,14 +152,14 @@ def to_annotations(labels: LabelMap, categories: Categories = EVALUATED) -> Anno
     values, extents = label_map.extents(labels)
     label_of = {id_: label for label, id_ in enumerate(categories.ids)}
     objects = [i for i, value in enumerate(values.tolist()) if value // 1000 in label_of]
-    crops = [_cut(labels, extents[i]) == values[i] for i in objects]
+    crops = [_cut(labels, extents[i]) == np.uint16(values[i]) for i in objects]  # an int64 would widen every pixel
     offsets = [extents[i, :2] for i in objects]
     numbers = [label_of[int(values[i]) // 1000] for i in objects]
     for crop, offset in _ignored(labels, extents[np.isin(values, IGNORED)]):
         crops.append(crop)
         offsets.append(offset)
         numbers.append(ANY_CLASS)
-    masks = CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(crop.astype(np.uint8) for crop in crops))
+    masks = CropMasks(np.array(offsets, dtype=np.int32).reshape(-1, 2), tuple(crop.view(np.uint8) for crop in crops))
     numbered = np.array(numbers, dtype=np.int32)
     return Annotations(masks.boxes(), numbered, masks, numbered == ANY_CLASS)
 
@@ -188,11 +188,7 @@ def _listed(lists: Sequence[Path | str], found: Mapping[str, Path], folder: Path
     """The names of the listed frames, rising, each once."""
     names: set[str] = set()
     for source in lists:
-        try:
-            lines = Path(source).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{source}: expected a list of frames, one a line; got {error}") from None
-        listed = {_frame(line) for line in lines if line.strip()}
+        listed = frames_of(source)
         missing = sorted(listed - found.keys())
         if missing:
             raise DataError(
@@ -201,6 +197,15 @@ def _listed(lists: Sequence[Path | str], found: Mapping[str, Path], folder: Path
             )
         names |= listed
     return sorted(names)
+
+
+def frames_of(source: Path | str) -> set[str]:
+    """The names of the frames in a list of the data set. Raises `DataError` for a file that cannot be read."""
+    try:
+        lines = Path(source).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{source}: expected a list of frames, one a line; got {error}") from None
+    return {_frame(line) for line in lines if line.strip()}
 
 
 def _frame(line: str) -> str:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
 
+_BLOCK = 64
+
 
 def extents(labels: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The values of a map (H, W), rising (K,), and the tight box of each in whole pixels, (K, 4) xyxy."""
@@ -29,6 +31,15 @@ def components(mask: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 
 @njit(cache=True)
+def _is_all(pixels, value):  # type: ignore[no-untyped-def]
+    """Without a way out of the loop, so that many pixels are compared at a time."""
+    differ = pixels[0] ^ value
+    for i in range(_BLOCK):
+        differ |= pixels[i] ^ value
+    return differ == 0
+
+
+@njit(cache=True)
 def _extents(labels):  # type: ignore[no-untyped-def]
     height, width = labels.shape
     bounds = np.zeros((65536, 4), dtype=np.int32)
@@ -37,6 +48,8 @@ def _extents(labels):  # type: ignore[no-untyped-def]
         x = 0
         while x < width:
             value, first = labels[y, x], x
+            while x + _BLOCK <= width and _is_all(labels[y, x : x + _BLOCK], value):
+                x += _BLOCK
             while x < width and labels[y, x] == value:
                 x += 1
             box = bounds[value]

@@ -29,14 +29,16 @@ def turned_crop(
     x1, y1 = max(math.floor(low_x) - 1, 0), max(math.floor(low_y) - 1, 0)
     x2, y2 = min(math.ceil(high_x) + 1, size_hw[1]), min(math.ceil(high_y) + 1, size_hw[0])
     out = np.zeros((max(y2 - y1, 0), max(x2 - x1, 0)), dtype=np.uint8)
-    _turn(np.ascontiguousarray(crop), x, y, *_cos_sin(degrees), *size_hw, out, x1, y1)
+    cos, sin = _cos_sin(degrees)
+    _turn(np.ascontiguousarray(crop), x, y, cos, sin, size_hw[0], size_hw[1], out, x1, y1)
     return out, (x1, y1)
 
 
 def turned_labels(labels: Pixels, degrees: float, *, fill: int) -> Pixels:
     """A label image (H, W), turned; `fill` where it was not."""
     out = np.full(labels.shape, fill, dtype=np.uint8)
-    _turn(np.ascontiguousarray(labels), 0, 0, *_cos_sin(degrees), *labels.shape, out, 0, 0)
+    cos, sin = _cos_sin(degrees)
+    _turn(np.ascontiguousarray(labels), 0, 0, cos, sin, labels.shape[0], labels.shape[1], out, 0, 0)
     return out
 
 
