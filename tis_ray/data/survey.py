@@ -5,16 +5,17 @@ Nothing but annotations is read. Objects are measured in whole pictures: that so
 shown larger for it, does not count.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tis_ray.formats import segmentation
-from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.dataset import GroundTruth, ImageRecord
+from tis_ray.formats.object_table import ObjectTable, is_object, object_table
 from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.ops import rle as rle_ops
@@ -37,53 +38,47 @@ def survey(
     """
     step = 1 if truth.in_memory else -(-len(truth) // MOST_FILES)
     records = truth.images[::step]
-    counts: Counter[int] = Counter()
-    holding: Counter[int] = Counter()
-    filled: defaultdict[int, float] = defaultdict(float)  # sums of area ratios
-    sides: list[float] = []
-    factors: list[tuple[float, ...]] = []
-    factors_of = lru_cache(maxsize=None)(lambda size_hw: _factors(size_hw, scales, max_long_edge))
-    for record in records:
-        at_scales = factors_of((record.height, record.width))
-        here = [entry for entry in truth.entries(record.id) if is_object(entry)]
-        ids = [entry["category_id"] for entry in here]
-        counts.update(ids)
-        holding.update(set(ids))
-        if not truth.categories.area_ratios:
-            for entry in here:
-                filled[entry["category_id"]] += _area_ratio(entry, (record.height, record.width))
-        sides += [entry["bbox"][2] * entry["bbox"][3] for entry in here]
-        factors += [at_scales] * len(here)
+    table = object_table(truth, None if step == 1 else records)
     categories = truth.categories
+    counts = np.bincount(table.labels, minlength=len(categories))
     if not categories.counts and step == 1:
-        categories = replace(categories, counts=tuple(counts[id_] for id_ in categories.ids))
+        categories = replace(categories, counts=tuple(counts.tolist()))
     if not categories.image_shares and records:
-        categories = replace(categories, image_shares=tuple(holding[id_] / len(records) for id_ in categories.ids))
-    if filled:
-        ratios = tuple(filled[id_] / counts[id_] if counts[id_] else 1.0 for id_ in categories.ids)
-        categories = replace(categories, area_ratios=ratios)
-    if not sides:
+        held = np.unique(table.images * len(categories) + table.labels) % len(categories)
+        holding = np.bincount(held, minlength=len(categories))
+        categories = replace(categories, image_shares=tuple((holding / len(records)).tolist()))
+    if not categories.area_ratios and len(table):
+        filled = np.bincount(table.labels, _area_ratios(truth, records, table), minlength=len(categories))
+        ratios = np.divide(filled, counts, out=np.ones(len(categories)), where=counts > 0)
+        categories = replace(categories, area_ratios=tuple(ratios.tolist()))
+    if not len(table):
         return categories, None
-    thin = slice(None, None, -(-len(sides) * len(scales) // MOST_SIZES))
-    sizes = np.sqrt(np.array(sides[thin], dtype=np.float64))[:, None] * np.array(factors[thin])
+    thin = slice(None, None, -(-len(table) * len(scales) // MOST_SIZES))
+    factors_of = lru_cache(maxsize=None)(lambda size_hw: _factors(size_hw, scales, max_long_edge))
+    factors = np.array([factors_of((record.height, record.width)) for record in records])
+    sizes = np.sqrt(table.sides_wh[thin].prod(axis=1))[:, None] * factors[table.images[thin]]
     return categories, TrainingSizes.of(sizes.ravel())
 
 
-def is_object(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry in COCO's form is one object with an area, no region to ignore."""
-    _, _, width, height = entry["bbox"]
-    return width > 0 and height > 0 and not entry.get("iscrowd")
+def _area_ratios(truth: GroundTruth, records: Sequence[ImageRecord], table: ObjectTable) -> NDArray[np.float64]:
+    """The share (N,) of its box that each object fills. Masks are looked at only where their areas are not noted."""
+    areas = table.areas.copy()
+    unknown = ~(areas > 0)
+    starts = np.searchsorted(table.images, np.arange(len(records)))
+    for position in np.unique(table.images[unknown]).tolist():
+        here = [entry for entry in truth.entries(records[position].id) if is_object(entry)]
+        for row, entry in enumerate(here, start=int(starts[position])):
+            if unknown[row]:
+                areas[row] = _mask_area(entry, records[position])
+    return np.minimum(areas / table.sides_wh.prod(axis=1), 1.0)
 
 
-def _area_ratio(entry: Mapping[str, Any], size_hw: SizeHW) -> float:
-    """The share of its box that an object fills. Masks are looked at only where their areas are not noted."""
-    _, _, width, height = entry["bbox"]
-    area = float(entry.get("area", 0))
-    if not area and not entry.get("segmentation"):
-        return 1.0
-    if not area:
-        area = float(rle_ops.areas([segmentation.to_rle(entry["segmentation"], entry["bbox"], *size_hw)])[0])
-    return min(area / float(width * height), 1.0)
+def _mask_area(entry: Mapping[str, Any], record: ImageRecord) -> float:
+    """In pixels; that of the box, or more, where there is no mask."""
+    if not entry.get("segmentation"):
+        return np.inf
+    rle = segmentation.to_rle(entry["segmentation"], entry["bbox"], record.height, record.width)
+    return float(rle_ops.areas([rle])[0])
 
 
 def _factors(size_hw: SizeHW, scales: Sequence[int], max_long_edge: int | None) -> tuple[float, ...]:

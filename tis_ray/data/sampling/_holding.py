@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tis_ray.data.survey import is_object
 from tis_ray.errors import ConfigError
 from tis_ray.formats.dataset import GroundTruth
+from tis_ray.formats.object_table import object_table
 
 
 def classes_held(truth: GroundTruth) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -19,11 +19,7 @@ def classes_held(truth: GroundTruth) -> tuple[NDArray[np.int64], NDArray[np.int6
             f"data.sampling: expected 'every' for label images, as what the {len(truth)} in {truth.path} hold is known "
             "only when all have been opened; got one that goes by their classes, which COCO JSON has at hand"
         )
-    labels = {id_: label for label, id_ in enumerate(truth.categories.ids)}
-    images: list[int] = []
-    classes: list[int] = []
-    for index, record in enumerate(truth.images):
-        held = {labels[entry["category_id"]] for entry in truth.entries(record.id) if is_object(entry)}
-        images += [index] * len(held)
-        classes += sorted(held)
-    return np.array(images, dtype=np.int64), np.array(classes, dtype=np.int64)
+    table = object_table(truth)
+    pairs = np.unique(table.images * max(len(truth.categories), 1) + table.labels)
+    images, classes = np.divmod(pairs, max(len(truth.categories), 1))
+    return images, classes
