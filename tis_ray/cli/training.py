@@ -52,7 +52,7 @@ def train(
         typer.Option(help="With --submit: folder whose code is sent along, no data or weights; default: this one."),
     ] = None,
 ) -> None:
-    """Train one or several members side by side on Ray.
+    """Train one or several members side by side on Ray; one that begins from another's checkpoint waits for it.
 
     Example: `tis-ray train tiny_resnet18 tiny_shufflenet --set data.train.annotations=scenes/instances_train.json`
     """
@@ -73,6 +73,19 @@ def train(
 
     for folder in run(loaded, resume=resume, console=Console(stderr=True, highlight=False)):
         print(f"checkpoint: {folder}")
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, OUTPUT/NAME, that have finished or go on.")],
+) -> None:
+    """Write report.html into the folder of a run: its scores, losses, speed and what it finds.
+
+    Training writes it at its end. Example: `tis-ray report runs/tis_r50`
+    """
+    from tis_ray.training.report import write_report
+
+    for run in runs:
+        print(f"report: {write_report(run)}")
 
 
 def import_weights(
