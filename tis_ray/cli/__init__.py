@@ -22,7 +22,7 @@ from tis_ray.cli.models import inspect, models
 from tis_ray.cli.self_training import pseudo_label
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
-from tis_ray.cli.training import import_weights, scenes, train
+from tis_ray.cli.training import import_weights, report, scenes, train
 from tis_ray.errors import TisRayError
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ for _name, _command in (
     ("demo", demo),
     ("scenes", scenes),
     ("train", train),
+    ("report", report),
     ("import", import_weights),
     ("serve", serve),
     ("segment", segment),

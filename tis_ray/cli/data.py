@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tis_ray.cli.shared import check_out, console, say
+from tis_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from tis_ray.curation.check import Findings
@@ -76,6 +77,45 @@ def check(
         say(f"report: {out}")
     if findings.problems.found("error", *(["warning"] if strict else [])):
         raise typer.Exit(2)
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(help="COCO or LVIS JSON with annotations, or folder of WAD label images.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: train.json and val.json, of WAD train.txt and val.txt.")],
+    val: Annotated[float, typer.Option(help="Share of the images that becomes the validation set.")] = 0.2,
+    by: Annotated[str, typer.Option(help="What is never parted: image or video.")] = "video",
+    video_pattern: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Finds the video in an image's name: its one group.")
+    ] = None,
+    frames: Annotated[
+        list[Path] | None, typer.Option(help="WAD: the data set's lists of frames, each a video; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same parts.")] = 0,
+) -> None:
+    """Split a data set in two, to train and to validate; pictures stay where they are.
+
+    Every class is left in train, if it can be. Videos are told by `video_id`, by folders, or by the time in WAD's
+    names. Example: `tis-ray data split demo/scenes/instances_train.json --by image --val 0.25 --out parts`
+    """
+    from tis_ray.curation.split_files import split_coco, split_wad
+    from tis_ray.results.progress import shown_on
+
+    progress = shown_on(Console(stderr=True, highlight=False))
+    if data.is_dir():
+        parts = split_wad(data, out, share=val, by=by, frames=frames or (), pattern=video_pattern, seed=seed,
+                          progress=progress)  # fmt: skip
+    elif frames:
+        raise ConfigError(f"--frames: expected a folder of WAD label images beside it; got {data}")
+    else:
+        parts = split_coco(data, out, share=val, by=by, pattern=video_pattern, seed=seed, progress=progress)
+    table = Table("part", "images", "share", "objects", "classes", *(["videos"] if by == "video" else []), "file")
+    for name, part in zip(("train", "val"), parts, strict=True):
+        share = part.images / sum(one.images for one in parts)
+        videos = [f"{part.videos:,}"] if by == "video" else []
+        figures = (f"{part.images:,}", f"{share:.1%}", f"{part.objects:,}", f"{part.classes:,}")
+        table.add_row(name, *figures, *videos, str(part.path))
+    console().print(table)
 
 
 def _print(findings: "Findings") -> None:

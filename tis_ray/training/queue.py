@@ -12,6 +12,7 @@ from tis_ray.errors import ConfigError
 from tis_ray.training import run_folder
 from tis_ray.training.failures import TrainingError, explain, first_line
 from tis_ray.training.fit import fit, places
+from tis_ray.training.report import report_line
 
 STOP_S = 10.0
 
@@ -49,6 +50,8 @@ class Queue:
         if failure is not None:
             self.failures[name] = failure
             lines = [first_line(failure), *self._give_up(name)]
+        else:
+            lines = [report_line(self._recipes[name].run_dir)]
         for follower in [follower for follower, base in self._began.items() if base == name]:
             del self._began[follower]
             self._board.change.remote(follower, state=self.awaited(self._recipes[follower]))

@@ -43,6 +43,14 @@ def write_report(run_dir: Path) -> Path:
     return run_dir / REPORT
 
 
+def report_line(run_dir: Path) -> str:
+    """Write the report of a run that has ended, and a line that says where, or why there is none."""
+    try:
+        return f"report: {write_report(run_dir)}"
+    except Exception as error:  # the run is worth more than its report
+        return f"{run_dir.name}: its report cannot be written ({type(error).__name__}: {error})"
+
+
 def page_of(name: str, history: History, metrics: Mapping[str, Any], recipe: str, *, finished: bool) -> Page:
     """The page about a run whose last checkpoint has these `metrics`."""
     sections = [
@@ -51,13 +59,13 @@ def page_of(name: str, history: History, metrics: Mapping[str, Any], recipe: str
         Section("Speed", _speed_blocks(history)),
     ]
     if history.pictures:
-        about = "Validation images: what is there on the left, what was found with a score of 0.3 or more on the right."
-        shown = [Picture(image, f"{tag}, there and found") for tag, image in sorted(history.pictures.items())]
-        sections.append(
-            Section(
-                "What it finds", [Text(f"{about} After step {history.pictures_step:,}."), Pictures(shown, wide=True)]
-            )
+        about = (
+            "Validation images: what is there on the left, what was found with a score of 0.3 or more on the right, "
+            f"after step {history.pictures_step:,}."
         )
+        names = {name.removeprefix("samples/"): image for name, image in sorted(history.pictures.items())}
+        shown = [Picture(image, f"{name}, what is there and what was found", name) for name, image in names.items()]
+        sections.append(Section("What it finds", [Text(about), Pictures(shown, wide=True)]))
     blocks: list[Block] = [Table(["", ""], [(key, text) for key, text in sorted(history.texts.items())])]
     sections.append(
         Section("How it was trained", [*(blocks if history.texts else []), Listing(recipe, folded="The whole recipe")])
@@ -69,9 +77,8 @@ def binned(series: Series, most: int = _POINTS) -> tuple[Numbers, Numbers, int]:
     """At most `most` points: the steps that each ends at, the means of as many values each, and how many that is."""
     size = max(1, -(-len(series) // most))
     starts = np.arange(0, len(series), size)
-    counts = np.diff(np.append(starts, len(series)))
-    means = np.add.reduceat(series.values, starts) / counts if len(series) else series.values
-    return series.steps[np.append(starts[1:], len(series)).astype(int) - 1][: len(starts)], means, size
+    ends = np.minimum(starts + size, len(series))
+    return series.steps[ends - 1], np.add.reduceat(series.values, starts) / (ends - starts), size
 
 
 def _lead(history: History, metrics: Mapping[str, Any], *, finished: bool) -> str:
