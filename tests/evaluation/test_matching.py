@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,3 +155,12 @@ def test_nothing_found_or_nothing_there(num_found, num_objects):
 def test_a_box_without_area_is_a_miss():
     matches = match(Instances.of([[10, 10, 10, 20]], [0.5], [0]), truth_of([BOX, BOX], [0, 0], [False, True]))
     assert outcome_of(matches).tolist() == [0]
+
+
+def test_what_misses_in_a_class_that_nobody_looked_for_is_no_miss():
+    truth = replace(truth_of([[0, 0, 10, 10]], [1]), unverified=np.array([False, True, True]))
+    found = Instances.of(
+        [[0, 0, 10, 10], [20, 20, 30, 30], [20, 20, 30, 30], [20, 20, 30, 30]], [0.9] * 4, [1, 1, 2, 0]
+    )
+    assert outcome_of(match(found, truth)).tolist() == [1, -1, -1, 0]
+    assert outcome_of(match(Instances.empty(), truth)).tolist() == []

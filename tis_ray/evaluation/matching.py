@@ -17,7 +17,8 @@ class Matches:
     """What became of N detections.
 
     hits:    bool (N,) found an object that none before it had found
-    counted: bool (N,) hit or miss; the others lie on a crowd or a region to ignore, and are neither
+    counted: bool (N,) hit or miss; the others are neither: they lie on a crowd or a region to ignore, or are misses of
+             a class of which nobody looked for every object
     """
 
     hits: NDArray[np.bool_]
@@ -43,6 +44,8 @@ def match(found: Instances, truth: Annotations, *, iou: float = 0.5) -> Matches:
         truth.crowd,
         min(float(iou), 1 - 1e-10),
     )
+    if truth.unverified is not None:
+        outcome[(outcome == _MISS) & truth.unverified[found.labels]] = _NEITHER
     return Matches(outcome == _HIT, outcome != _NEITHER)
 
 
