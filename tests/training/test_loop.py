@@ -71,6 +71,36 @@ def test_steps_follow_the_schedule_and_report_losses():
     assert all(step.seconds >= step.data_wait_s >= 0 for step in steps)
 
 
+def test_a_step_of_several_batches_learns_from_the_mean_of_their_losses():
+    """The last group is smaller; a batch that counts half counts half in what is reported too."""
+    model = Noisy()
+    batches = batches_of([2, 4, 3])
+    batches[1] = batches[1]._replace(loss_weight=0.5)
+    rates = []
+    steps = epoch(model, batches, accumulate=2, after_step=lambda: rates.append(model.weight.item()))
+    assert [(step.step, step.batches, step.images) for step in steps] == [(1, 2, 2), (2, 1, 1)]
+    gradient = (2 + 4 * 0.5) / 2
+    assert steps[0].losses == pytest.approx({"loss_fit": gradient, "loss_noise": 0})
+    assert rates[0] == pytest.approx(1 - 0.1 * gradient)
+    assert steps[1].loss == pytest.approx(rates[0] * 3)
+    assert model.weight.item() == rates[1] == pytest.approx(rates[0] - 0.05 * 3)
+
+
+def test_every_batch_of_a_step_has_a_chance_of_its_own():
+    class Recorder(Noisy):
+        def forward(self, images, targets):
+            self.drawn = [*getattr(self, "drawn", []), torch.rand(()).item()]
+            return super().forward(images, targets)
+
+    drawn = {}
+    for accumulate in (1, 2):
+        model = Recorder()
+        epoch(model, batches_of([1, 1, 1, 1]), accumulate=accumulate)
+        drawn[accumulate] = model.drawn
+    assert len({*drawn[1], *drawn[2]}) == 6
+    assert drawn[2][::2] == drawn[1][:2]  # the first batch of a step as when it has but one
+
+
 def test_gradients_are_clipped():
     model = Noisy()
     epoch(model, batches_of([50]), clip_grad_norm=0.5)
@@ -99,8 +129,10 @@ def test_a_loss_that_is_not_finite_names_the_images_and_leaves_the_weights():
     with torch.no_grad():
         model.weight.fill_(math.inf)
     batch = Batch([torch.ones((3, 4, 4), dtype=torch.uint8)] * 2, [nothing()] * 2, [17, 23])
-    with pytest.raises(DivergenceError, match=r"loss_fit=inf.* on images 17, 23"):
+    with pytest.raises(DivergenceError, match=r"loss_fit=inf.* on images 17, 23; "):
         epoch(model, [batch])
+    with pytest.raises(DivergenceError, match=r" on images 17, 23 of data\.external; "):
+        epoch(model, [batch._replace(external=True)])
     assert model.weight.item() == math.inf
     with pytest.raises(DivergenceError, match="weight is no longer finite"):
         check_weights(model)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tis_ray.errors import ConfigError
-from tis_ray.training.optim import build_optimizer, set_lr
+from tis_ray.training.optim import build_optimizer, restore, set_lr
 
 
 @pytest.fixture
@@ -42,3 +42,18 @@ def test_a_step_is_momentum_sgd_with_the_rate_that_was_set():
         velocity = 0.5 * velocity + 3 + 0.1 * weight
         weight -= lr * velocity
     assert line.weight.item() == pytest.approx(weight)
+
+
+def test_a_state_from_another_kind_of_device_leaves_the_kernels_as_they_were_chosen(model):
+    def trained(*, fused):
+        optimizer = build_optimizer(model, lr=0.1, momentum=0.9, weight_decay=0.01, fused=fused)
+        model(torch.ones(1, 3, 8, 8)).sum().backward()
+        optimizer.step()
+        return optimizer
+
+    state = trained(fused=True).state_dict()
+    plain = build_optimizer(model, lr=0.1, momentum=0.9, weight_decay=0.01)
+    restore(plain, state)
+    assert {group["fused"] for group in plain.param_groups} == {None}
+    assert {group["fused"] for group in trained(fused=True).param_groups} == {True}
+    assert all("momentum_buffer" in plain.state[parameter] for parameter in model.parameters())

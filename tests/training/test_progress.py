@@ -21,6 +21,14 @@ def test_the_meter_averages_loss_and_speed():
     assert meter.change(state="validating", box_ap=0.25).box_ap == 0.25
 
 
+def test_the_share_of_waiting_for_data_is_told_where_it_matters():
+    meter = Meter(BEGIN, decay=0.5)
+    assert "waiting for data" not in meter.seen(step=1, loss=1, images=2, seconds=1, data_wait_s=0.01).numbers()
+    progress = meter.seen(step=2, loss=1, images=2, seconds=2, data_wait_s=1)
+    assert progress.data_wait == pytest.approx((0.5 * 0.01 + 1) / (0.5 * 1 + 2))
+    assert "40% waiting for data" in progress.numbers()
+
+
 def test_the_board_keeps_the_last_word_of_every_run():
     board = Board()
     board.update(BEGIN)

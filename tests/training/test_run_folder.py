@@ -36,6 +36,29 @@ def test_the_newest_is_found_by_number(tmp_path):
     assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000010", (10, 0))
 
 
+def test_checkpoints_inside_an_epoch_lie_between_those_at_its_ends(tmp_path):
+    for position in ((4, 0), (3, 1200), (3, 0), (3, 90), (2, 9_999_999)):
+        run_folder.commit(write_checkpoint(tmp_path, *position))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint_000002.9999999",
+        "checkpoint_000003",
+        "checkpoint_000003.0000090",
+        "checkpoint_000003.0001200",
+        "checkpoint_000004",
+    ]
+    assert run_folder.newest(tmp_path)[1] == (4, 0)
+    run_folder.prune(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_000003.0001200", "checkpoint_000004"]
+    (tmp_path / "checkpoint_000004").rename(tmp_path / "checkpoint_4")
+    assert run_folder.newest(tmp_path) == (tmp_path / "checkpoint_000003.0001200", (3, 1200))
+
+
+def test_a_new_checkpoint_clears_what_was_left_half_written_at_another_place(tmp_path):
+    write_checkpoint(tmp_path, 1, 30)
+    run_folder.commit(write_checkpoint(tmp_path, 1, 40))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_000001.0000040"]
+
+
 def test_committing_twice_replaces(tmp_path):
     run_folder.commit(write_checkpoint(tmp_path, 1))
     again = write_checkpoint(tmp_path, 1)
@@ -123,6 +146,20 @@ def test_resuming_with_another_recipe_names_the_key(make_recipe, override, key):
 def test_what_does_not_touch_the_weights_may_change(make_recipe):
     begin(make_recipe())
     run_folder.check(make_recipe("toy", "data.loader_processes=2", "resources.cpus_per_worker=2"), resume=True)
+
+
+def test_of_workers_the_most_decides(make_recipe):
+    begin(make_recipe("toy", "resources.workers=[2, 4]"))
+    for same in ("[1, 4]", "4"):
+        run_folder.check(make_recipe("toy", f"resources.workers={same}"), resume=True)
+    with pytest.raises(ConfigError, match=r"^resources\.workers: expected 4, .*; got 8"):
+        run_folder.check(make_recipe("toy", "resources.workers=[2, 8]"), resume=True)
+
+
+def test_how_often_is_checked_and_kept_may_change(make_recipe):
+    begin(make_recipe())
+    often = ("schedule.checkpoint_every_iterations=10", "schedule.validate_every_epochs=2")
+    run_folder.check(make_recipe("toy", *often), resume=True)
 
 
 def test_preparing_clears_what_a_kill_may_have_torn(make_recipe):

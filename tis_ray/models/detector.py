@@ -1,6 +1,6 @@
 """A two-stage detector at work (Faster R-CNN, Ren et al. 2015; Mask R-CNN, He et al. 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,7 +28,13 @@ class Detector(nn.Module):
     Called with uint8 RGB images (3, h, w) of the network frame, of any sizes; they are normalised and padded to
     one size on their own device. In training it takes targets and returns a dict of scalar losses, otherwise a
     list of `Detections` in the network frame.
+
+    In training alone, batches are padded to multiples of `size_bucket_px`, and `compiled` takes the place of `features`
+    where it is set: for evaluation a picture's answer depends on neither.
     """
+
+    size_bucket_px = SIZE_DIVISOR
+    compiled: Callable[[Tensor], Features] | None = None
 
     def __init__(
         self,
@@ -65,7 +71,13 @@ class Detector(nn.Module):
     def look(self, images: Sequence[Tensor]) -> Looked:
         """Backbone and neck over uint8 RGB images (3, h, w): most of the work of a detection."""
         batch = self._batch(images)
-        return Looked(batch, self.neck(self.backbone(batch.tensors)))
+        features = self.compiled if self.training and self.compiled is not None else self.features
+        return Looked(batch, features(batch.tensors))
+
+    def features(self, pictures: Tensor) -> Features:
+        """Backbone and neck over normalised pictures (B, 3, H, W), H and W multiples of 32."""
+        levels: Features = self.neck(self.backbone(pictures))
+        return levels
 
     def detect(self, looked: Looked, *, masks: bool = True) -> list[Detections]:
         """Detections of each image, in evaluation; without `masks` no mask head is run."""
@@ -89,9 +101,10 @@ class Detector(nn.Module):
         return branch is not None and not branch.only_in_training
 
     def _batch(self, images: Sequence[Tensor]) -> ImageList:
-        """One float batch (B, 3, H, W), zero beyond each image, H and W multiples of 32."""
+        """One float batch (B, 3, H, W), zero beyond each image, H and W multiples of 32 or of the size bucket."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (-(-max(edge) // SIZE_DIVISOR) * SIZE_DIVISOR for edge in zip(*sizes, strict=True))
+        unit = self.size_bucket_px if self.training else SIZE_DIVISOR
+        height, width = (-(-max(edge) // unit) * unit for edge in zip(*sizes, strict=True))
         batch = self.pixel_mean.new_zeros((len(images), 3, height, width))
         for row, image, (h, w) in zip(batch, images, sizes, strict=True):
             row[:, :h, :w] = (image - self.pixel_mean) / self.pixel_std

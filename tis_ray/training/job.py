@@ -16,6 +16,7 @@ from tis_ray.formats.opening import open_dataset
 from tis_ray.formats.training_sizes import TrainingSizes
 from tis_ray.instances import Categories
 from tis_ray.models.activation_checkpointing import checkpoint_activations
+from tis_ray.models.compiling import compile_features
 from tis_ray.models.detector import Detector
 from tis_ray.models.freezing import freeze
 from tis_ray.models.running_mean import RunningMean
@@ -98,9 +99,13 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
     detector, note = first_detector(recipe, categories)
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
     detector = detector.to(worker.device, memory_format=torch.channels_last)
+    detector.size_bucket_px = recipe.resources.size_bucket_px
     freeze(detector, schedule.frozen)
     if recipe.resources.activation_checkpointing:
         checkpoint_activations(detector)
+    mean = None if schedule.ema_decay is None else RunningMean(detector, decay=schedule.ema_decay)
+    if recipe.resources.compile:
+        compile_features(detector)
     batches = build_batches(
         recipe,
         truth,
@@ -122,7 +127,7 @@ def assemble(recipe: Recipe, worker: Worker) -> Job:
         batches=batches,
         detector=detector,
         model=detector,
-        mean=None if schedule.ema_decay is None else RunningMean(detector, decay=schedule.ema_decay),
+        mean=mean,
         optimizer=build_optimizer(
             detector,
             lr=schedule.lr,

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 PLAIN_LINE_EVERY_S = 10.0
+SHOWN_WAIT = 0.05  # share of a step's time; less is not worth a person's attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class RunProgress:
     """State of one run. `step` of `total_steps` and `epoch` of `epochs` are finished ones.
 
     `loss` and `images_per_s` are running means over the last steps, all workers together for the latter;
-    `box_ap` and `mask_ap` are the last validation's, in 0..1. None means not known yet. `note` is a line to be shown
-    once.
+    `data_wait` is the share of their time, 0..1, in which no batch was ready; `box_ap` and `mask_ap` are the last
+    validation's, in 0..1. None means not known yet. `note` is a line to be shown once.
     """
 
     recipe: str
@@ -33,6 +34,7 @@ class RunProgress:
     total_steps: int = 0
     loss: float | None = None
     images_per_s: float | None = None
+    data_wait: float | None = None
     box_ap: float | None = None
     mask_ap: float | None = None
     note: str = ""
@@ -48,6 +50,7 @@ class RunProgress:
         parts = [
             None if self.loss is None else f"loss {self.loss:.3f}",
             None if self.images_per_s is None else f"{self.images_per_s:.1f} images/s",
+            None if (self.data_wait or 0) < SHOWN_WAIT else f"{self.data_wait:.0%} waiting for data",
             None if self.box_ap is None else f"box AP {100 * self.box_ap:.1f}",
             None if self.mask_ap is None else f"mask AP {100 * self.mask_ap:.1f}",
         ]
@@ -91,11 +94,12 @@ class Meter:
     """Running means of loss and speed in a worker; `seen` gives the run's progress after a step."""
 
     def __init__(self, progress: RunProgress, *, decay: float = 0.9) -> None:
-        self.progress, self._decay, self._seconds, self._images = progress, decay, 0.0, 0.0
+        self.progress, self._decay, self._seconds, self._images, self._waited = progress, decay, 0.0, 0.0, 0.0
 
-    def seen(self, *, step: int, loss: float, images: int, seconds: float) -> RunProgress:
-        """Account for one step of `images` (all workers) in `seconds`."""
+    def seen(self, *, step: int, loss: float, images: int, seconds: float, data_wait_s: float = 0.0) -> RunProgress:
+        """Account for one step of `images` (all workers) in `seconds`, `data_wait_s` of them without a batch."""
         old = self.progress.loss
+        self._waited = self._decay * self._waited + data_wait_s
         self._images = self._decay * self._images + images
         self._seconds = self._decay * self._seconds + seconds
         self.progress = replace(
@@ -104,6 +108,7 @@ class Meter:
             step=step,
             loss=loss if old is None else self._decay * old + (1 - self._decay) * loss,
             images_per_s=self._images / max(self._seconds, 1e-9),
+            data_wait=self._waited / max(self._seconds, 1e-9),
         )
         return self.progress
 

@@ -58,7 +58,8 @@ def _run(job: Job, report: Report, tell: Tell) -> None:
                     before = job.position
                     job.count(step)
                     seen = step.images * job.worker.world_size
-                    tell(meter.seen(step=step.step, loss=step.loss, images=seen, seconds=step.seconds))
+                    times = {"seconds": step.seconds, "data_wait_s": step.data_wait_s}
+                    tell(meter.seen(step=step.step, loss=step.loss, images=seen, **times))
                     write(scalars(step), step.step)
                     if job.finished:
                         break

@@ -154,10 +154,10 @@ def position_of(checkpoint: Path) -> Position:
 
 
 def partial(folder: Path, position: Position) -> Path:
-    """A fresh folder in which the checkpoint at `position` is to be written."""
+    """A fresh folder in which the checkpoint at `position` is to be written. What a lost worker left is deleted."""
     batches = f".{position.batches:07d}" if position.batches else ""
     path = folder / f"{_PARTIAL}checkpoint_{position.epochs:06d}{batches}"
-    shutil.rmtree(path, ignore_errors=True)
+    clear(folder)
     path.mkdir(parents=True)
     return path
 
