@@ -126,7 +126,7 @@ def _learn(model: nn.Module, batch: Batch, to_device: ToDevice, *, share: float)
     given, kind = to_device(batch), to_device.device.type
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
         losses: dict[str, Tensor] = model(*given)
-    values = _finite(losses, batch.image_ids)
+    values = _finite(losses, batch)
     total = torch.stack([loss.float() for loss in losses.values()]).sum()
     (total if share == 1 else total * share).backward()
     return {name: value * share for name, value in values.items()}
@@ -170,12 +170,12 @@ def scalars(step: Step) -> dict[str, Any]:
     }
 
 
-def _finite(losses: dict[str, Tensor], image_ids: list[int]) -> dict[str, float]:
+def _finite(losses: dict[str, Tensor], batch: Batch) -> dict[str, float]:
     stacked = torch.stack([loss.detach().float() for loss in losses.values()]).cpu()  # one wait for the device
     values = dict(zip(losses, stacked.tolist(), strict=True))
     broken = [f"{name}={value}" for name, value in values.items() if not math.isfinite(value)]
     if broken:
-        ids = ", ".join(map(str, image_ids))
+        ids = ", ".join(map(str, batch.image_ids)) + (" of data.external" if batch.external else "")
         raise DivergenceError(f"loss is not finite: {', '.join(broken)} on images {ids}; {_ADVICE}")
     return values
 
