@@ -1,4 +1,5 @@
-"""All benchmarks of fusion and masks: prints the tables and writes them, with the plot, into `docs/benchmarks.md`.
+"""All benchmarks of fusion, masks and training samples: prints the tables and writes them, with the plot, into
+`docs/benchmarks.md`.
 
     make benchmarks
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import growth, masks, openvino_peer, rules, whole
+from tests.benchmarks import data_pipeline, growth, masks, openvino_peer, rules, whole
 from tests.benchmarks.timing import Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -38,6 +39,8 @@ def main() -> None:
     figures = "\n\n".join(parts)
     PAGE.write_text(_FIGURES.sub(lambda match: f"{match[1]}\n{figures}\n\n{match[2]}", PAGE.read_text()))
     print(figures)
+    if (wad := data_pipeline.frames()) is not None:
+        data_pipeline.write(wad)
 
 
 def _machine() -> str:

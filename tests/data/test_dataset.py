@@ -7,11 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from tis_ray.data.dataset import TrainingSet, check_files
+from tis_ray.data.dataset import Augmentations, TrainingSet, check_files
 from tis_ray.data.loading import Batches
+from tis_ray.data.mosaic import Mosaic
+from tis_ray.data.photometric import Photometric
 from tis_ray.data.plan import Draw, EpochPlan
 from tis_ray.data.regions import ValidTrainingRegion
+from tis_ray.data.rotation import Rotation
 from tis_ray.data.sampling import every
+from tis_ray.data.scale_jitter import ScaleJitter
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
 from tis_ray.formats.stuff_maps import StuffMaps
@@ -204,3 +208,70 @@ def test_a_wrong_map_of_stuff_is_one_line_naming_the_file(folder):
     dataset = training_set(folder, stuff=StuffMaps(folder / "stuff", 40))
     with pytest.raises(DataError, match=r"stuff/3\.png: expected values 0 to 39, .* got 40"):
         list(Batches(dataset, plan(dataset)).epoch(0))
+
+
+EVERYTHING = Augmentations(Mosaic(0.5), ScaleJitter(0.5, 2), Rotation(0.5), Photometric(0.5))
+
+
+def samples(folder, epochs=4, **options):
+    dataset = training_set(folder, **options)
+    found = []
+    for epoch in range(epochs):
+        dataset.set_epoch(epoch)
+        found += [dataset[Draw(index, copy)] for index in range(len(dataset)) for copy in range(2)]
+    return found
+
+
+def test_a_range_draws_every_scale_between(folder):
+    found = samples(folder, 12, scales=(32, 36), scale_sampling="range", max_long_edge=None)
+    assert {min(image.shape[1:]) for image, _, _ in found} == {32, 33, 34, 35, 36}
+
+
+def test_augmentations_that_are_not_drawn_leave_the_samples_as_they_are(folder):
+    never = Augmentations(Mosaic(0.0), ScaleJitter(1, 1), Rotation(0.0), Photometric(0.0))
+    for plain, unused in zip(samples(folder), samples(folder, augment=never), strict=True):
+        assert torch.equal(plain.image, unused.image)
+        np.testing.assert_array_equal(plain.annotations.boxes, unused.annotations.boxes)
+
+
+def test_an_augmentation_leaves_the_draws_of_the_others_as_they_are(folder):
+    """With and without new colours, the samples are the same but for their colours."""
+    without = samples(folder, augment=Augmentations(Mosaic(0.5), ScaleJitter(0.5, 2), Rotation(0.5)))
+    changed = 0
+    for plain, coloured in zip(without, samples(folder, augment=EVERYTHING), strict=True):
+        np.testing.assert_array_equal(plain.annotations.boxes, coloured.annotations.boxes)
+        changed += not torch.equal(plain.image, coloured.image)
+    assert 8 < changed < 32
+
+
+def test_augmented_samples_are_the_same_whenever_and_wherever_they_are_drawn(folder):
+    first = samples(folder, augment=EVERYTHING)
+    for one, other in zip(first, samples(folder, augment=EVERYTHING), strict=True):
+        assert torch.equal(one.image, other.image)
+    assert any(not torch.equal(first[i].image, first[i + 1].image) for i in range(0, len(first), 2))  # copies differ
+    dataset = training_set(folder, augment=EVERYTHING)
+    alone, several = (Batches(dataset, plan(dataset), loader_processes=count) for count in (0, 2))
+    for one, other in zip(alone.epoch(1), several.epoch(1), strict=True):
+        for left, right in zip(one.images, other.images, strict=True):
+            assert torch.equal(left, right)
+        for left, right in zip(one.annotations, other.annotations, strict=True):
+            np.testing.assert_array_equal(left.boxes, right.boxes)
+            assert left.masks.areas().tolist() == right.masks.areas().tolist()
+
+
+def test_mosaics_hold_the_objects_of_four_images_of_the_set(folder):
+    """Image i has i objects; the canvas is that of the first image at its scale."""
+    found = samples(folder, 6, augment=Augmentations(mosaic=Mosaic(1.0, 0.0)), scales=(64,), max_long_edge=None)
+    assert {image.shape[1] for image, _, _ in found} == {64, 96}
+    counts = [len(annotations) for _, annotations, _ in found]
+    assert max(counts) > 8
+    for image, annotations, _ in found:
+        assert (annotations.boxes >= 0).all()
+        assert (annotations.boxes[:, [3, 2]] <= image.shape[1:]).all()
+
+
+def test_a_broken_part_of_a_mosaic_is_named(folder):
+    data = (folder / "3.png").read_bytes()
+    (folder / "3.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"3\.png"):
+        samples(folder, 8, augment=Augmentations(mosaic=Mosaic(1.0)))

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.data.full_masks import turned
 from tis_ray.errors import InputError
 from tis_ray.masks import CropMasks
 
@@ -126,8 +127,45 @@ def test_offsets_of_wrong_shape_are_refused():
 def test_no_crop_masks_stay_none():
     none = CropMasks.from_rle([])
     assert len(none) == 0
-    for same in (none.hflip(9), none.crop((0, 0, 5, 5)), none.resized((5, 5), (9, 9))):
+    for same in (
+        none.hflip(9),
+        none.crop((0, 0, 5, 5)),
+        none.resized((5, 5), (9, 9)),
+        none.tight(),
+        none.rotated(5, (5, 5)),
+    ):
         assert same.offsets.shape == (0, 2)
     assert none.boxes().shape == (0, 4)
     assert none.areas().shape == (0,)
     assert none.to_rle(5, 5) == []
+
+
+def test_tight_crops_hold_the_same_pixels():
+    full = random_masks(2)
+    loose = crops_of(full).crop((3, 2, 29, 21))
+    tight = loose.tight()
+    np.testing.assert_array_equal(full_of(tight, 19, 26), full[:, 2:21, 3:29])
+    for crop in tight.crops:
+        assert crop.size == 0 or (crop[0].any() and crop[-1].any() and crop[:, 0].any() and crop[:, -1].any())
+
+
+def test_shifted_masks_lie_further_right_and_down():
+    full = random_masks(3)
+    moved = np.zeros((len(full), 40, 40), np.uint8)
+    moved[:, 7:30, 5:36] = full
+    np.testing.assert_array_equal(full_of(crops_of(full).shifted(5, 7), 40, 40), moved)
+
+
+def test_masks_are_concatenated_in_order():
+    full = random_masks(4)
+    parts = [crops_of(full[:5]), crops_of(full[:0]), crops_of(full[5:])]
+    np.testing.assert_array_equal(full_of(CropMasks.concatenate(parts), 23, 31), full)
+    assert len(CropMasks.concatenate([])) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.floats(-180, 180), st.integers(0, 5))
+def test_rotated_turns_the_full_mask(degrees, seed):
+    full = random_masks(seed)
+    expected = np.array([turned(mask, degrees) for mask in full])
+    np.testing.assert_array_equal(full_of(crops_of(full).rotated(degrees, (23, 31)), 23, 31), expected)

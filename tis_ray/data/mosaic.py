@@ -3,7 +3,7 @@
 Each picture is cut to what will be seen of it, resized once and pasted; no two are there at their own size together.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -57,28 +57,46 @@ def join(
     """Four samples as one: top left, top right, bottom left and bottom right of the point.
 
     The canvas is `canvas_hw`, times `factor` where that is below 1. A picture is resized to fit half of `canvas_hw`,
-    times `factor`; where it exceeds its part it is cut, where it is smaller the
-    canvas stays grey and its stuff unknown. A class is unverified where it is so in any of the pictures. Samples are
-    taken one after the other.
+    times `factor`; where it exceeds its part it is cut, where it is smaller the canvas stays grey and its stuff
+    unknown. A class is unverified where it is so in any of the pictures. Samples are taken one after the other.
     """
-    whole_hw, canvas_hw = canvas_hw, _scaled(canvas_hw, min(factor, 1))
+    half_hw = canvas_hw[0] * factor / 2, canvas_hw[1] * factor / 2
+    canvas_hw = _scaled(canvas_hw, min(factor, 1))
     image = torch.full((*canvas_hw, 3), FILL, dtype=torch.uint8).permute(2, 0, 1)
     centre = [min(max(round(side * share), 1), side - 1) for side, share in zip(canvas_hw, point, strict=True)]
-    parts: list[Annotations] = []
-    for i, (picture, annotations) in enumerate(samples):
-        shape = int(picture.shape[-2]), int(picture.shape[-1])
-        fit = factor * min(whole_hw[0] / 2 / shape[0], whole_hw[1] / 2 / shape[1])
-        before = i < 2, i % 2 == 0
-        rows, columns = (
-            span(shape[axis], max(1, round(shape[axis] * fit)), centre[axis], canvas_hw[axis], before=before[axis])
-            for axis in (0, 1)
-        )
-        if rows.target[0] == rows.target[1] or columns.target[0] == columns.target[1]:
-            continue
-        part, annotations = _part(picture, annotations, rows, columns, min_visible=min_visible)
-        image[:, slice(*rows.target), slice(*columns.target)] = part
-        parts.append(_moved(annotations, columns.target[0], rows.target[0], canvas_hw))
-    return Labelled(image, _merged(parts))
+    remaining = iter(samples)  # nothing here holds a picture while the next one is read
+    parts = [
+        _paste(image, next(remaining), half_hw, centre, before=before, min_visible=min_visible)
+        for before in ((True, True), (True, False), (False, True), (False, False))
+    ]
+    return Labelled(image, _merged([part for part in parts if part is not None]))
+
+
+def _paste(
+    image: Tensor,
+    sample: Labelled,
+    half_hw: tuple[float, float],
+    centre: Sequence[int],
+    *,
+    before: tuple[bool, bool],
+    min_visible: float,
+) -> Annotations | None:
+    """Put a picture in its place above or below, left or right of the centre; its ground truth, None without room."""
+    canvas_hw, shape = (_size(one) for one in (image, sample.image))
+    fit = min(half_hw[0] / shape[0], half_hw[1] / shape[1])
+    rows, columns = (
+        span(shape[axis], max(1, round(shape[axis] * fit)), centre[axis], canvas_hw[axis], before=before[axis])
+        for axis in (0, 1)
+    )
+    if rows.target[0] == rows.target[1] or columns.target[0] == columns.target[1]:
+        return None
+    part, annotations = _part(*sample, rows, columns, min_visible=min_visible)
+    image[:, slice(*rows.target), slice(*columns.target)] = part
+    return _moved(annotations, columns.target[0], rows.target[0], canvas_hw)
+
+
+def _size(image: Tensor) -> SizeHW:
+    return int(image.shape[-2]), int(image.shape[-1])
 
 
 def _scaled(size_hw: SizeHW, factor: float) -> SizeHW:

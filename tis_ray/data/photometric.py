@@ -1,11 +1,15 @@
 """Varying the colours of a picture: brightness, contrast, saturation and hue, as SSD does it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
+
+BAND_ROWS = 128
 
 
 class Colours(NamedTuple):
@@ -41,11 +45,16 @@ def recolour(image: Tensor, colours: Colours) -> Tensor:
     What would change nothing is left out.
     """
     if colours.brightness != 1:
-        image = transforms.adjust_brightness(image, colours.brightness)
-    if colours.contrast != 1:
+        image = _by_bands(image, lambda band: transforms.adjust_brightness(band, colours.brightness))
+    if colours.contrast != 1:  # about the mean of all of the picture
         image = transforms.adjust_contrast(image, colours.contrast)
     if colours.saturation != 1:
-        image = transforms.adjust_saturation(image, colours.saturation)
+        image = _by_bands(image, lambda band: transforms.adjust_saturation(band, colours.saturation))
     if colours.hue != 0:
-        image = transforms.adjust_hue(image, colours.hue)
+        image = _by_bands(image, lambda band: transforms.adjust_hue(band, colours.hue))
     return image
+
+
+def _by_bands(image: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of rows, where each pixel is changed by itself: torchvision computes in several float copies."""
+    return torch.cat([change(band) for band in image.split(BAND_ROWS, dim=1)], dim=1)
