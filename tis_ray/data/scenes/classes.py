@@ -49,7 +49,8 @@ _DRIVING = (
     SceneClass(40, "tricycle", "vehicle", "tricycle", 10.7),
 )
 
-# Long things that fill little of their boxes: what a mask head sees too coarsely.
+# Long things that fill little of their boxes, what a mask head sees too coarsely; and what stands beside them, in
+# numbers of its own.
 _THIN = (
     SceneClass(1, "cable", "line", "cable", 3.0),
     SceneClass(2, "pole", "structure", "pole", 2.0),
@@ -57,6 +58,10 @@ _THIN = (
     SceneClass(4, "crane", "structure", "crane", 1.5),
     SceneClass(5, "barrier", "structure", "barrier", 2.5),
     SceneClass(6, "hose", "line", "hose", 2.0),
+    SceneClass(7, "car", "vehicle", "car", 0.0),
+    SceneClass(8, "van", "vehicle", "van", 0.0),
+    SceneClass(9, "truck", "vehicle", "truck", 0.0),
+    SceneClass(10, "person", "human", "person", 0.0),
 )
 
 _KINDS = ("car", "person", "van", "bus", "truck", "bicycle", "motorbicycle", "tricycle")

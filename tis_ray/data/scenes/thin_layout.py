@@ -1,4 +1,4 @@
-"""Where long thin things stand, hang and lie in a street, among cars, people and trees that are labelled as nothing."""
+"""Where long thin things stand, hang and lie in a street, among vehicles, people and trees."""
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def populate_thin(rng: np.random.Generator, street: Street, classes: tuple[Scene
     if any(thing.kind == "cable" and _runs_along(thing) for thing in things):
         start = rng.uniform(6, 14)
         things += [_carrier(rng, line, start + SPAN_M * i, label) for label in carriers for i in range(3)]
-    upright = [thing for thing in things if thing.height] + _bystanders(rng, street, things)
+    upright = [thing for thing in things if thing.height] + _bystanders(rng, street, things, classes)
     flat = [thing for thing in things if not thing.height]
     return flat + [upright[i] for i in far_to_near(upright)]
 
@@ -91,12 +91,15 @@ def _thing(
     return Thing(kind, label, x, z, yaw, height, span, int(rng.integers(2**31)))
 
 
-def _bystanders(rng: np.random.Generator, street: Street, things: list[Thing]) -> list[Thing]:
-    """Vehicles that cranes stand on, parked and driving ones, people and trees."""
+def _bystanders(
+    rng: np.random.Generator, street: Street, things: list[Thing], classes: tuple[SceneClass, ...]
+) -> list[Thing]:
+    """Vehicles that cranes stand on, parked and driving ones, people; and trees, which are labelled as nothing."""
+    labels = {c.kind: label for label, c in enumerate(classes)}
     found: list[Thing] = []
     for crane in things:
         if crane.kind == "crane":
-            put(rng, found, "truck", -1, crane.x, crane.z + 2.0, crane.yaw, (7.4, 2.4, 3.1))
+            put(rng, found, "truck", labels["truck"], crane.x, crane.z + 2.0, crane.yaw, (7.4, 2.4, 3.1))
     for _ in range(int(rng.integers(2, 10))):
         kind, size_m = _BESIDE[int(rng.integers(len(_BESIDE)))]
         z, side = float(np.exp(rng.uniform(np.log(6.0), np.log(45.0)))), int(rng.integers(2))
@@ -108,7 +111,7 @@ def _bystanders(rng: np.random.Generator, street: Street, things: list[Thing]) -
             x, yaw = street.lanes[int(rng.integers(len(street.lanes)))]
             z *= 1.7 if x == 0 else 1.0
         if abs(x) < SIGHT * z and z - size_m[0] / 2 > 2.5:
-            put(rng, found, kind, -1, float(x), z, float(yaw), size_m)
+            put(rng, found, kind, labels[kind], float(x), z, float(yaw), size_m)
     for _ in range(int(rng.integers(2, 8))):
         kind, side, z = (
             ("tree", "tree", "bin")[int(rng.integers(3))],
