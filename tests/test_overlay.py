@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tis_ray.errors import InputError
-from tis_ray.instances import Categories, Instances
+from tis_ray.instances import Annotations, Categories, Instances
 from tis_ray.masks import BoxMasks, CropMasks
-from tis_ray.overlay import colour_of, draw_overlay, found_of
+from tis_ray.overlay import colour_of, draw_overlay, found_of, true_of
 
 GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
 
@@ -162,3 +162,19 @@ RLE = {"size": [160, 120], "counts": [160 * 120]}
 def test_wrong_input_is_named(image, one, message):
     with pytest.raises(InputError, match=message):
         draw_overlay(image, [] if one is None else [one])
+
+
+def test_what_is_truly_there_is_drawn_at_any_threshold_and_without_scores():
+    masks = CropMasks(
+        np.array([[20, 30], [90, 10]], np.int32), (np.ones((40, 50), np.uint8), np.ones((20, 20), np.uint8))
+    )
+    truth = Annotations(masks.boxes(), np.array([0, -1], np.int32), masks, np.array([False, True]))
+    there = true_of(truth, categories=Categories((7,), ("car",)), size_hw=(120, 160))
+    assert [one["category"] for one in there] == ["car", "any class (ignored)"]
+    assert there[0]["bbox"] == [20, 30, 50, 40]
+    picture = draw_overlay(GREY, there, categories=["car"], score_threshold=1.0)
+    assert _changed(picture)[30:70, 20:70].all()
+    scored = [one | {"score": 1.0} for one in there]
+    letters = [(np.asarray(draw_overlay(GREY, some, categories=["car"]))[:120] == (20, 20, 20)).all(2).sum()
+               for some in (there, scored)]  # fmt: skip
+    assert 0 < letters[0] < letters[1], "a name, and a name with a score"

@@ -42,7 +42,7 @@ def whole_set(folder: Path, number: int = 6) -> Path:
 
 # What `broken_set` has, by the kind of problem.
 EXPECTED = {
-    "image entry": 2,
+    "image entry": 3,
     "annotation entry": 4,
     "missing picture": 1,
     "unreadable picture": 2,
@@ -78,6 +78,7 @@ def broken_set(folder: Path) -> Path:
     images += [
         {"id": 7, "file_name": "again.jpg", **SIZE},
         {"id": 50, "file_name": "negative.jpg", "width": -1, "height": 40},
+        {"id": 51, "file_name": "0.jpg", **SIZE, "neg_category_ids": [77]},
     ]
     content["categories"].append({"id": 3, "name": "never"})
     annotations[:] = [one for one in annotations if one["image_id"] != 11]

@@ -38,7 +38,7 @@ def test_every_fault_of_a_broken_set_is_counted_and_none_else(tmp_path: Path):
     assert examples["other size"][0].endswith("3.jpg: 40x60; listed as 60x40")
     assert examples["contradiction"] == ["7.jpg: person"]
     assert examples["class without objects"] == ["never"]
-    assert findings.problems.verdict() == "10 errors, 8 warnings, 3 remarks"
+    assert findings.problems.verdict() == "11 errors, 8 warnings, 3 remarks"
 
 
 def test_what_is_left_of_a_broken_set_is_what_the_reader_takes(tmp_path: Path):
@@ -86,12 +86,22 @@ def test_only_what_is_decoded_is_known_to_be_whole(tmp_path: Path):
         assert findings.problems.counts["unreadable picture"] == 1, "few pictures are all decoded"
 
 
-def test_a_file_that_is_no_data_set_is_one_error(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "cut short"),
+        ("[]", "expected an object"),
+        ('{"images": []}', "expected a list"),
+        ('{"images": [], "annotations": [], "categories": 3}', "categories: expected a list"),
+        ('{"images": [], "annotations": [], "categories": [{"id": [1], "name": "a"}]}', "id: expected a whole number"),
+    ],
+    ids=["cut", "a list", "no annotations", "no classes", "odd ids"],
+)
+def test_a_file_that_is_no_data_set_is_one_error(tmp_path: Path, content: str, message: str):
     path = tmp_path / "set.json"
-    for content, message in (("[", "cut short"), ("[]", "expected an object"), ('{"images": []}', "expected a list")):
-        path.write_text(content)
-        with pytest.raises(DataError, match=message):
-            open_leniently(path)
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        open_leniently(path)
 
 
 @pytest.mark.parametrize("wrong", [[], [0], [4999], [0, 1, 2, 17, 4096, 4999], list(range(5000))], ids=len)

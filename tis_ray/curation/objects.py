@@ -23,13 +23,11 @@ class Objects:
 
     category_ids: int64 (N,)
     areas:        float64 (N,) pixels of the masks, of the box where there is no mask
-    boxes:        float64 (N, 4) xywh as they are annotated
     crowds:       number of crowds and regions to ignore
     """
 
     category_ids: NDArray[np.int64]
     areas: NDArray[np.float64]
-    boxes: NDArray[np.float64]
     crowds: int = 0
 
     def __len__(self) -> int:
@@ -65,7 +63,7 @@ def measure(record: ImageRecord, entries: Sequence[Mapping[str, Any]]) -> tuple[
         for kind, which in wrong.items()
         for i in np.flatnonzero(which)
     ]
-    return Objects(ids, areas, boxes, crowds), problems
+    return Objects(ids, areas, crowds), problems
 
 
 def contradictions(record: ImageRecord, category_ids: Collection[int], names: Mapping[int, str]) -> list[Problem]:

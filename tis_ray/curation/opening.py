@@ -7,10 +7,11 @@ from typing import Any
 from tis_ray.curation.problems import Problem
 from tis_ray.errors import DataError
 from tis_ray.formats import coco, wad
-from tis_ray.formats.coco_checks import check_annotations, check_images, shown
+from tis_ray.formats.coco_checks import check_annotations, check_federated, check_images, shown
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.json_file import load_json
 
+_LISTS = ("images", "annotations", "categories")
 _CHUNK = 4096  # entries checked at a time
 
 
@@ -33,21 +34,23 @@ def open_leniently(
 
         return wad.read(source, folder, frames=frames, rider=rider, on_broken=note), problems
     content = load_json(source)
-    if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations")):
+    if isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _LISTS):
         content = content | _usable(source, content, problems)
     return coco.of_content(source, content, images), problems
 
 
 def _usable(path: Path, content: Mapping[str, Any], problems: list[Problem]) -> dict[str, list[Any]]:
     """The entries of `images` and `annotations` that training takes."""
+    ids = {entry["id"] for entry in content["categories"] if isinstance(entry, Mapping) and _is_id(entry.get("id"))}
 
     def check_some_images(entries: Sequence[Any]) -> None:
-        check_images(path, [coco.named(entry) for entry in entries])
+        named = [coco.named(entry) for entry in entries]
+        check_images(path, named)
+        check_federated(path, named, ids)
 
     images, refused = parted(_once(content["images"], problems, "image entry"), check_some_images)
     problems += [Problem("image entry", _short(path, text)) for text in refused]
     sizes_hw = {entry["id"]: (entry["height"], entry["width"]) for entry in images}
-    ids: set[Any] = {entry.get("id") for entry in content.get("categories") or () if isinstance(entry, Mapping)}
 
     def check_some_annotations(entries: Sequence[Any]) -> None:
         check_annotations(path, entries, sizes_hw, ids)
@@ -90,12 +93,16 @@ def _once(entries: Sequence[Any], problems: list[Problem], kind: str) -> list[An
     kept = []
     for position, entry in enumerate(entries):
         identity = entry.get("id") if isinstance(entry, Mapping) else None
-        if type(identity) is int and identity in seen:
+        if _is_id(identity) and identity in seen:
             problems.append(Problem(kind, f"[{position}]: id: expected each id once; got {shown(entry, 'id')} again"))
             continue
-        seen.add(identity if type(identity) is int else None)
+        seen.add(identity if _is_id(identity) else None)
         kept.append(entry)
     return kept
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int
 
 
 def _short(path: Path, text: str) -> str:

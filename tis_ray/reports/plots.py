@@ -20,6 +20,7 @@ Series = tuple[Sequence[float] | Values, Sequence[float] | Values]  # x and y, o
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 _INK, _GRID = "#010203", "#040506"  # stand for the page's own
 _SIZE_IN = (4.3, 2.9)
+_LEGEND_LETTERS = 62  # of a row, with eight for each line before a name
 _BAR_IN = 0.2
 _STYLE: Any = {
     "svg.hashsalt": "tis-ray",  # the same plot is the same text
@@ -78,8 +79,15 @@ def cumulative(values: Values, *, xlabel: str, ylabel: str, marks: Sequence[floa
             share = share_below(values, mark)
             axes.axvline(mark, color=COLOURS[1], linewidth=0.9, linestyle=(0, (4, 3)))
             axes.plot([mark], [share], "o", color=COLOURS[1], markersize=4)
-            offset, side = ((5, 3), "bottom") if share < 0.15 else ((5, -3), "top")
-            axes.annotate(f"{mark:g}: {share:.0%}", (mark, share), offset, textcoords="offset points", va=side)
+            low = share < 0.15  # then the curve is to the right of the point
+            axes.annotate(
+                f"{mark:g}: {share:.0%}",
+                (mark, share),
+                (-5, 4) if low else (5, -3),
+                textcoords="offset points",
+                va="bottom" if low else "top",
+                ha="right" if low else "left",
+            )
         axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.02))
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(_plain)
@@ -151,7 +159,8 @@ def _svg(draw: Callable[[Axes], None], *, legend: bool = False, size_in: tuple[f
         figure = Figure(figsize=size_in, layout="constrained")
         draw(figure.subplots())
         if legend:
-            figure.legend(loc="outside upper center", ncols=3)
+            longest = max(len(label) for label in figure.axes[0].get_legend_handles_labels()[1])
+            figure.legend(loc="outside upper center", ncols=max(1, min(3, _LEGEND_LETTERS // (longest + 8))))
         held = io.StringIO()
         nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
         figure.savefig(held, format="svg", transparent=True, metadata=nothing)

@@ -111,8 +111,11 @@ def _score_blocks(history: History, metrics: Mapping[str, Any]) -> list[Block]:
                      None if best is None else int(curve.steps[best])))  # fmt: skip
     table = Table(["score, in %", "last", "best", "at step"], rows)
     whole = [key for key in known if key in ("box_ap", "mask_ap")]
+    groups = {"whole": whole}
+    for kind in ("box", "mask"):
+        groups[f"of a kind, {kind}"] = [key for key in known if key not in whole and key.startswith(kind)]
     figures = []
-    for group, keys in (("whole", whole), ("by size and frequency", [key for key in known if key not in whole])):
+    for group, keys in groups.items():
         curves = {_SCORES[key]: history.series[f"val/{key}"] for key in keys if f"val/{key}" in history.series}
         if curves:
             svg = plots.lines(

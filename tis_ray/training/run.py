@@ -17,6 +17,7 @@ from tis_ray.training import job as jobs
 from tis_ray.training import run_folder
 from tis_ray.training.job import Job, Worker
 from tis_ray.training.loop import Step, check_weights, scalars, train_epoch
+from tis_ray.training.machine import describe
 from tis_ray.training.position import Position
 from tis_ray.training.progress import Meter, RunProgress
 from tis_ray.training.saving import restore, save, storage
@@ -52,6 +53,7 @@ def _run(job: Job, report: Report, tell: Tell) -> None:
     meter = Meter(_start(job))
     tell(meter.change(state="training"))
     with _tensorboard(job) as (write, flush):
+        write(describe(job.worker), job.step)
         while not job.finished:
             with closing(_steps(job)) as steps:  # the run may end before the epoch does
                 for step in steps:
@@ -140,7 +142,7 @@ def _start(job: Job) -> RunProgress:
 
 @contextmanager
 def _tensorboard(job: Job) -> Iterator[tuple[Write, Callable[[], None]]]:
-    """Functions that write scalars and pictures of a step to `tensorboard/` and see that all are on the disk.
+    """Functions that write figures, texts and pictures of a step to `tensorboard/` and see that all are on the disk.
 
     They do nothing but on rank 0.
     """
@@ -155,7 +157,9 @@ def _tensorboard(job: Job) -> Iterator[tuple[Write, Callable[[], None]]]:
     def write(values: dict[str, Any], step: int) -> None:
         with storage(folder):
             for name, value in values.items():
-                if isinstance(value, np.ndarray):
+                if isinstance(value, str):
+                    writer.add_text(name, value, step)
+                elif isinstance(value, np.ndarray):
                     writer.add_image(name, value, step, dataformats="HWC")
                 else:
                     writer.add_scalar(name, value, step)
