@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, field_validator
 
+from tis_ray.config.data_path import DataPath, LocalPath, absolute, is_remote
 from tis_ray.config.section import Choice, Fraction, Part, Section
 
 Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -17,23 +18,23 @@ class CocoFolder(Section):
     of boxes in which a teacher has seen objects that nobody labelled: what is found there is no background either.
     """
 
-    annotations: Path
-    images: Path | None = None
-    stuff: Path | None = None
-    unlabelled: Path | None = None
+    annotations: DataPath
+    images: DataPath | None = None
+    stuff: DataPath | None = None
+    unlabelled: DataPath | None = None
 
     def absolute(self) -> Self:
         """The same with absolute paths."""
         given = {key: getattr(self, key) for key in CocoFolder.model_fields}
-        return self.model_copy(update={key: path and path.resolve() for key, path in given.items()})
+        return self.model_copy(update={key: path and absolute(path) for key, path in given.items()})
 
     def missing(self) -> str | None:
-        """What of it does not exist, as `key: expected ...; got PATH`, or None."""
-        if not self.annotations.is_file():
+        """What of it does not exist, as `key: expected ...; got PATH`, or None. URLs are asked when they are read."""
+        if not is_remote(self.annotations) and not self.annotations.is_file():
             return f"annotations: expected a COCO JSON file; got {self.annotations}"
-        if self.stuff is not None and not self.stuff.is_dir():
+        if self.stuff is not None and not is_remote(self.stuff) and not self.stuff.is_dir():
             return f"stuff: expected a folder of label maps; got {self.stuff}"
-        if self.unlabelled is not None and not self.unlabelled.is_file():
+        if self.unlabelled is not None and not is_remote(self.unlabelled) and not self.unlabelled.is_file():
             return f"unlabelled: expected a file of boxes; got {self.unlabelled}"
         return None
 
@@ -45,9 +46,9 @@ class WadFolder(Section):
     `rider` makes a class of the riders, which are background otherwise.
     """
 
-    labels: Path
-    images: Path
-    frames: tuple[Path, ...] = ()
+    labels: LocalPath
+    images: DataPath
+    frames: tuple[LocalPath, ...] = ()
     rider: bool = False
 
     @field_validator("frames", mode="before")
@@ -58,13 +59,13 @@ class WadFolder(Section):
     def absolute(self) -> Self:
         """The same with absolute paths."""
         frames = tuple(path.resolve() for path in self.frames)
-        located = {"labels": self.labels.resolve(), "images": self.images.resolve(), "frames": frames}
+        located = {"labels": self.labels.resolve(), "images": absolute(self.images), "frames": frames}
         return self.model_copy(update=located)
 
     def missing(self) -> str | None:
         """What of it does not exist, as `key: expected ...; got PATH`, or None."""
         for key, folder in (("labels", self.labels), ("images", self.images)):
-            if not folder.is_dir():
+            if not is_remote(folder) and not folder.is_dir():
                 return f"{key}: expected a folder; got {folder}"
         lost = next((path for path in self.frames if not path.is_file()), None)
         return None if lost is None else f"frames: expected lists of frames; got {lost}"

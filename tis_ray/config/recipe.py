@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from tis_ray.config.data import DataSection
+from tis_ray.config.data_path import LocalPath
 from tis_ray.config.detector import DetectorSection
 from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
@@ -95,8 +96,8 @@ def _check_workers(count: int | tuple[int, int]) -> int | tuple[int, int]:
 class TrainResources(Section):
     """Ray Train workers: a number, or a range [least, most] that follows what the cluster has.
 
-    `gpus_per_worker: auto` takes one GPU each where the cluster has that many, else none. A run that loses a worker goes
-    on from its last checkpoint, up to `max_failures` times.
+    `gpus_per_worker: auto` takes one GPU each where the cluster has that many, else none. A run that loses a worker
+    goes on from its last checkpoint, up to `max_failures` times.
 
     `activation_checkpointing` computes the backbone and the neck again in each backward pass instead of keeping what
     they computed: far less memory and the same gradients, for one more forward pass of these two. `compile` compiles
@@ -110,6 +111,12 @@ class TrainResources(Section):
     activation_checkpointing: bool = False
     compile: bool = False
     size_bucket_px: Annotated[int, Field(ge=32, multiple_of=32)] = 32
+
+    @model_validator(mode="after")
+    def _check_compile(self) -> Self:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("expected compile or activation_checkpointing; got both, which PyTorch does not compile")
+        return self
 
     @property
     def least_workers(self) -> int:
@@ -130,7 +137,7 @@ class StartSection(Section):
                 others are called the same
     """
 
-    checkpoint: Path
+    checkpoint: LocalPath
     classes: dict[str, str | None] = Field(default_factory=dict)
 
 
@@ -157,7 +164,7 @@ class Recipe(Section):
     resources: TrainResources = TrainResources()
     test: TestSection | None = None
     seed: int = Field(default=0, ge=0)
-    output: Path = Path("runs")
+    output: LocalPath = Path("runs")
 
     @model_validator(mode="after")
     def _check_test(self) -> Self:

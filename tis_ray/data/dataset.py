@@ -25,6 +25,7 @@ from tis_ray.data.transforms import Labelled
 from tis_ray.errors import DataError
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
 from tis_ray.formats.images import RgbImage, open_image
+from tis_ray.formats.locations import missing_files
 from tis_ray.formats.stuff_maps import StuffMaps
 from tis_ray.instances import Annotations
 from tis_ray.views import SizeHW, resized_hw
@@ -187,7 +188,7 @@ def check_size(record: ImageRecord, pixels: RgbImage) -> None:
 
 def check_files(truth: GroundTruth) -> None:
     """Raise one `DataError` where image files of the data set are missing, before any time goes into training."""
-    missing = [record.path for record in truth.images if not record.path.is_file()]
+    missing = missing_files([record.path for record in truth.images])
     if missing:
         raise DataError(
             f"{truth.path}: {len(missing)} of its {len(truth)} image files are missing, the first is {missing[0]}"

@@ -18,6 +18,7 @@ from uuid import uuid4
 from tis_ray.formats import coco, coco_parquet
 from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_columns import CocoColumns
+from tis_ray.formats.locations import absolute, place, version
 
 VARIABLE, OFF = "TIS_RAY_CACHE", "off"
 LEAST_BYTES = 4 << 20  # less is read in half a second
@@ -33,7 +34,7 @@ def read(annotations: Path | str, images: Path | str | None = None, *, least_byt
     Files of less than `least_bytes` are always parsed. Entries from the cache have the keys that `GroundTruth.entries`
     promises and no others, and their RLEs are compressed. Raises `DataError` as `coco.read` does.
     """
-    path = Path(annotations)
+    path = place(annotations)
     stamp = _stamp(path, least_bytes)
     folder = None if stamp is None else cache_folder()
     if stamp is None or folder is None:
@@ -59,14 +60,11 @@ def cache_folder() -> Path | None:
 
 
 def _stamp(path: Path, least_bytes: int) -> list[str] | None:
-    """Place, size and time of change of a file and the format of its cache; None where it is small or missing."""
-    try:
-        found = path.stat()
-    except OSError:
+    """Place, size and time of change of a file and the format of its cache; None where it is small, or is not there."""
+    found = version(path)
+    if found is None or found[0] < least_bytes:
         return None
-    if found.st_size < least_bytes:
-        return None
-    return [str(path.resolve()), str(found.st_size), str(found.st_mtime_ns), str(_FORMAT)]
+    return [str(absolute(path)), *map(str, found), str(_FORMAT)]
 
 
 def _load(file: Path, path: Path, images: Path | str | None, stamp: list[str]) -> CocoDataset | None:
@@ -77,7 +75,7 @@ def _load(file: Path, path: Path, images: Path | str | None, stamp: list[str]) -
     except _FAILURES:  # there is none, or it is broken and will be replaced
         return None
     first = rows[0].file_name if rows else None
-    folder = Path(images) if images is not None else coco.image_folder(path, first)
+    folder = place(images) if images is not None else coco.image_folder(path, first)
     return CocoDataset(path, [row.record(folder) for row in rows], categories, columns)
 
 

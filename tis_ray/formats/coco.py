@@ -24,6 +24,7 @@ from tis_ray.formats.coco_columns import CocoColumns, LazyEntries
 from tis_ray.formats.dataset import Federated, ImageRecord
 from tis_ray.formats.json_file import load_json
 from tis_ray.formats.json_stream import JsonStream
+from tis_ray.formats.locations import is_dir, is_file, place
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
 from tis_ray.ops import boxes as box_ops
@@ -122,7 +123,7 @@ def read(annotations: Path | str, images: Path | str | None = None, *, annotated
 
     A box may exceed its image by up to 1 px, as COCO's rounded boxes do.
     """
-    path = Path(annotations)
+    path = place(annotations)
     return of_content(path, load_json(path), images, annotated=annotated)
 
 
@@ -139,7 +140,7 @@ def of_content(path: Path, content: Any, images: Path | str | None = None, *, an
     categories = _categories(path, content["categories"])
     check_federated(path, listed, categories.ids)
     first = min(listed, key=lambda entry: entry["id"], default=None)
-    folder = Path(images) if images is not None else image_folder(path, None if first is None else first["file_name"])
+    folder = place(images) if images is not None else image_folder(path, None if first is None else first["file_name"])
     records = [
         ImageRecord(
             entry["id"],
@@ -213,5 +214,7 @@ def _categories(path: Path, entries: Sequence[Mapping[str, Any]]) -> Categories:
 def image_folder(path: Path, first: str | None) -> Path:
     """`images/` beside a JSON or the JSON's own folder: the one that holds the first image, if there is any."""
     beside = path.parent / "images"
-    folders = [beside, path.parent] if beside.is_dir() else [path.parent]
-    return next((folder for folder in folders if first is not None and (folder / first).exists()), folders[0])
+    for folder in (beside, path.parent):
+        if first is not None and is_file(folder / first):
+            return folder
+    return beside if is_dir(beside) else path.parent

@@ -31,6 +31,7 @@ from PIL import (
 )
 
 from tis_ray.errors import DataError, InputError
+from tis_ray.formats import locations
 
 RgbImage = NDArray[np.uint8]  # (H, W, 3)
 
@@ -86,10 +87,7 @@ def open_image(path: Path) -> RgbImage:
     animation the first frame is taken. Raises `DataError` naming the file where it is missing, cut short or not
     an image.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: image cannot be read ({error.strerror})") from None
+    data = locations.read_bytes(path, what="image ")
     try:
         return decode_image(data, max_pixels=None)
     except InputError as error:

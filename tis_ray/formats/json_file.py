@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tis_ray.errors import DataError
+from tis_ray.formats import locations
 
 
 def load_json(path: Path) -> Any:
@@ -18,10 +19,7 @@ def load_json(path: Path) -> Any:
 
     Raises `DataError` for a file that is missing, unreadable, cut short or not JSON at all.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    data = locations.read_bytes(path)
     try:
         with _no_collecting():
             return orjson.loads(data)

@@ -4,6 +4,7 @@ A pixel is the id of its category less one, that of a thing where there is one; 
 there to be looked at, do not matter.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
 from tis_ray.errors import DataError
+from tis_ray.formats import locations
 from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.images import READER_FAILURES
 
@@ -32,13 +34,13 @@ class StuffMaps:
 
     def path_of(self, record: ImageRecord) -> Path:
         """Where an image's map should be: under the image's own name with `.png`, with or without its folders."""
-        name = PurePath(record.file_name).with_suffix(".png")
-        within = self.folder / name
-        return within if not name.is_absolute() and within.is_file() else self.folder / name.name
+        within, plain = self._places(record)
+        return within if within != plain and locations.is_file(within) else plain
 
     def check(self, records: Sequence[ImageRecord]) -> None:
         """Raise `DataError` where not a single image has a map: the folder is another data set's."""
-        if records and not any(self.path_of(record).is_file() for record in records):
+        places = [place for record in records for place in set(self._places(record))]
+        if records and len(locations.missing_files(places)) == len(places):
             raise DataError(
                 f"{self.folder}: expected maps of stuff named as the {len(records)} images are; there is none, "
                 f"as {self.path_of(records[0]).name}"
@@ -67,12 +69,18 @@ class StuffMaps:
             )
         return found
 
+    def _places(self, record: ImageRecord) -> tuple[Path, Path]:
+        name = PurePath(record.file_name).with_suffix(".png")
+        plain = self.folder / name.name
+        return (plain if name.is_absolute() else self.folder / name), plain
+
 
 def _open(path: Path) -> StuffMap | None:
-    if not path.is_file():
+    if not locations.is_file(path):
         return None
+    source = io.BytesIO(locations.read_bytes(path, what="map of stuff ")) if locations.is_remote(path) else path
     try:
-        with PngImageFile(path) as image:
+        with PngImageFile(source) as image:
             kind = image.tile[0].args
             pixels = np.array(image)
     except READER_FAILURES:

@@ -14,6 +14,7 @@ from tis_ray.errors import DataError
 from tis_ray.formats.dataset import ImageRecord
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.label_images import LabelMap, label_image_size, open_label_image
+from tis_ray.formats.locations import place
 from tis_ray.formats.wad_classes import EVALUATED, RIDER, WITH_RIDER
 from tis_ray.instances import Annotations, Categories
 from tis_ray.masks import CropMasks
@@ -108,7 +109,10 @@ def read(
     names = _listed(frames, found, folder) if frames else sorted(found)
     if not names:
         raise DataError(f"{folder}: expected label images *{SUFFIX}; found none")
-    pictures = _in_folder(names, Path(images)) if isinstance(images, (str, Path)) else _of_list(names, images, folder)
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        pictures = _of_list(names, images, folder)
+    else:
+        pictures = _in_folder(names, place(images))
     records, label_files = [], []
     for name, picture in pictures.items():
         try:

@@ -1,6 +1,7 @@
 """How many classes a recipe's detector tells apart, which the recipe leaves to its data."""
 
 from tis_ray.config import CocoFolder, Recipe, WadFolder
+from tis_ray.config.data_path import is_remote
 from tis_ray.errors import DataError
 from tis_ray.formats.coco_checks import check_categories
 from tis_ray.formats.json_stream import JsonStream
@@ -21,7 +22,7 @@ def classes_of(recipe: Recipe, number: int | None = None) -> tuple[Categories, s
     if isinstance(data, WadFolder):
         categories = WITH_RIDER if data.rider else EVALUATED
         return categories, f"{len(categories)} classes of WAD"
-    if data is None or not data.annotations.is_file():
+    if data is None or is_remote(data.annotations) or not data.annotations.is_file():
         missing = "no data" if data is None else f"{data.annotations} is not there"
         return _nameless(OF_COCO), f"{OF_COCO} classes, as COCO has ({missing}; see --classes)"
     categories = _listed(data)

@@ -1,0 +1,137 @@
+"""Reading data where it lies: on this machine or, by URL, on a file system that fsspec knows.
+
+A file system is asked for anew each time: fsspec keeps one for each process, and none of them survives a fork, by
+which loader processes begin.
+"""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tis_ray.config.data_path import absolute, is_remote, place
+from tis_ray.errors import DataError
+
+__all__ = ["absolute", "is_dir", "is_file", "is_remote", "missing_files", "place", "read_bytes", "version"]
+
+_WAITS_S = (0.5, 2.0)  # after a failure that may pass
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_LISTED_FROM = 200  # files of one folder: so many are found sooner by listing it
+_LOOKED_AT = 32  # of the files of a folder that cannot be listed
+# What tells that a file has changed, as file systems name it.
+_VERSIONS = (
+    "ETag",
+    "etag",
+    "LastModified",
+    "last_modified",
+    "Last-Modified",
+    "updated",
+    "mtime",
+    "modified",
+    "created",
+)
+
+
+def read_bytes(path: Path, *, what: str = "") -> bytes:
+    """All of a file. Raises `DataError` naming it, and `what` it is, where it cannot be read."""
+    if not is_remote(path):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: {what}cannot be read ({error.strerror})") from None
+    for wait_s in (*_WAITS_S, None):
+        try:
+            file_system, name = _opened(path)
+            return bytes(file_system.cat_file(name))
+        except Exception as error:  # each file system has failures of its own
+            if wait_s is None or isinstance(error, _FINAL):
+                raise DataError(f"{path}: {what}cannot be read ({_reason(error)})") from None
+            time.sleep(wait_s)
+    raise AssertionError
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False too where that cannot be found out."""
+    return path.is_file() if not is_remote(path) else _ask(path, "isfile")
+
+
+def is_dir(path: Path) -> bool:
+    """Whether there is such a folder; False too where that cannot be found out."""
+    return path.is_dir() if not is_remote(path) else _ask(path, "isdir")
+
+
+def version(path: Path) -> tuple[int, str] | None:
+    """Bytes of a file and what changes whenever it does; None where there is none or it has no such thing."""
+    try:
+        if not is_remote(path):
+            found = path.stat()
+            return found.st_size, str(found.st_mtime_ns)
+        file_system, name = _opened(path)
+        about = file_system.info(name)
+        told = [f"{key} {about[key]}" for key in _VERSIONS if about.get(key)]
+        return (int(about["size"]), ", ".join(told)) if told else None
+    except Exception:
+        return None
+
+
+def missing_files(paths: Sequence[Path]) -> list[Path]:
+    """Those of the `paths` that are no files, in their order.
+
+    Of folders of which many files are asked for, one listing is. Where a file system cannot list (most web servers)
+    some of the files stand for all.
+    """
+    folders: defaultdict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[path.parent].append(path)
+    missing = {path for folder, listed in folders.items() for path in _missing_in(folder, listed)}
+    return [path for path in paths if path in missing]
+
+
+def _missing_in(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    names = _listing(folder) if len(paths) >= (_LOOKED_AT if is_remote(folder) else _LISTED_FROM) else None
+    if names is not None and not (_is_web(folder) and names.isdisjoint(path.name for path in paths)):
+        return [path for path in paths if path.name not in names]
+    return [path for path in (paths[:_LOOKED_AT] if is_remote(folder) else paths) if not is_file(path)]
+
+
+def _listing(folder: Path) -> set[str] | None:
+    """The names of a folder's files, None where they cannot be listed. A web server's page need not list any."""
+    try:
+        if not is_remote(folder):
+            with os.scandir(folder) as entries:
+                return {entry.name for entry in entries if entry.is_file()}
+        file_system, name = _opened(folder)
+        return {str(found).rstrip("/").rpartition("/")[2] for found in file_system.ls(name, detail=False)}
+    except FileNotFoundError:
+        return None if _is_web(folder) else set()
+    except Exception:
+        return None
+
+
+def _is_web(path: Path) -> bool:
+    return str(path).startswith(("http://", "https://"))
+
+
+def _ask(path: Path, question: str) -> bool:
+    try:
+        file_system, name = _opened(path)
+        return bool(getattr(file_system, question)(name))
+    except Exception:
+        return False
+
+
+def _opened(path: Path) -> tuple[Any, str]:
+    """The file system of a URL in this process, and how it names the file."""
+    from fsspec.core import url_to_fs
+
+    file_system, name = url_to_fs(str(path))
+    return file_system, str(name)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "No such file"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
