@@ -11,7 +11,8 @@ from tis_ray.errors import ConfigError
 COCO = {"annotations": "x.json"}
 WAD = {"labels": "labels", "images": "images"}
 KINDS = (
-    r"expected the keys of COCO data \(annotations, images, stuff, unlabelled\) or of WAD's \(labels, images, frames, rider\); got "
+    r"expected the keys of COCO data \(annotations, images, stuff, unlabelled\) "
+    r"or of WAD's \(labels, images, frames, rider\); got "
 )
 
 

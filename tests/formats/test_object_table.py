@@ -7,7 +7,9 @@ import pytest
 
 from tis_ray.data.survey import survey
 from tis_ray.formats import annotation_cache, coco
+from tis_ray.formats.coco_columns import columns_of
 from tis_ray.formats.object_table import is_object, object_table
+from tis_ray.formats.unlabelled import WithUnlabelled
 
 FIELDS = ("images", "labels", "sides_wh", "areas")
 
@@ -63,6 +65,13 @@ def test_columns_give_the_same_rows(path):
     for field in FIELDS:
         np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
         assert getattr(found, field).dtype == getattr(expected, field).dtype
+
+
+def test_unlabelled_boxes_leave_the_columns_in_sight(path):
+    truth = _cached(path)
+    assert object_table(WithUnlabelled(truth, {})).images.tolist() == object_table(truth).images.tolist()
+    assert columns_of(WithUnlabelled(truth, {})) is truth.columns
+    assert columns_of(WithUnlabelled(coco.read(path), {})) is None
 
 
 def test_some_of_the_images(path):

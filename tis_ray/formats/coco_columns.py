@@ -179,6 +179,12 @@ class LazyEntries(Mapping[int, Sequence[Mapping[str, Any]]]):
         return len(self._positions)
 
 
+def columns_of(truth: object) -> CocoColumns | None:
+    """The columns of a data set that holds its annotations that way, its `columns`; None for another."""
+    found = getattr(truth, "columns", None)
+    return found if isinstance(found, CocoColumns) else None
+
+
 def _starts(lengths: Sequence[int]) -> Whole:
     starts = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=starts[1:])

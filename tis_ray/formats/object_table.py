@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tis_ray.formats.coco_columns import CocoColumns
+from tis_ray.formats.coco_columns import CocoColumns, columns_of
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
 
 
@@ -36,9 +36,9 @@ def object_table(truth: GroundTruth, records: Sequence[ImageRecord] | None = Non
     At once where the data set holds its annotations in columns, else entry by entry; a data set that is not in memory
     opens a file for each image. Labels are those of `truth.categories`.
     """
-    columns = getattr(truth, "columns", None)
+    columns = columns_of(truth)
     labels = {id_: label for label, id_ in enumerate(truth.categories.ids)}
-    if records is None and isinstance(columns, CocoColumns):
+    if records is None and columns is not None:
         return _of_columns(columns, np.array(truth.categories.ids, dtype=np.int64))
     found = [
         (position, labels[entry["category_id"]], entry["bbox"][2:], entry.get("area", np.nan))

@@ -15,6 +15,7 @@ import numpy as np
 
 from tis_ray.errors import DataError
 from tis_ray.formats.coco_checks import BORDER_TOLERANCE_PX, is_box, shown
+from tis_ray.formats.coco_columns import CocoColumns, columns_of
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
 from tis_ray.formats.json_file import load_json, write_json
 from tis_ray.instances import Annotations, Categories
@@ -57,6 +58,11 @@ class WithUnlabelled:
     def in_memory(self) -> bool:
         """Whether `entries` are at hand."""
         return self._truth.in_memory
+
+    @property
+    def columns(self) -> CocoColumns | None:
+        """What is labelled, in columns, where it is held that way."""
+        return columns_of(self._truth)
 
     def __len__(self) -> int:
         return len(self._truth)
