@@ -109,13 +109,15 @@ def split(
         raise ConfigError(f"--frames: expected a folder of WAD label images beside it; got {data}")
     else:
         parts = split_coco(data, out, share=val, by=by, pattern=video_pattern, seed=seed, progress=progress)
-    table = Table("part", "images", "share", "objects", "classes", *(["videos"] if by == "video" else []), "file")
+    table = Table("part", "images", "share", "objects", "classes", *(["videos"] if by == "video" else []))
     for name, part in zip(("train", "val"), parts, strict=True):
         share = part.images / sum(one.images for one in parts)
         videos = [f"{part.videos:,}"] if by == "video" else []
         figures = (f"{part.images:,}", f"{share:.1%}", f"{part.objects:,}", f"{part.classes:,}")
-        table.add_row(name, *figures, *videos, str(part.path))
+        table.add_row(name, *figures, *videos)
     console().print(table)
+    for part in parts:
+        say(str(part.path))
 
 
 def _print(findings: "Findings") -> None:
