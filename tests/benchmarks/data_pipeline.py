@@ -78,10 +78,10 @@ def figures(wad: Path) -> str:
         above = [side.peak_mb - side.loaded_mb for side in (theirs, ours)]
         target = "0.10" if str(CROWDED) in task else "-"
         memory.append(f"| {task} | {whole[0]:.0f} | {whole[1]:.0f} | {whole[1] / whole[0]:.2f} | {target} |")
-        memory.append(
-            f"| the same, above libraries | {above[0]:.0f} | {above[1]:.0f} | {above[1] / above[0]:.2f} | - |"
-        )
-    return "\n".join([*speed, "", "Peak memory of the process:", "", *memory])
+        ratio = f"{above[1] / above[0]:.2f} | {target} |"
+        memory.append(f"| the same, above libraries | {above[0]:.0f} | {above[1]:.0f} | {ratio}")
+    rounds = f"Each way in {ROUNDS} {'process' if ROUNDS == 1 else 'processes'} of its own. Peak memory:"
+    return "\n".join([*speed, "", rounds, "", *memory])
 
 
 def write_crowded(wad: Path, folder: Path) -> Path:
