@@ -63,6 +63,7 @@ def test_several_processes_find_the_same(tmp_path: Path):
     assert together.image_ids.tolist() == alone.image_ids.tolist()
 
 
+@pytest.mark.slow
 def test_answers_keep_the_order_of_items_whatever_the_number_of_processes():
     assert list(mapped(abs, range(-50, 0), workers=2)) == list(range(50, 0, -1))
 
@@ -106,13 +107,15 @@ def test_a_file_that_is_no_data_set_is_one_error(tmp_path: Path, content: str, m
 
 @pytest.mark.parametrize("wrong", [[], [0], [4999], [0, 1, 2, 17, 4096, 4999], list(range(5000))], ids=len)
 def test_each_wrong_entry_is_found_among_many(wrong: list[int]):
+    refused_ones = set(wrong)
+
     def refuse(entries: Sequence[Any]) -> None:
-        bad = [entry for entry in entries if entry in set(wrong)]
+        bad = [entry for entry in entries if entry in refused_ones]
         if bad:
             raise DataError(f"entry {bad[0]}")
 
     good, refused = parted(range(5000), refuse)
-    assert good == [entry for entry in range(5000) if entry not in set(wrong)]
+    assert good == [entry for entry in range(5000) if entry not in refused_ones]
     assert refused == [f"entry {entry}" for entry in wrong]
 
 
@@ -188,7 +191,7 @@ def labels(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_wads_label_images_are_looked_at_as_well(labels: Path, workers: int):
     findings = check(*open_leniently(labels), workers=workers)
     found = {kind: findings.problems.counts[kind] for kind in findings.problems.found("error", "warning")}
