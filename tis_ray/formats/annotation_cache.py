@@ -23,7 +23,6 @@ from tis_ray.formats.locations import absolute, place, version
 VARIABLE, OFF = "TIS_RAY_CACHE", "off"
 LEAST_BYTES = 4 << 20  # less is read in half a second
 _FORMAT = 1  # one more whenever the columns or the checks of the JSON change
-_FAILURES = (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError)  # pyarrow's errors are among them
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ def _load(file: Path, path: Path, images: Path | str | None, stamp: list[str]) -
         if coco_parquet.read_notes(file) != stamp:
             return None
         rows, categories, columns = coco_parquet.read(file)
-    except _FAILURES:  # there is none, or it is broken and will be replaced
+    except Exception:  # there is none, or whatever it holds will be replaced
         return None
     first = rows[0].file_name if rows else None
     folder = place(images) if images is not None else coco.image_folder(path, first)
@@ -89,7 +88,7 @@ def _keep(dataset: CocoDataset, file: Path, stamp: list[str]) -> CocoDataset:
     try:
         with _replacing(file) as partial:
             coco_parquet.write(partial, dataset.images, dataset.categories, columns, stamp)
-    except _FAILURES as error:
+    except Exception as error:  # a training must not end for want of a cache
         logger.warning("%s cannot be written, %s will be parsed each time: %s", file, dataset.path, error)
     return CocoDataset(dataset.path, dataset.images, dataset.categories, columns)
 

@@ -92,7 +92,8 @@ def missing_files(paths: Sequence[Path]) -> list[Path]:
 def _missing_in(folder: Path, paths: Sequence[Path]) -> list[Path]:
     names = _listing(folder) if len(paths) >= (_LOOKED_AT if is_remote(folder) else _LISTED_FROM) else None
     if names is not None and not (_is_web(folder) and names.isdisjoint(path.name for path in paths)):
-        return [path for path in paths if path.name not in names]
+        # Asked again: a file system may know a file by another spelling than it lists.
+        return [path for path in paths if path.name not in names and (is_remote(folder) or not is_file(path))]
     return [path for path in (paths[:_LOOKED_AT] if is_remote(folder) else paths) if not is_file(path)]
 
 
