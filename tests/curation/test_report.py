@@ -110,6 +110,10 @@ def test_the_command_compares_two_sets(tmp_path: Path):
     done = CliRunner().invoke(app, ["data", "check", str(train), "--val", str(val)])
     assert done.exit_code == 0
     assert re.search(r"warning.*6.*pictures both in", done.stdout)
+    done = CliRunner().invoke(app, ["data", "check", str(train), "--val", str(val), "--annotations-only"])
+    assert "pictures both in" not in done.stdout
+    done = CliRunner().invoke(app, ["data", "check", str(train), "--frames", "a.txt"])
+    assert "--frames: expected a folder of WAD label images" in str(done.exception)
 
 
 def test_the_command_splits_and_says_how(tmp_path: Path):

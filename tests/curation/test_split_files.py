@@ -91,11 +91,12 @@ def test_numbers_that_json_lacks_are_kept_too(source: Path, tmp_path: Path):
     [
         ({"images": None}, "images: expected a list"),
         ({"annotations": [{"image_id": 5, "category_id": 1}]}, "expected image ids among images; got 5$"),
+        ({"annotations": [{"image_id": 5, "category_id": 1, "iscrowd": 1}]}, "expected image ids among images; got 5$"),
         ({"annotations": ["a"]}, "annotations: expected objects with image_id and category_id; got 'a'"),
         ({"images": [{"id": 1}, {"id": 1}]}, "images: expected each id once; got 1 twice"),
         ({"images": [{"id": "1"}]}, r"images\[0\]: expected an object with a whole number as id"),
     ],
-    ids=["no list", "lost image", "no object", "id twice", "id a text"],
+    ids=["no list", "lost image", "lost crowd", "no object", "id twice", "id a text"],
 )
 def test_what_cannot_be_split_is_refused_and_leaves_nothing(source: Path, tmp_path: Path, change: dict, message: str):
     source.write_text(json.dumps(content() | change))

@@ -59,6 +59,8 @@ def check(
     from tis_ray.results.progress import shown_on
 
     check_out("--out", out)
+    if frames and not data.is_dir():
+        raise ConfigError(f"--frames: expected a folder of WAD label images beside it; got {data}")
     progress = shown_on(Console(stderr=True, highlight=False))
     processes = workers or min(8, os.cpu_count() or 1)
 
@@ -70,7 +72,7 @@ def check(
 
     findings = found(data, images, frames or [])
     if val is not None:
-        findings.problems.add(compare(findings, found(val, val_images, [])))
+        findings.problems.add(compare(findings, found(val, val_images, []), pictures=not annotations_only))
     _print(findings)
     if out is not None:
         _write(findings, out, 0 if annotations_only else pictures, seed)

@@ -139,6 +139,7 @@ def _survey(source: Path, progress: Progress) -> tuple[dict[int, dict[str, Any]]
     """By image id the entries of `images` and the categories of the objects, crowds left out."""
     images: dict[int, dict[str, Any]] = {}
     classes: dict[int, list[int]] = {}
+    annotated: set[int] = set()
 
     def image(entry: Any) -> None:
         if not isinstance(entry, dict) or type(entry.get("id")) is not int:
@@ -150,11 +151,12 @@ def _survey(source: Path, progress: Progress) -> tuple[dict[int, dict[str, Any]]
     def annotation(entry: Any) -> None:
         if not isinstance(entry, dict) or not all(type(entry.get(key)) is int for key in ("image_id", "category_id")):
             raise DataError(f"{source}: annotations: expected objects with image_id and category_id; got {entry!r:.80}")
+        annotated.add(entry["image_id"])
         if not entry.get("iscrowd", 0):
             classes.setdefault(entry["image_id"], []).append(entry["category_id"])
 
     _walk(source, {"images": image, "annotations": annotation}, progress, "reading")
-    lost = sorted(classes.keys() - images.keys())
+    lost = sorted(annotated - images.keys())
     if lost:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         raise DataError(f"{source}: annotations: expected image ids among images; got {lost[0]}{more}")
