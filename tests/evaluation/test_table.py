@@ -41,6 +41,12 @@ def test_no_interval_column_without_a_bootstrap():
     assert not any("interval" in line for line in _lines(report_table(report)))
 
 
+def test_the_names_of_rows_stay_whole_where_the_screen_is_narrow():
+    perfect = KindScores(*[1.0] * 7, AP_interval=(1.0, 1.0))
+    lines = _lines(report_table(CocoReport(9, 113, 113, {"bbox": perfect, "segm": perfect}, "lvis")))
+    assert any(line.startswith("│ mask │") for line in lines)
+
+
 def test_scores_by_frequency_stand_below_each_other_with_their_intervals():
     scores = KindScores(AP=0.3125, APr=0.1, APc=0.2, AR300=1.0, AP_interval=(0.21, 0.408), APr_interval=(0.0, 0.15))
     names = ("AP", "APr", "APc", "AR300")

@@ -19,7 +19,7 @@ def report_table(report: CocoReport) -> Table:
     """
     found = f"{report.num_images} images, {report.num_objects} objects, {report.num_results} found"
     table = Table(title=found + _BY_LVIS[report.metric])
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     return (_scores_down if "APr" in report.names else _scores_across)(table, report)
 
 
