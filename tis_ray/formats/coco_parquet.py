@@ -72,19 +72,19 @@ def read_notes(file: Path) -> list[str]:
 
 def read(file: Path) -> tuple[list[ImageRow], Categories, CocoColumns]:
     """What was written. Raises as `read_notes` does."""
-    about = _about(pq.read_schema(file))
     rows: list[ImageRow] = []
 
-    def parts() -> Iterator[CocoColumns]:
-        with pq.ParquetFile(file) as stored:
-            for i in range(stored.num_row_groups):
-                table = stored.read_row_group(i)
-                values = (table.column(name).to_pylist() for name in ImageRow._fields)
-                rows.extend(ImageRow(*row) for row in zip(*values, strict=True))
-                for annotations in table.column("annotations").chunks:
-                    yield _columns(annotations)
+    def parts(stored: pq.ParquetFile) -> Iterator[CocoColumns]:
+        for i in range(stored.num_row_groups):
+            table = stored.read_row_group(i)
+            values = (table.column(name).to_pylist() for name in ImageRow._fields)
+            rows.extend(ImageRow(*row) for row in zip(*values, strict=True))
+            for annotations in table.column("annotations").chunks:
+                yield _columns(annotations)
 
-    columns = CocoColumns.joined(parts(), about["lengths"])
+    with pq.ParquetFile(file) as stored:  # opened once: another process may put a new file in its place
+        about = _about(stored.schema_arrow)
+        columns = CocoColumns.joined(parts(stored), about["lengths"])
     return rows, Categories.from_json(about["categories"]), columns
 
 
