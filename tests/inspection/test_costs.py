@@ -46,6 +46,8 @@ def test_weights_stay_with_momentum_and_with_gradients_that_workers_exchange(
     recipe = tiny_recipe(schedule={"momentum": momentum}, resources={"workers": workers})
     sizes = [Size("backbone", 1000, 100, 4400), Size("neck", 500, 0, 2000)]
     assert kept_bytes(recipe, sizes) == 4 * (copies * 1500 + 100)
+    averaged = tiny_recipe(schedule={"momentum": momentum, "ema_decay": 0.99}, resources={"workers": workers})
+    assert kept_bytes(averaged, sizes) == 4 * (copies * 1500 + 100) + 6400
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,9 @@ def largest_frame(data: DataSection, image_hw: SizeHW) -> SizeHW:
 
 
 def kept_bytes(recipe: Recipe, sizes: Sequence[Size]) -> int:
-    """What a worker keeps from step to step: weights, momentum, and what it exchanges gradients in with others."""
+    """What a worker keeps from step to step: weights and their running mean, momentum, and what it exchanges gradients
+    in with others.
+    """
+    detectors = 1 + (recipe.schedule.ema_decay is not None)
     copies = (recipe.schedule.momentum > 0) + (recipe.resources.most_workers > 1)
-    return sum(size.num_bytes + 4 * size.trained * copies for size in sizes)
+    return sum(detectors * size.num_bytes + 4 * size.trained * copies for size in sizes)
