@@ -66,6 +66,25 @@ def test_committing_twice_replaces(tmp_path):
     assert (run_folder.commit(again) / "model.safetensors").read_text() == "newer"
 
 
+def test_a_kill_while_one_is_replaced_leaves_no_torn_checkpoint(tmp_path, monkeypatch):
+    run_folder.commit(write_checkpoint(tmp_path, 1))
+    again = write_checkpoint(tmp_path, 1)
+
+    def killed(folder, **_):
+        next(folder.iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_folder.commit(again)
+    for folder in tmp_path.glob("checkpoint*"):
+        assert len(list(folder.iterdir())) == 2
+    assert run_folder.newest(tmp_path) is not None
+    monkeypatch.undo()
+    run_folder.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_000001"]
+
+
 def test_publishing_leaves_out_what_only_training_needs(tmp_path):
     run_folder.commit(write_checkpoint(tmp_path, 1))
     run_folder.commit(write_checkpoint(tmp_path, 2))

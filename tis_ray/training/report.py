@@ -34,9 +34,9 @@ def write_report(run_dir: Path) -> Path:
 
     Raises `ConfigError` for a folder that holds no run.
     """
-    recipe = run_dir / "recipe.yaml"
+    recipe = run_dir / run_folder.RECIPE
     if not recipe.is_file():
-        raise ConfigError(f"{run_dir}: expected the folder of a run, with its recipe.yaml; there is none")
+        raise ConfigError(f"{run_dir}: expected the folder of a run, with its {run_folder.RECIPE}; there is none")
     page = page_of(run_dir.resolve().name, read_history(run_dir), _metrics(run_dir), recipe.read_text(),
                    finished=run_folder.finished(run_dir))  # fmt: skip
     write(page, run_dir / REPORT)

@@ -196,9 +196,12 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _replace(written: Path, final: Path) -> None:
     for file in [*written.iterdir(), written]:
         _flush(file)
-    shutil.rmtree(final, ignore_errors=True)
+    old = final.with_name(f"{_PARTIAL}old-{final.name}")  # a kill while it is deleted leaves nothing torn
+    if final.exists():
+        final.replace(old)
     written.replace(final)
     _flush(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
