@@ -84,6 +84,7 @@ def test_the_same_seed_chooses_the_same_and_another_does_not():
 
 def test_images_without_objects_are_parted_too():
     assert len(choose([str(i) for i in range(10)], [[]] * 10, share=0.3)) == 3
+    assert len(choose([str(i) for i in range(20)], [[]] * 20, share=0.99)) == 19, "training has an image, too"
 
 
 def test_one_group_cannot_be_parted():

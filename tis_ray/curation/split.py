@@ -77,6 +77,8 @@ def _filled(order: Counts, sizes: Counts, own: Sequence[Sequence[int]], wanted: 
         chosen[nearest] = True
     if not chosen.any():  # every group has what no other one has
         chosen[order[np.argmin(np.abs(sizes[order] - wanted))]] = True
+    if chosen.all():  # nothing has a class, and nearly all is wanted
+        chosen[order[np.argmin(sizes[order])]] = False
     return chosen
 
 
