@@ -148,3 +148,13 @@ def test_wads_frames_are_parted_by_recording_into_lists_that_can_be_read(labels:
 def test_wads_frames_alone_are_parted_when_asked(labels: Path, tmp_path: Path):
     train, val = split_wad(labels, tmp_path / "parts", share=0.5, by="image")
     assert (train.images, val.images, train.classes, val.classes) == (3, 3, 2, 2)
+
+
+def test_a_list_of_frames_that_is_read_is_not_written_over(labels: Path, tmp_path: Path):
+    names = sorted(path.name.removesuffix("_instanceIds.png") for path in labels.iterdir())
+    frames = tmp_path / "train.txt"
+    frames.write_text("".join(f"{name}.jpg\n" for name in names))
+    before = frames.read_bytes()
+    with pytest.raises(ConfigError, match=r"--out: expected another folder than that of .*train\.txt"):
+        split_wad(labels, tmp_path, share=0.5, by="image", frames=[frames])
+    assert frames.read_bytes() == before

@@ -62,8 +62,7 @@ def split_coco(
     split = _parted(list(images), videos, [classes.get(id_, []) for id_ in images], share, seed)
     out.mkdir(parents=True, exist_ok=True)
     paths = {part: out / f"{part}.json" for part in PARTS}
-    if source.resolve() in {path.resolve() for path in paths.values()}:
-        raise ConfigError(f"--out: expected another folder than that of {source}, which would be overwritten")
+    _check_kept([source], paths)
     with ExitStack() as stack:
         files = {part: stack.enter_context(_replacing(path)) for part, path in paths.items()}
         _copy(source, files, split.part_of, progress)
@@ -97,6 +96,7 @@ def split_wad(
     split = _parted(names, videos, [classes[name] for name in names], share, seed)
     out.mkdir(parents=True, exist_ok=True)
     paths = {part: out / f"{part}.txt" for part in PARTS}
+    _check_kept(frames, paths)
     for part, path in paths.items():
         path.write_text("".join(f"{name}.jpg\n" for name in names if split.part_of[name] == part))
     return _parts(paths, split, classes)
@@ -109,6 +109,14 @@ def _check(by: str, share: float, pattern: str | None) -> None:
         raise ConfigError(f"--val: expected a share between 0 and 1; got {share:g}")
     if pattern is not None and by != "video":
         raise ConfigError(f"--video-pattern: expected --by video beside it; got --by {by}")
+
+
+def _check_kept(sources: Sequence[Path], paths: Mapping[str, Path]) -> None:
+    """Raise `ConfigError` where what is read would be written over."""
+    written = {path.resolve() for path in paths.values()}
+    for source in sources:
+        if source.resolve() in written:
+            raise ConfigError(f"--out: expected another folder than that of {source}, which would be overwritten")
 
 
 def _parted(
