@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import distributed, nn
 
 from tis_ray.data.loading import Batch
 from tis_ray.errors import CheckpointError, ConfigError, DataError
@@ -99,6 +99,27 @@ def test_every_batch_of_a_step_has_a_chance_of_its_own():
         drawn[accumulate] = model.drawn
     assert len({*drawn[1], *drawn[2]}) == 6
     assert drawn[2][::2] == drawn[1][:2]  # the first batch of a step as when it has but one
+
+
+def test_workers_exchange_gradients_once_a_step(tmp_path):
+    """In a group of one; its model's answer is that without a group."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        plain, model = Noisy(), nn.parallel.DistributedDataParallel(Noisy())
+        exchanged = []
+
+        def exchange(_, bucket):
+            exchanged.append(bucket.buffer().clone())
+            return torch.futures.collect_all([]).then(lambda _: bucket.buffer())
+
+        model.register_comm_hook(None, exchange)
+        for one in (plain, model):
+            epoch(one, batches_of([2, 4, 3, 5, 6]), accumulate=2)
+        assert len(exchanged) == 3
+        assert exchanged[0].item() == pytest.approx((2 + 4) / 2)
+        assert model.module.weight.item() == plain.weight.item()
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_gradients_are_clipped():
