@@ -1,5 +1,7 @@
 """One Ray Train run of one recipe, from a process of its own that needs to import little."""
 
+from pathlib import Path
+
 import ray
 from ray.actor import ActorHandle
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
@@ -8,7 +10,7 @@ from ray.train.torch import TorchTrainer
 from tis_ray.config import Recipe, dump
 from tis_ray.training import run_folder
 from tis_ray.training.failures import EndedError, ending, lost, reason, was_taken_away, worker
-from tis_ray.training.worker import train_worker
+from tis_ray.training.worker import await_end, train_worker
 
 RESIZE_EVERY_S = 300.0  # a run of a range of workers loses what it did since its last checkpoint when it takes more
 BOARD_S = 5.0
@@ -20,7 +22,9 @@ def fit(recipe: Recipe, board: ActorHandle, *, gpus: float, awaited: str) -> Exc
     awaited: the state in which the run is while it waits for workers
     """
     try:
-        _trainer(recipe, board, gpus=gpus, awaited=awaited).fit()
+        result = _trainer(recipe, board, gpus=gpus, awaited=awaited).fit()
+        if result.checkpoint is not None:  # a run that had ended before reports none
+            await_end(recipe, Path(result.checkpoint.path), ray.util.get_node_ip_address())
     except Exception as error:
         return error
     return None

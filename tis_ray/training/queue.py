@@ -8,7 +8,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tis_ray.config import Recipe
-from tis_ray.errors import ConfigError
+from tis_ray.errors import ConfigError, TisRayError
 from tis_ray.training import run_folder
 from tis_ray.training.failures import TrainingError, explain, first_line
 from tis_ray.training.fit import fit, places
@@ -78,6 +78,8 @@ class Queue:
             run_folder.publish(recipe.run_dir)
         except OSError as broken:
             return TrainingError(f"{recipe.name}: its checkpoint cannot be written ({broken}); go on with --resume")
+        except TisRayError as mistake:
+            return type(mistake)(f"{recipe.name}: {mistake}")
         return None
 
     def _give_up(self, name: str) -> list[str]:

@@ -22,7 +22,6 @@ from tis_ray.training.progress import RunProgress
 
 TELL_EVERY_S = 0.5
 STORAGE_S = 60.0  # file systems in a network may show other nodes' files that late
-NOTED = "recipe.yaml"  # in the run's folder, written before its workers start
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -56,14 +55,11 @@ def _train(recipe: Recipe, board: ActorHandle) -> None:
 
 def check_node(recipe: Recipe, node: str, *, within_s: float = STORAGE_S) -> None:
     """Raise `ConfigError` where the run's folder, after some time, or its data cannot be seen from this node."""
-    noted = recipe.run_dir / NOTED
+    noted = recipe.run_dir / run_folder.RECIPE  # written before the workers start
     if not _comes(noted.is_file, within_s):
         raise ConfigError(f"output: expected storage that all nodes share; node {node} does not see {noted}")
-    assert recipe.data is not None
-    for key in ("train", "val", "external"):
-        part = getattr(recipe.data, key)
-        if part is not None and (missing := part.missing()):
-            raise ConfigError(f"data.{key}.{missing} on node {node}")
+    if missing := missing_data(recipe):
+        raise ConfigError(f"{missing} on node {node}")
 
 
 def missing_data(recipe: Recipe) -> str | None:
@@ -84,6 +80,21 @@ def await_checkpoint(recipe: Recipe, name: str, node: str, *, within_s: float = 
             f"output: expected storage that all nodes share; node {node} sees {newest(recipe) or 'no checkpoint'} in "
             f"{recipe.run_dir}, the first worker {name or 'none'}"
         )
+
+
+def await_end(recipe: Recipe, last: Path, node: str, *, within_s: float = STORAGE_S) -> None:
+    """Wait until this node sees `last`, which was reported last, or a later checkpoint, else raise `ConfigError`.
+
+    Otherwise an earlier one would be published as the run's end.
+    """
+    end = run_folder.position_of(last)
+
+    def seen() -> bool:
+        found = run_folder.newest(recipe.run_dir)
+        return found is not None and found[1] >= end
+
+    if not _comes(seen, within_s):
+        raise ConfigError(f"output: expected storage that all nodes share; node {node} does not see {last}")
 
 
 def newest(recipe: Recipe) -> str:
