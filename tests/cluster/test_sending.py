@@ -53,6 +53,14 @@ def test_a_job_trains_into_the_storage_and_is_fetched_to_the_recipes_output(here
     assert targets_of(job_details) == {name: here / "mine" / name / "checkpoint" for name in ("one", "two")}
 
 
+def test_a_recipe_that_begins_from_another_ones_run_finds_it_on_the_cluster(here: Path) -> None:
+    head = Head()
+    tuned = recipe("tuned", start={"checkpoint": "mine/base/checkpoint", "classes": {"car": "auto"}})
+    send(head, tuned, recipe("base"), recipe("other", start={"checkpoint": "coco"}), storage="/mnt/shared/runs")
+    starts = {one.name: one.start and one.start.checkpoint for one in head.recipes}
+    assert starts == {"base": None, "other": here / "coco", "tuned": Path("/mnt/shared/runs/base/checkpoint")}
+
+
 def test_two_recipes_of_one_name_are_refused(here: Path) -> None:
     with pytest.raises(ConfigError, match="name: expected another for each recipe; got one, one"):
         send(Head(), recipe("one"), recipe("one"))

@@ -9,7 +9,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from tis_ray.errors import DataError
-from tis_ray.training.failures import EndedError, TrainingError, ending, explain, first_line, lost
+from tis_ray.training.failures import EndedError, TrainingError, ending, explain, first_line, told
 
 GONE = WorkerCrashedError()
 GONE_BY_HEALTH = WorkerHealthCheckFailedError("A worker health check failed.\nWorker info: ...", failure=GONE)
@@ -52,15 +52,21 @@ def test_no_restart_mends_anything_else(failures, rank):
 
 
 def test_the_lost_worker_is_told_from_those_that_it_took_along():
-    assert lost({0: GLOO, 1: GONE_BY_HEALTH, 2: GLOO})[0] == 1
-    assert lost({2: GLOO, 1: GLOO})[0] == 1
+    assert told({0: GLOO, 1: GONE_BY_HEALTH, 2: GLOO}, {1: "b"}) == (
+        "worker 1 on b was lost (The worker died unexpectedly while executing this task)"
+    )
+    assert told({2: GLOO, 1: GLOO}, {}) == (
+        "worker 1 lost the connection to another one (Connection closed by peer [10.0.0.3]:1)"
+    )
+    broken = torch.AcceleratorError("CUDA error: uncorrectable ECC error\nCUDA kernel errors might be ...")
+    assert told({0: broken}, {}) == "worker 0 lost its device (CUDA error: uncorrectable ECC error)"
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
         (GONE, TrainingError, "toy: the run was lost"),
-        (WorkerGroupError("", {1: GONE}), TrainingError, "toy: worker 1 on b was lost after 3 restarts"),
+        (WorkerGroupError("", {1: GONE}), TrainingError, "toy: worker 1 on b was lost (The worker died"),
         (ControllerError(EndedError({0: GLOO, 1: MISTAKE})), DataError, "toy: 7.png: broken"),
         (ControllerError(EndedError({0: NO_MEMORY})), TrainingError, "toy: worker 0 on a is out of GPU memory (CUDA"),
         (ControllerError(EndedError({1: KeyError("x")})), RuntimeError, "toy: worker 1 on b failed: KeyError: 'x'"),
@@ -79,6 +85,14 @@ def test_the_run_and_what_befell_it_are_named(error, kind, text):
 @pytest.mark.parametrize("error", [GONE, WorkerGroupError("", {1: GONE_BY_HEALTH})])
 def test_who_has_lost_a_run_is_told_how_to_go_on(error):
     assert str(explain(error, "toy")).endswith("; go on with --resume")
+
+
+def test_a_run_that_has_given_up_says_after_how_many_restarts():
+    error = WorkerGroupError("", {1: GONE})
+    assert str(explain(error, "toy", restarts=3)).endswith(
+        ") after 3 restarts (resources.max_failures); go on with --resume"
+    )
+    assert " after " not in str(explain(error, "toy"))
 
 
 def test_failures_reach_the_driver_from_the_process_that_watches():

@@ -1,12 +1,15 @@
 """Training on a real local Ray: side by side, across workers, and through a kill."""
 
+import io
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,19 +17,23 @@ import ray
 import torch
 import yaml
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
+from tests.training.cluster import first_worker_of
 from tis_ray.config import Recipe, dump, load_ensemble
 from tis_ray.errors import ConfigError, DataError
 from tis_ray.local_ray import start
 from tis_ray.models import checkpoint
 from tis_ray.training import run_folder
+from tis_ray.training.saving import StorageError
 from tis_ray.training.trainer import LOCAL_RAY, train
 
 # Ray Data, which Ray Train imports, warns of its own settings.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 
-JOB = Path(__file__).parents[2] / "jobs" / "train.py"
+JOBS = Path(__file__).parents[2] / "jobs"
+JOB = JOBS / "train.py"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +75,14 @@ def test_a_used_folder_stops_all_recipes_before_any_begins(make_recipe):
     assert not fresh.run_dir.exists()
 
 
+def test_a_start_that_is_no_checkpoint_is_refused_unless_another_run_makes_it(make_recipe, tmp_path):
+    tuned = make_recipe("tuned", f"start.checkpoint={tmp_path / 'runs' / 'base' / 'checkpoint'}")
+    with pytest.raises(ConfigError, match=r"start\.checkpoint: expected the folder of a checkpoint; got .*base/check"):
+        train([tuned])
+    with pytest.raises(ConfigError, match=r"data\.train\.annotations"):  # the start is no longer what is wrong
+        train([tuned, make_recipe("base", "data.train.annotations=nowhere.json")])
+
+
 @pytest.fixture
 def broken_folder(rectangles: Path, tmp_path: Path) -> Path:
     """The pictures with the last one cut short."""
@@ -88,10 +103,12 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
     validated = (f"data.val={{annotations: '{rectangles}'}}", "schedule.epochs=3")
     first, second = make_recipe("first", *validated), make_recipe("second", "seed=1", "detector.mask=null")
     bad = make_recipe("bad", f"data.train={{annotations: '{rectangles}', images: '{broken_folder}'}}")
-    told = []
+    told, seen = [], io.StringIO()
     with pytest.raises(DataError, match=r"^bad: .*7\.png") as caught:
-        train([first, bad, second], on_progress=told.append)
+        train([first, bad, second], on_progress=told.append, console=Console(file=seen, width=400))
     assert "\n" not in str(caught.value)
+    assert str(caught.value) in seen.getvalue().splitlines()
+    assert "going on" not in seen.getvalue()  # a mistake is not tried again
     assert {progress.recipe for progress in told} >= {"first", "second"}
     for recipe, names in ((first, ("000002", "000003")), (second, ("000001", "000002"))):
         kept = sorted(path.name for path in recipe.run_dir.glob("checkpoint_0*"))
@@ -112,6 +129,50 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
     metrics = yaml.safe_load((folders[0] / "metrics.json").read_text())
     assert metrics["epoch"] == 3
     assert {"box_ap", "mask_ap", "loss"} <= metrics.keys()
+
+
+@pytest.mark.ray
+def test_storage_that_takes_no_more_ends_the_run_and_the_last_checkpoint_is_kept(make_recipe, local_ray):
+    recipe, seen, limited = make_recipe("toy", "schedule.epochs=1000000"), io.StringIO(), []
+
+    def fill(progress):
+        if progress.epoch >= 1 and not limited:
+            limited.append(first_worker_of(recipe))
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(limited[0], resource.RLIMIT_FSIZE, (2**16, most))
+
+    with pytest.raises(
+        StorageError, match=r"^toy: output: nothing more can be written to .*: File too large; .* --resume"
+    ):
+        train([recipe], on_progress=fill, console=Console(file=seen, width=400))
+    assert "going on" not in seen.getvalue()
+    folder, position = run_folder.newest(recipe.run_dir)
+    assert position.epochs >= 1
+    checkpoint.load(folder)
+    assert not list(recipe.run_dir.glob(".partial*"))
+
+
+@pytest.mark.ray
+def test_a_run_waits_for_the_checkpoint_that_it_begins_from(make_recipe, rectangles, broken_folder, local_ray):
+    def after(name: str, base: Recipe) -> Recipe:
+        return make_recipe(name, "schedule.epochs=1", f"start.checkpoint={base.run_dir / 'checkpoint'}")
+
+    base = make_recipe("base", "schedule.epochs=1")
+    bad = make_recipe("bad", f"data.train={{annotations: '{rectangles}', images: '{broken_folder}'}}")
+    tuned = after("tuned", base)
+    never = after("never", after("neither", bad))
+    told = io.StringIO()
+    with pytest.raises(DataError, match=r"^bad: .*7\.png"):
+        train([never, after("neither", bad), tuned, bad, base], console=Console(file=told, width=400))
+    lines = told.getvalue().splitlines()
+    assert {"tuned: waiting for base", "never: waiting for neither", "neither: waiting for bad"} <= set(lines)
+    assert "neither: not begun, for bad has failed" in lines
+    assert "never: not begun, for neither has failed" in lines
+    assert any(line.startswith("tuned: begins with weights of") for line in lines)
+    assert run_folder.finished(tuned.run_dir)
+    assert not run_folder.finished(never.run_dir)
+    _, recipe, _ = checkpoint.load(tuned.run_dir / "checkpoint")
+    assert recipe.start.checkpoint == base.run_dir / "checkpoint"
 
 
 @pytest.mark.ray
@@ -187,6 +248,21 @@ def _kill_session(process: subprocess.Popen[bytes]) -> None:
             with suppress(ProcessLookupError):
                 if os.getsid(int(entry.name)) == process.pid:
                     os.kill(int(entry.name), signal.SIGKILL)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_chain_of_recipes_trains_one_after_the_other(make_recipe, tmp_path):
+    recipes = [make_recipe(name, "schedule.epochs=1") for name in ("base", "middle", "tuned")]
+    files = [tmp_path / f"{recipe.name}.yaml" for recipe in recipes]
+    for file, recipe in zip(files, recipes, strict=True):
+        file.write_text(yaml.safe_dump(dump(recipe)))
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = [sys.executable, JOBS / "finetune.py", *reversed(files)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    for recipe, base in pairwise(recipes):
+        assert f"{recipe.name}: begins with weights of {base.run_dir / 'checkpoint'}" in ended.stdout
 
 
 def test_the_job_script_tells_a_mistake_in_one_line(tmp_path):

@@ -40,11 +40,17 @@ def ending(failures: Mapping[int, Exception]) -> tuple[int, Exception] | None:
     return min(final, key=lambda found: (not _is_mistake(found[1]), not _is_out_of_memory(found[1])), default=None)
 
 
-def lost(failures: Mapping[int, Exception]) -> tuple[int, Exception]:
-    """Rank and failure of the worker that was lost first, as far as anybody can tell."""
+def told(failures: Mapping[int, Exception], places: Mapping[int, str]) -> str:
+    """Which worker was lost and why, in one line; where nobody knows yet, who noticed.
+
+    places: where each worker was, by rank, as far as known
+    """
     gone = [rank for rank in sorted(failures) if _is_loss(failures[rank])]
     rank = (gone or sorted(failures))[0]
-    return rank, failures[rank]
+    befell = "was lost" if gone else "lost the connection to another one"
+    if type(failures[rank]).__name__ in _LOST_DEVICE:
+        befell = "lost its device"
+    return f"{_worker(rank, places)} {befell} ({_reason(failures[rank])})"
 
 
 def was_taken_away(failures: Mapping[int, Exception]) -> bool:
@@ -76,34 +82,32 @@ def explain(error: Exception, name: str, *, places: Mapping[int, str] | None = N
 def _of_workers(failures: Mapping[int, Exception], name: str, places: Mapping[int, str], restarts: int) -> Exception:
     found = ending(failures)
     if found is None:
-        rank, failure = lost(failures)
         often = f" after {restarts} restart{'s' if restarts > 1 else ''} (resources.max_failures)" if restarts else ""
-        return TrainingError(f"{name}: {worker(rank, places)} was lost{often}: {reason(failure)}; go on with --resume")
+        return TrainingError(f"{name}: {told(failures, places)}{often}; go on with --resume")
     rank, failure = found
     if _is_mistake(failure):
         return type(failure)(f"{name}: {failure}")
     if _is_out_of_memory(failure):
         return TrainingError(
-            f"{name}: {worker(rank, places)} is out of GPU memory ({first_line(failure)}); lower data.batch_size or "
+            f"{name}: {_worker(rank, places)} is out of GPU memory ({first_line(failure)}); lower data.batch_size or "
             "data.scales, or set resources.activation_checkpointing"
         )
-    return _unexpected(name, worker(rank, places), failure)
-
-
-def worker(rank: int, places: Mapping[int, str]) -> str:
-    """How a worker is called in a message."""
-    return f"worker {rank} on {places[rank]}" if rank in places else f"worker {rank}"
-
-
-def reason(failure: Exception) -> str:
-    """Why a worker was lost, in one line without Ray's advice."""
-    return first_line(_cause(failure)).split(". ")[0].rstrip(".:")
+    return _unexpected(name, _worker(rank, places), failure)
 
 
 def first_line(error: Exception) -> str:
     """The first line of an error's text that is not empty, else its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _worker(rank: int, places: Mapping[int, str]) -> str:
+    return f"worker {rank} on {places[rank]}" if rank in places else f"worker {rank}"
+
+
+def _reason(failure: Exception) -> str:
+    """Why a worker was lost, without the place in PyTorch's source and without Ray's advice."""
+    return re.sub(r"^\[[^]]*\] *", "", first_line(_cause(failure))).split(". ")[0].rstrip(".:")
 
 
 def _may_pass(error: Exception) -> bool:

@@ -9,7 +9,7 @@ from ray.train.torch import TorchTrainer
 
 from tis_ray.config import Recipe, dump
 from tis_ray.training import run_folder
-from tis_ray.training.failures import EndedError, ending, lost, reason, was_taken_away, worker
+from tis_ray.training.failures import EndedError, ending, told, was_taken_away
 from tis_ray.training.worker import await_end, train_worker
 
 RESIZE_EVERY_S = 300.0  # a run of a range of workers loses what it did since its last checkpoint when it takes more
@@ -70,21 +70,17 @@ class _Watch(UserCallback):
         """Raise `EndedError` where no restart would help."""
         if ending(worker_exceptions) is not None:
             raise EndedError(worker_exceptions)
-        rank, failure = lost(worker_exceptions)
-        lost_one = f"{worker(rank, self._places())} was lost ({reason(failure)})"
+        befell = told(worker_exceptions, places(self._board, self._name))
         if was_taken_away(worker_exceptions):
-            self._say(f"{lost_one}: its node was taken away; going on from the last checkpoint")
+            self._say(f"{befell}: its node was taken away; going on from the last checkpoint")
         elif self._restarts < self._most:
             self._restarts += 1
-            self._say(f"{lost_one}; going on from the last checkpoint ({self._restarts} of {self._most})")
+            self._say(f"{befell}; going on from the last checkpoint ({self._restarts} of {self._most})")
 
     def _say(self, note: str) -> None:
         if note != self._told:  # a node that is being taken away is reported again until it is gone
             self._board.change.remote(self._name, state=self._awaited, note=note)
             self._told = note
-
-    def _places(self) -> dict[int, str]:
-        return places(self._board, self._name)
 
 
 def places(board: ActorHandle, name: str) -> dict[int, str]:
