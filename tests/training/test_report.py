@@ -51,8 +51,10 @@ def test_it_says_what_the_run_said(trained: Recipe):
     assert rows["total"] == [f"{total.values[0]:.4g}", f"{total.values[-1]:.4g}"]
     assert set(history.group("loss/")) < set(rows)
     assert "shufflenet_v2_x0_5" in html, "the recipe"
+    assert rows["workers"][0].startswith("1, the first on ")
+    assert rows["device of each"][0].startswith("CPU, ")
     assert html.count("<img") == 4, "validation images"
-    assert html.count("<svg") == 7, "two of scores, two of losses, the learning rate, two of speed"
+    assert html.count("<svg") == 8, "three of scores, two of losses, the learning rate, two of speed"
 
 
 def test_the_same_images_are_shown_after_every_validation(trained: Recipe):
