@@ -34,7 +34,10 @@ def scenes(
             seed=seed,
             on_progress=lambda done: bar.update(task, completed=done),
         )
-    print(summary)
+    objects = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
+    print(f"{summary.num_train} images to train on, {summary.num_val} to validate; objects: {objects}")
+    print(f"below 16 px: {summary.share_under_16px:.0%}   below 32 px: {summary.share_under_32px:.0%}")
+    print(f"{summary.train_json}   {summary.val_json}")
 
 
 def train(
