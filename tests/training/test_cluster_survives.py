@@ -113,7 +113,8 @@ def test_a_node_that_is_gone_and_another_one_that_comes(nodes, whole, make, seed
     assert_ended_alike(recipe, whole)
 
 
-@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
 def test_a_driver_that_is_killed_and_resumed(nodes, whole, make, seed):
     recipe, step = make("resumed"), some_step(seed)
     with Driver(nodes, recipe) as driver:
@@ -141,6 +142,7 @@ def many(rectangles: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_first_worker_lost_while_it_validates(nodes, whole, make, rectangles, many):
     val = f"data.val={{annotations: '{many}', images: '{rectangles.parent}'}}"
     recipe = make("validated", val, "schedule.validate_every_epochs=2")
