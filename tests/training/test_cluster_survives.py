@@ -100,7 +100,8 @@ def test_a_worker_killed_at_any_step(nodes, whole, make, seed):
     assert "with 2 workers" in told
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_node_that_is_gone_and_another_one_that_comes(nodes, whole, make, seed):
     recipe, step = make("moved"), some_step(seed)
     with Driver(nodes, recipe) as driver:
