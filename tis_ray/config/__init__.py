@@ -29,6 +29,7 @@ from tis_ray.config.detector import (
 )
 from tis_ray.config.ensemble import Ensemble
 from tis_ray.config.fusion import FusionSection
+from tis_ray.config.inference import Inference
 from tis_ray.config.member import Crop, Member, Tiles
 from tis_ray.config.reading import ENSEMBLE, dump, dump_views, load_ensemble, load_recipe, parse, read_yaml
 from tis_ray.config.recipe import Recipe, ScheduleSection, StartSection, TrainResources
@@ -53,6 +54,7 @@ __all__ = [
     "Ensemble",
     "ExternalSection",
     "FusionSection",
+    "Inference",
     "Limits",
     "MaskSection",
     "Member",

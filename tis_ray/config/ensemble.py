@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tis_ray.config.fusion import FusionSection
+from tis_ray.config.inference import Inference
 from tis_ray.config.member import NAME_CHARACTERS, Member
 from tis_ray.config.section import Section
 from tis_ray.config.service import Auth, Limits, Quorum, Replica
@@ -30,6 +31,7 @@ class Ensemble(Section):
     fusion: FusionSection = FusionSection()
     quorum: Quorum = Quorum()
     limits: Limits = Limits()
+    inference: Inference = Inference()
     replicas: dict[str, Replica] = Field(default_factory=dict)
     auth: Annotated[Auth | Literal["none"] | None, BeforeValidator(_check_auth)] = None
 
@@ -101,7 +103,10 @@ class Ensemble(Section):
         auth = self.auth
         if isinstance(auth, Auth):
             auth = auth.model_copy(update={"tokens_file": (folder / auth.tokens_file).resolve()})
-        return self.model_copy(update={"members": members, "auth": auth})
+        inference = self.inference
+        if inference.compile_cache is not None:
+            inference = inference.model_copy(update={"compile_cache": (folder / inference.compile_cache).resolve()})
+        return self.model_copy(update={"members": members, "auth": auth, "inference": inference})
 
     def replica(self, deployment: str) -> Replica:
         """Resources of a view server: its own entry, else `default`."""
