@@ -3,12 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
-from fastapi.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import tis_ray
@@ -18,18 +16,12 @@ from tis_ray.serving import answer, problems
 from tis_ray.serving.auth import Doorkeeper
 from tis_ray.serving.body import read_image
 from tis_ray.serving.gateway import RETRY_AFTER, STOPPING, Gateway
+from tis_ray.serving.pages import add_pages
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness
 from tis_ray.serving.schemas import EnsembleAnswer, Problem, ReadyAnswer, SegmentAnswer, SegmentQuery
 
 MAX_HEADER_BYTES = 16 * 1024
-_PAGES = Path(__file__).parent / "viewer"
-# Pages hold their own styles and scripts and talk to this service alone.
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src blob: data:",
-    "X-Content-Type-Options": "nosniff",
-}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The image is empty, cut short or none at all"},
     401: {"description": "A token is missing or wrong"},
@@ -89,7 +81,7 @@ def build_app(
     _add_segment(app, gateway, door)
     _add_ensemble(app, ensemble, categories, model_version, fusion_section, door)
     _add_health(app, gateway, readiness)
-    _add_pages(app)
+    add_pages(app)
     return app
 
 
@@ -170,16 +162,6 @@ def _add_health(app: FastAPI, gateway: Gateway, readiness: Readiness) -> None:
         if not readiness.ready:
             raise ProblemError(503, readiness.detail, headers=RETRY_AFTER)
         return Response(orjson.dumps({"ready": True, "detail": readiness.detail}), media_type="application/json")
-
-
-def _add_pages(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def viewer() -> HTMLResponse:
-        return HTMLResponse((_PAGES / "index.html").read_text(), headers=_PAGE_HEADERS)
-
-    @app.get("/docs", include_in_schema=False)
-    async def reference() -> HTMLResponse:
-        return HTMLResponse((_PAGES / "docs.html").read_text(), headers=_PAGE_HEADERS)
 
 
 def _authorised(door: Doorkeeper) -> Callable[..., Awaitable[None]]:
