@@ -79,7 +79,16 @@ async def _from_validation(_: Request, error: Exception) -> Response:
 async def _from_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return ProblemError(error.status_code, detail, headers=error.headers).response()
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = _with_head(headers["Allow"])
+    return ProblemError(error.status_code, detail, headers=headers).response()
+
+
+def _with_head(allowed: str) -> str:
+    """Methods in their own order, HEAD among them where GET is: `HeadAsGet` answers it for the routes."""
+    methods = set(allowed.split(", "))
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 async def _from_defect(request: Request, error: Exception) -> Response:

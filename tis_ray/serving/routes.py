@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 import tis_ray
 from tis_ray.config import Ensemble, FusionSection, dump
@@ -16,12 +16,12 @@ from tis_ray.serving import answer, problems
 from tis_ray.serving.auth import Doorkeeper
 from tis_ray.serving.body import read_image
 from tis_ray.serving.gateway import RETRY_AFTER, STOPPING, Gateway
+from tis_ray.serving.headers import MAX_HEADER_BYTES, HeadAsGet, HeaderLimit, SafeHeaders
 from tis_ray.serving.pages import add_pages
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness
 from tis_ray.serving.schemas import EnsembleAnswer, Problem, ReadyAnswer, SegmentAnswer, SegmentQuery
 
-MAX_HEADER_BYTES = 16 * 1024
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The image is empty, cut short or none at all"},
     401: {"description": "A token is missing or wrong"},
@@ -67,15 +67,17 @@ def build_app(
     """
     warm_up = SegmentQuery.model_validate({})
     readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up), whole=True))
-    app = FastAPI(
+    app = _Service(
         title="tis-ray",
         version=tis_ray.__version__,
         description="Finds and segments tiny objects: one ensemble, many views, one answer.",
         lifespan=_warming_up(readiness),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat whatever Host the client sent
     )
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(HeaderLimit)
     door = Doorkeeper(tokens)
     _add_segment(app, gateway, door)
@@ -83,6 +85,13 @@ def build_app(
     _add_health(app, gateway, readiness)
     add_pages(app)
     return app
+
+
+class _Service(FastAPI):
+    """Around everything, also around what answers for a defect, are the headers of every answer."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SafeHeaders(super().build_middleware_stack())
 
 
 def _warming_up(readiness: Readiness) -> Any:
@@ -175,24 +184,3 @@ def _documented(errors: dict[int | str, dict[str, Any]]) -> dict[int | str, dict
     """Errors for OpenAPI, each with the problem's schema."""
     content = {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
     return {status: entry | {"content": content} for status, entry in errors.items()}
-
-
-class HeaderLimit:
-    """Answers 431 where names and values of the headers are longer than `MAX_HEADER_BYTES` together."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = sum(len(name) + len(value) for name, value in scope.get("headers", ()))
-        if size <= MAX_HEADER_BYTES:
-            await self._app(scope, receive, send)
-            return
-        problem = ProblemError(
-            431,
-            "the headers are too long",
-            field="headers",
-            expected=f"at most {MAX_HEADER_BYTES} bytes",
-            got=f"{size}",
-        )
-        await problem.response()(scope, receive, send)
