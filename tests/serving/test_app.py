@@ -14,6 +14,7 @@ from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving import app
+from tis_ray.serving.resources import auto_gpus
 
 LOCAL = Path(__file__).parents[2] / "deployments" / "local.yaml"
 
@@ -132,7 +133,7 @@ def test_a_member_that_cannot_do_what_its_role_asks_is_refused_before_anything_s
 def test_auto_divides_the_gpus_that_nobody_asks_for(gpus, replicas, share):
     members = {"a": {"checkpoint": "a", "scales": [64, 96]}, "b": {"checkpoint": "b", "scales": [64]}}
     ensemble = Ensemble.model_validate({"members": members, "replicas": replicas})
-    assert app.auto_gpus(ensemble, gpus) == pytest.approx(share)
+    assert auto_gpus(ensemble, gpus) == pytest.approx(share)
 
 
 def _deployments(application) -> dict:

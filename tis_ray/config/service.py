@@ -50,18 +50,48 @@ class Quorum(Section):
 
 
 class Autoscaling(Section):
-    """Ray Serve's autoscaling of one deployment; delays are seconds."""
+    """Ray Serve's autoscaling of one deployment, kept from oscillating; periods and delays are seconds.
+
+    A replica more or less is wanted by the mean, over `look_back_period_s`, of the requests that run and wait; it is
+    started once that has been so for all of `upscale_delay_s`, and taken away after `downscale_delay_s`. Delays above
+    the look-back make sure that a decision rests on nothing that came before the last one. `downscaling_factor` is the
+    part of a surplus that goes at once, `upscaling_factor` that of a lack. There is at least one replica: nobody else
+    would answer meanwhile.
+
+    initial_replicas: what a first deployment starts with; `min_replicas` unless written
+    """
 
     min_replicas: int = Field(default=1, ge=1)
+    initial_replicas: int | None = Field(default=None, ge=1)
     max_replicas: int = Field(default=1, ge=1)
     target_ongoing_requests: float = Field(default=2, gt=0)
+    look_back_period_s: float = Field(default=20, gt=10)  # Serve hears from replicas every 10 s
     upscale_delay_s: float = 30
     downscale_delay_s: float = 600
+    upscaling_factor: float = Field(default=1, gt=0)
+    downscaling_factor: float = Field(default=0.5, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas: expected at most max_replicas, {self.max_replicas}")
+        initial = self.initial_replicas
+        if initial is not None and not self.min_replicas <= initial <= self.max_replicas:
+            raise ValueError(
+                f"initial_replicas: expected {self.min_replicas} to {self.max_replicas}, min_replicas to "
+                f"max_replicas; got {initial}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_delays(self) -> Self:
+        for name in ("upscale_delay_s", "downscale_delay_s"):
+            delay_s = getattr(self, name)
+            if delay_s <= self.look_back_period_s:
+                raise ValueError(
+                    f"{name}: expected more than look_back_period_s, {self.look_back_period_s:g}, so that replicas do "
+                    f"not come and go by turns; got {delay_s:g}"
+                )
         return self
 
 
@@ -77,6 +107,12 @@ def _check_memory(mebibytes: int | str) -> int | str:
     return mebibytes
 
 
+def _check_surge(percent: int | str) -> int | str:
+    if not isinstance(percent, str) and not 0 <= percent <= 100:
+        raise ValueError("expected auto or 0 to 100")
+    return percent
+
+
 FEATURE_MEMORY_MB = {True: 2048, False: 512}  # what `auto` is with a GPU and without
 
 
@@ -85,6 +121,10 @@ class Replica(Section):
 
     `feature_memory_mb` bounds what a replica of a view server keeps of images, on its device, from the first pass to
     the second, where there is one: `auto` is 2048 on a GPU and 512 without. What is not kept is computed anew.
+
+    When its code or arguments change, a deployment is updated by steps of `rolling_update_percentage` of its replicas,
+    at least one. `max_surge_percent` of them, rounded up, are started before old ones stop; with 0 the old ones stop
+    first. `auto` is 25 where the cluster has room for one more of each deployment's replicas beside all, else 0.
     """
 
     num_replicas: int = Field(default=1, ge=1)
@@ -92,6 +132,8 @@ class Replica(Section):
     num_gpus: Annotated[float | Literal["auto"], AfterValidator(_check_gpus)] = "auto"
     autoscaling: Autoscaling | None = None
     feature_memory_mb: Annotated[int | Literal["auto"], AfterValidator(_check_memory)] = "auto"
+    rolling_update_percentage: float = Field(default=0.2, gt=0, le=1)
+    max_surge_percent: Annotated[int | Literal["auto"], AfterValidator(_check_surge)] = "auto"
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

@@ -9,7 +9,6 @@ checkpoints are absolute or relative to the folder in which Ray was started.
 """
 
 import logging
-import math
 import os
 from functools import partial
 from pathlib import Path
@@ -34,8 +33,9 @@ from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway, version_of
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.resources import Resources
 from tis_ray.serving.routes import build_app
-from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predictor
+from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predictor, memory_taken
 from tis_ray.views import SizeHW
 
 logger = logging.getLogger("ray.serve")
@@ -43,7 +43,6 @@ logger = logging.getLogger("ray.serve")
 _AT_THE_DOOR = 1000  # requests that a gateway refuses at once with a problem; beyond them Serve does, in plain text
 _ROUTER = "tis_ray.serving.replica_choice:KeeperFirst"
 _DESCRIBE_S = 5.0  # how long `/v1/ensemble` waits for the fusion
-_SPARE_S = 10.0  # a replica is given more time to stop than any request to be answered
 
 
 class GatewayReplica:
@@ -147,34 +146,41 @@ def build(args: Ensemble) -> Application:
     """The application of an ensemble. Raises what `check` raises."""
     ensemble = args.located_in(Path())
     categories = check(ensemble)
-    gpu_share = auto_gpus(ensemble, ray.cluster_resources().get("GPU", 0) if ray.is_initialized() else 0)
-    servers = {name: _view_server(ensemble, name, categories, gpu_share) for name in ensemble.deployments}
+    resources = Resources.of(ensemble, ray.cluster_resources() if ray.is_initialized() else {})
+    servers = {name: _view_server(ensemble, name, categories, resources) for name in ensemble.deployments}
     queue = ensemble.limits.max_queued_requests
-    fusion = _deployment(FusionReplica, "Fusion").options(
+    fusion = _deployment(
+        FusionReplica,
+        "Fusion",
         user_config=dump(ensemble.fusion),
         max_ongoing_requests=2 * queue,
         max_queued_requests=queue,
-        **_options(ensemble, ensemble.replicas.get("fusion", Replica()), 0.0),
+        **resources.options(ensemble, ensemble.replicas.get("fusion", Replica()), on_gpu=False),
     )
-    gateway = _deployment(serve.ingress()(GatewayReplica), "Gateway").options(
+    gateway = _deployment(
+        serve.ingress()(GatewayReplica),
+        "Gateway",
         # The gateway itself refuses what is too much for it, with a problem; Serve's own limits lie above that, also
         # for a crowd that comes while the proxy still asks a replica how busy it is.
         max_ongoing_requests=queue + _AT_THE_DOOR,
         max_queued_requests=queue + _AT_THE_DOOR,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
-        **_options(ensemble, ensemble.replicas.get("gateway", Replica()), 0.0),
+        **resources.options(ensemble, ensemble.replicas.get("gateway", Replica()), on_gpu=False),
     )
     fused = fusion.bind(ensemble, categories, ensemble_sizes(ensemble), maskless_members(ensemble), servers)
     return gateway.bind(ensemble, categories, fused)
 
 
-def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_share: float) -> Application:
+def _view_server(ensemble: Ensemble, name: str, categories: Categories, resources: Resources) -> Application:
     views = ensemble.deployments[name]
     checkpoint = ensemble.members[views[0].member].checkpoint
-    options = _options(ensemble, ensemble.replica(name), gpu_share)
+    options = resources.options(ensemble, ensemble.replica(name), on_gpu=True)
+    num_gpus = options["ray_actor_options"]["num_gpus"]
     # A replica without a share still sees the machine's GPUs: Ray hides them from none.
-    device = "cuda" if options["ray_actor_options"]["num_gpus"] else "cpu"
-    deployment = _deployment(ViewServer, name).options(
+    device = "cuda" if num_gpus else "cpu"
+    deployment = _deployment(
+        ViewServer,
+        name,
         max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
         max_queued_requests=ensemble.limits.max_queued_requests,
         # By its name, not the class: only so is the config equal to itself once the controller has read it.
@@ -186,11 +192,19 @@ def _view_server(ensemble: Ensemble, name: str, categories: Categories, gpu_shar
         checkpoint,
         categories,
         device=device,
+        gpu_share=min(num_gpus, 1.0),
         feature_bytes=ensemble.replica(name).feature_bytes(on_gpu=device == "cuda"),
         feature_age_s=ensemble.limits.max_deadline_s,
     )
     stuck_after_s = max(STUCK_AFTER_S, ensemble.limits.max_deadline_s)
-    return deployment.bind(load, views, stuck_after_s=stuck_after_s, leave=_end_process, name=_replica_name)
+    return deployment.bind(
+        load,
+        views,
+        stuck_after_s=stuck_after_s,
+        leave=_end_process,
+        name=_replica_name,
+        taken=partial(memory_taken, device),
+    )
 
 
 def _replica_name() -> str:
@@ -204,30 +218,8 @@ def _end_process() -> None:
     os._exit(1)
 
 
-def _deployment(plain: Any, name: str) -> Deployment:
+def _deployment(plain: Any, name: str, **options: Any) -> Deployment:
     """A class without any Ray in it as a deployment."""
-    made: Any = serve.deployment(plain, name=name)
+    made: Any = serve.deployment(plain, name=name, **options)
     assert isinstance(made, Deployment)
     return made
-
-
-def _options(ensemble: Ensemble, replica: Replica, gpu_share: float) -> dict[str, Any]:
-    num_gpus = gpu_share if replica.num_gpus == "auto" else replica.num_gpus
-    options: dict[str, Any] = {
-        "ray_actor_options": {"num_cpus": replica.num_cpus, "num_gpus": num_gpus},
-        # A replica that is taken away answers what it has; it looks twice a second whether that is done.
-        "graceful_shutdown_wait_loop_s": 0.5,
-        "graceful_shutdown_timeout_s": ensemble.limits.max_deadline_s + _SPARE_S,
-    }
-    if replica.autoscaling is None:
-        return options | {"num_replicas": replica.num_replicas}
-    return options | {"autoscaling_config": replica.autoscaling.model_dump()}
-
-
-def auto_gpus(ensemble: Ensemble, gpus: float) -> float:
-    """What `num_gpus: auto` comes to for a view server: the `gpus` that no replica asks for, divided evenly."""
-    replicas = [ensemble.replica(name) for name in ensemble.deployments]
-    named = [*replicas, *(ensemble.replicas[name] for name in ("gateway", "fusion") if name in ensemble.replicas)]
-    left = gpus - sum(replica.most * replica.num_gpus for replica in named if replica.num_gpus != "auto")
-    sharing = sum(replica.most for replica in replicas if replica.num_gpus == "auto")
-    return min(1.0, 1 / math.ceil(sharing / left)) if sharing and left > 0 else 0.0

@@ -6,89 +6,76 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tis_ray.fusion.two_pass import Plan
-from tis_ray.instances import Categories, Instances
-from tis_ray.masks import BoxMasks
+from tis_ray.instances import Categories
 from tis_ray.ops.boxes import Boxes
 from tis_ray.serving.messages import Deadline, DeadlineError, Kept, MasksAnswer, ViewAnswer
-from tis_ray.views import View
+from tis_ray.serving.metrics import Pass, ViewMetrics
+from tis_ray.serving.passes import First, Passes, Predicts, Second
+from tis_ray.serving.waiting import Line, Turn
+from tis_ray.views import SizeHW, View
 
 logger = logging.getLogger("ray.serve")
 
 STUCK_AFTER_S = 300.0  # a forward that takes longer has hung
-_Result = TypeVar("_Result")
-
 _PROBE_S = 1.0  # how long a health check waits for the device, which may be busy
 
 
-class Memory(Protocol):
-    """What a predictor keeps of images in between two passes, by key."""
-
-    def holds(self, key: str) -> bool: ...
-
-    def forget(self, key: str) -> None: ...
-
-    def drop_old(self) -> None: ...
-
-
-class Predicts(Protocol):
-    """What a view server needs of a predictor: the instances of each view, the masks of given boxes, both in the image
-    frame, and a word on its device: `check_device` raises unless it still computes."""
-
-    @property
-    def memory(self) -> Memory: ...
-
-    def predict(
-        self, image: NDArray[np.uint8], views: Sequence[View], *, masks: bool = True, remember: str | None = None
-    ) -> list[Instances]: ...
-
-    def remember(self, image: NDArray[np.uint8], views: Sequence[View], key: str) -> None: ...
-
-    def predict_masks(
-        self,
-        image: NDArray[np.uint8],
-        boxes: Boxes,
-        labels: NDArray[np.int32],
-        views: Sequence[View],
-        *,
-        recall: str | None = None,
-    ) -> list[BoxMasks]: ...
-
-    def check_device(self) -> None: ...
-
-
 def load_predictor(
-    checkpoint: Path, categories: Categories, *, device: str, feature_bytes: int, feature_age_s: float
+    checkpoint: Path,
+    categories: Categories,
+    *,
+    device: str,
+    feature_bytes: int,
+    feature_age_s: float,
+    gpu_share: float = 1.0,
 ) -> Predicts:
     """The member in a checkpoint directory on `device`, answering in `categories`' labels. Imports PyTorch.
 
     Features of images that a second pass is to come for take up to `feature_bytes` there, and for `feature_age_s`.
+    With a `gpu_share` below 1 this process takes no more than that of the GPU's memory.
     """
+    from tis_ray.inference.device_memory import keep_to_share
     from tis_ray.inference.feature_memory import FeatureMemory
     from tis_ray.inference.predictor import Predictor
 
+    keep_to_share(device, gpu_share)
     memory = FeatureMemory(feature_bytes, feature_age_s)
     return Predictor.from_checkpoint(checkpoint, device=device, categories=categories, memory=memory)
+
+
+def memory_taken(device: str) -> int | None:
+    """The most bytes of the GPU that this process has taken so far; None on a CPU. Imports PyTorch."""
+    from tis_ray.inference.device_memory import peak_bytes
+
+    return peak_bytes(device)
+
+
+def _nothing_known() -> int | None:
+    return None
 
 
 class ViewServer:
     """Answers for `views`, which share a member.
 
     `load` runs on the replica, so that only view servers import PyTorch. One thread owns the model, and so its
-    device: requests wait for it in order, and one whose time is up leaves the queue without a forward.
+    device: requests wait for it in line, some share a forward, and one whose time is up or whose caller has gone uses
+    the device no further. Where a shared forward fails, each of its pictures is tried alone: one broken picture fails
+    nobody else.
 
     `leave` is called once the model or its device is broken, which never heals: a CUDA context that has seen an
     illegal access fails in every later call. It ends the process, because a replica that fails at once is always the
     idlest and would draw request after request until Serve's health check has failed three times.
 
     `name` tells by which name this replica can be asked for, by those who want it to recall what it has looked at.
+    `sizes_hw` are those of the pictures to come, as far as they are known: on them too the model is warmed up.
+    `taken` tells what memory the warm-up took of a GPU, which the log then says.
     """
 
     def __init__(
@@ -99,10 +86,15 @@ class ViewServer:
         stuck_after_s: float = STUCK_AFTER_S,
         leave: Callable[[], None] | None = None,
         name: Callable[[], str] = str,
+        sizes_hw: Sequence[SizeHW] = (),
+        metrics: ViewMetrics | None = None,
+        taken: Callable[[], int | None] = _nothing_known,
     ) -> None:
         self._views = tuple(views)
         self._predictor = load()
-        self._name = name()
+        self._passes = Passes(self._predictor, self._views, name())
+        self._metrics = ViewMetrics() if metrics is None else metrics
+        self._line = Line(self._metrics.waiting)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forward")
         self._stuck_after_s = stuck_after_s
         self._running: Deadline | None = None
@@ -110,6 +102,10 @@ class ViewServer:
         self._leave = leave
         self._probe: Future[None] | None = None
         self._warm_up()
+        if sizes_hw:
+            self._predictor.warm_up(sizes_hw, self._views)
+        if (memory := taken()) is not None:
+            logger.info("the warm-up of %d views took up to %.2f GiB of the GPU", len(self._views), memory / 2**30)
 
     def _warm_up(self) -> None:
         # Without their crops, which a small image may miss: every scale has to run.
@@ -137,8 +133,9 @@ class ViewServer:
         If that is masks of boxes to come, the features are kept under `key`, as far as there is room for them. Raises
         `DeadlineError` where the model was not free within `deadline_s` seconds.
         """
-        look = partial(self._look, frame, plan, key)
-        (instances, kept), seconds = await self._in_turn(look, deadline_s, key=key if plan.masks else None)
+        work = First(frame, plan, key)
+        turn = Turn(work, deadline_s=deadline_s, kind=work.kind)
+        (instances, kept), seconds = await self._in_turn(turn, key=key if plan.masks else None)
         return ViewAnswer(tuple(instances), seconds, kept)
 
     async def masks(
@@ -149,59 +146,71 @@ class ViewServer:
         From the features that were `kept`, which are let go of; from new ones where they are gone, or were kept by
         another replica. Raises what `segment` raises.
         """
-        segment = partial(self._segment, frame, boxes, labels, kept.key)
-        (masks, recalled), seconds = await self._in_turn(segment, deadline_s, key=kept.key)
+        turn = Turn(Second(frame, boxes, labels, kept.key), deadline_s=deadline_s, ahead=True)
+        (masks, recalled), seconds = await self._in_turn(turn, key=kept.key)
+        self._metrics.features(recalled=recalled)
         return MasksAnswer(tuple(masks), seconds, recalled)
 
-    async def _in_turn(
-        self, work: Callable[[], _Result], deadline_s: float, *, key: str | None
-    ) -> tuple[_Result, float]:
-        """What the model's thread makes of `work`, once it is free, and the seconds it took.
+    async def _in_turn(self, turn: Turn, *, key: str | None) -> tuple[Any, float]:
+        """What the model's thread makes of a turn, and the seconds that it took, others' that shared them included.
 
         Where that fails, or is not waited for, nobody will ask for what is kept under `key`: it is let go of once the
         thread has done with it.
         """
-        asked = self._thread.submit(self._timed, work, Deadline(deadline_s))
+        self._line.join(turn)
+        self._thread.submit(self._serve_next)
         try:
-            return await asyncio.wrap_future(asked)
-        except BaseException:
+            return await asyncio.wrap_future(turn.answer)
+        except BaseException as error:
+            self._line.leave(turn)
+            if isinstance(error, (DeadlineError, asyncio.CancelledError)):
+                self._metrics.given_up()
             if key is not None:
-                asked.add_done_callback(lambda _: self._predictor.memory.forget(key))
+                turn.answer.add_done_callback(lambda _: self._predictor.memory.forget(key))
             raise
 
-    def _timed(self, work: Callable[[], _Result], deadline: Deadline) -> tuple[_Result, float]:
-        if deadline.passed:
-            raise DeadlineError("the model was not free in time")
+    def _serve_next(self) -> None:
+        """In the model's thread, once for each that has joined the line; company leaves it nothing to do later."""
+        turns = self._line.take(lambda turn: self._passes.room(turn.work))
+        for turn in turns:
+            self._metrics.waited(_pass(turn), time.perf_counter() - turn.since)
+        if turns:
+            self._serve(turns)
+
+    def _serve(self, turns: Sequence[Turn]) -> None:
+        results: list[Any] | None = None
+        try:
+            results, seconds = self._timed(turns)
+        except Exception as error:
+            if len(turns) == 1:
+                self._examine()
+                turns[0].answer.set_exception(error)
+                return
+            logger.warning("%d pictures that shared a forward are tried one by one: %s", len(turns), error)
+        if results is None:  # out here, where the error no longer keeps what the forward had on the device
+            for turn in turns:
+                self._serve([turn])
+            return
+        for turn, result in zip(turns, results, strict=True):
+            if result is None:
+                turn.answer.set_exception(DeadlineError("the time was up before the model was through"))
+            else:
+                turn.answer.set_result((result, seconds))
+
+    def _timed(self, turns: Sequence[Turn]) -> tuple[list[Any], float]:
         self._running = Deadline(self._stuck_after_s)
         start = time.perf_counter()
         try:
-            result = work()
-        except Exception:
-            self._examine()
-            raise
+            work = turns[0].work
+            if isinstance(work, Second):
+                results: list[Any] = [self._passes.second(work, turns[0].wanted)]
+            else:
+                results = self._passes.first([turn.work for turn in turns], [turn.wanted for turn in turns])
         finally:
             self._running = None
-        return result, time.perf_counter() - start
-
-    def _look(self, frame: NDArray[np.uint8], plan: Plan, key: str) -> tuple[list[Instances], Kept | None]:
-        remember = key if plan.masks else None
-        found: list[Instances] = []
-        if plan.boxes:
-            found = self._predictor.predict(frame, self._views, masks=plan.own_masks, remember=remember)
-        else:
-            self._predictor.remember(frame, self._views, key)
-        if not plan.masks:
-            return found, None
-        return found, Kept(key, self._name if self._predictor.memory.holds(key) else "")
-
-    def _segment(
-        self, frame: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int32], key: str
-    ) -> tuple[list[BoxMasks], bool]:
-        memory = self._predictor.memory
-        recalled = memory.holds(key)
-        masks = self._predictor.predict_masks(frame, boxes, labels, self._views, recall=key)
-        memory.forget(key)
-        return masks, recalled
+        seconds = time.perf_counter() - start
+        self._metrics.ran(_pass(turns[0]), seconds, pictures=len(turns), views=len(self._views))
+        return results, seconds
 
     def _check_device(self) -> None:
         self._running = Deadline(self._stuck_after_s)
@@ -226,3 +235,7 @@ class ViewServer:
         self._broken = error
         if self._leave is not None:
             self._leave()
+
+
+def _pass(turn: Turn) -> Pass:
+    return "second" if isinstance(turn.work, Second) else "first"
