@@ -1,4 +1,9 @@
-"""What one request wants of a member, so that several may share a forward. No PyTorch."""
+"""What one request wants of a member, so that several may share a forward. No PyTorch.
+
+How a view server asks: `Predictor.predict_together` for the first pass and `remember_together` where only features
+are wanted of it, `predict_masks` for the second. How many may wait for one forward `pictures_at_once` says; more of
+them gain nothing, since all are answered together.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def _always() -> bool:
+class NotWantedError(Exception):
+    """Nobody waits for the masks that were asked for: `predict_masks` stopped before its next forward."""
+
+
+def always() -> bool:
+    """Of what somebody waits for to the end."""
     return True
 
 
@@ -22,4 +32,4 @@ class Asked:
 
     image: NDArray[np.uint8]
     remember: str | None = None
-    wanted: Callable[[], bool] = _always
+    wanted: Callable[[], bool] = always

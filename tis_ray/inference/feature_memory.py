@@ -28,6 +28,11 @@ class Remembered(NamedTuple):
         storages = (one.untyped_storage() for one in self.features.values())
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
+    def part(self, start: int, count: int) -> "Remembered":
+        """Copies of `count` images' features from the one at `start` on, which keep nothing else alive."""
+        own = {name: level[start : start + count].clone() for name, level in self.features.items()}
+        return Remembered(own, self.sizes_hw[start : start + count])
+
 
 class _Entry(NamedTuple):
     remembered: Remembered
