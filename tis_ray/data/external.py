@@ -11,6 +11,8 @@ from tis_ray.errors import DataError
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
 from tis_ray.instances import Annotations, Categories
 
+MOST_NAMES = 5  # of classes in one line
+
 
 class JoinedTruth:
     """The images of `truth` with the labels that `categories` gives their classes. `len()` is their number.
@@ -22,9 +24,10 @@ class JoinedTruth:
     def __init__(self, truth: GroundTruth, categories: Categories) -> None:
         self._truth, self.categories = truth, categories
         if unknown := [name for name in truth.categories.names if name not in categories.names]:
+            more = f" and {len(unknown) - MOST_NAMES} more" if len(unknown) > MOST_NAMES else ""
             raise DataError(
-                f"{truth.path}: categories: expected those of the training set; got {len(unknown)} others, "
-                f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
+                f"{truth.path}: categories: expected classes of the training set; "
+                f"got {', '.join(unknown[:MOST_NAMES])}{more}"
             )
         self._labels = truth.categories.index_map(categories)
         self._ids = {id_: categories.ids[label] for id_, label in zip(truth.categories.ids, self._labels, strict=True)}

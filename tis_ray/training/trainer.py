@@ -17,16 +17,12 @@ from rich.console import Console
 
 from tis_ray import local_ray
 from tis_ray.config import Recipe
-from tis_ray.data.sampling import check_sampling
 from tis_ray.errors import ConfigError
-from tis_ray.models.assembly import check_parts
-from tis_ray.models.checkpoint import WEIGHTS
 from tis_ray.training import run_folder
-from tis_ray.training.data import stuff_maps
+from tis_ray.training.checking import check
 from tis_ray.training.order import bases
 from tis_ray.training.progress import Board, RunProgress, display_for
 from tis_ray.training.queue import Queue
-from tis_ray.training.worker import missing_data
 
 POLL_S, BOARD_S = 0.5, 5.0
 # A Ray of one machine needs no process that watches for lost nodes, and can be asked more often how it is.
@@ -54,7 +50,7 @@ def train(
     """
     recipes = [run_folder.absolute(recipe) for recipe in recipes]
     began = bases(recipes)
-    _check(recipes, began, resume=resume)
+    check(recipes, began, resume=resume)
     open_runs = [recipe for recipe in recipes if not run_folder.finished(recipe.run_dir)]
     with ExitStack() as locks:
         for recipe in open_runs:
@@ -64,35 +60,6 @@ def train(
             with _connected(open_runs):
                 _run_all(open_runs, began, on_progress=on_progress, console=console)
     return [recipe.run_dir / run_folder.FINISHED for recipe in recipes]
-
-
-def _check(recipes: Sequence[Recipe], began: Mapping[str, str], *, resume: bool) -> None:
-    if not recipes:
-        raise ConfigError("recipes: expected at least one; got none")
-    names = [recipe.name for recipe in recipes]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise ConfigError(f"name: expected another for each recipe; got twice: {', '.join(doubles)}")
-    for recipe in recipes:
-        check_parts(recipe.detector)
-        run_folder.check(recipe, resume=resume)
-        if not run_folder.finished(recipe.run_dir):
-            _check_data(recipe)
-            if recipe.name not in began:
-                _check_start(recipe)
-
-
-def _check_start(recipe: Recipe) -> None:
-    start = recipe.start
-    if start is not None and run_folder.newest(recipe.run_dir) is None and not (start.checkpoint / WEIGHTS).is_file():
-        raise ConfigError(f"start.checkpoint: expected the folder of a checkpoint; got {start.checkpoint}")
-
-
-def _check_data(recipe: Recipe) -> None:
-    if missing := missing_data(recipe):
-        raise ConfigError(missing)
-    check_sampling(recipe.data.sampling)
-    stuff_maps(recipe)
 
 
 @contextmanager
