@@ -126,7 +126,7 @@ class Between:
     async def given_up(self, asked, *, at_work: bool) -> None:
         """The call is cancelled before the thread is free for it, or once it has done all its work."""
         if at_work:
-            for name in ("remember", "predict_masks"):
+            for name in ("remember_together", "predict_masks"):
                 setattr(self.predictor, name, self.held(getattr(self.predictor, name)))
         else:
             self.server._thread.submit(self.hold)

@@ -40,12 +40,19 @@ def test_answers_for_its_views_like_the_predictor(tiny_checkpoint, picture):
 
 
 class Healthy:
-    """A predictor whose device computes."""
+    """A predictor whose device computes, and which never takes two pictures at once."""
 
     memory = FeatureMemory(0)
 
     def check_device(self):
         pass
+
+    def pictures_at_once(self, image_hw, views):
+        return 1
+
+    def predict_together(self, asked, views, *, masks):
+        assert len(asked) <= self.pictures_at_once(asked[0].image.shape[:2], views)
+        return [self.predict(one.image, views, masks=masks) if one.wanted() else None for one in asked]
 
 
 class Slow(Healthy):
