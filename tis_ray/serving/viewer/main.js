@@ -1,137 +1,223 @@
+// The page: pictures come in, go to the service one after the other, and what it finds is looked at.
+
+import { cocoOf, pngOf, save } from "./download.js";
+import { Filters } from "./filters.js";
+import { InstanceList } from "./list.js";
+import { Palette } from "./palette.js";
+import { Pyramid } from "./pyramid.js";
+import { Queue } from "./queue.js";
+import { instancesOf } from "./scene.js";
+import { ensemble } from "./service.js";
+import { Stage } from "./stage.js";
+import { Strip } from "./strip.js";
+import { Views } from "./views.js";
+import { Work } from "./work.js";
+
 const $ = (id) => document.getElementById(id);
-const state = { bitmap: null, instances: [], chosen: null, file: null };
+const found = new Map(); // instances by picture
+let palette = new Palette();
+let categories = null; // of the service, once it has said them
+let current = null; // the picture that is shown
+let opening = 0; // counts pictures that were opened: a slow one must not replace a later one
 
-// COCO's compressed RLE: 5-bit groups, from the third count on the difference to the one two before.
-function counts(text) {
-  const runs = [];
-  for (let p = 0; p < text.length;) {
-    let value = 0, shift = 0, more = true;
-    while (more) {
-      const group = text.charCodeAt(p++) - 48;
-      value |= (group & 0x1f) << shift;
-      more = (group & 0x20) !== 0;
-      shift += 5;
-      if (!more && (group & 0x10) && shift < 32) value |= -1 << shift;
-    }
-    runs.push(runs.length > 2 ? value + runs[runs.length - 2] : value);
-  }
-  return runs;
+const queue = new Queue(changed);
+const stage = new Stage({ canvas: $("canvas"), overview: $("overview"), tip: $("tip"), zoom: $("zoom") }, { select, key });
+const strip = new Strip($("strip"), open);
+const list = new InstanceList({ list: $("list"), order: $("order") }, (instance) => select(instance, { goes: true }));
+const views = new Views({ table: $("views"), stages: $("stages"), hint: $("views-hint") }, (view) => stage.show({ view }));
+const filters = new Filters({
+  score: $("score"), scoreShown: $("score-shown"), histogram: $("histogram"), from: $("size-from"), to: $("size-to"),
+  classes: $("classes"), all: $("all-classes"), none: $("no-classes"),
+}, refresh);
+const work = new Work({
+  card: $("work"), words: $("work-words"), clock: $("work-clock"), progress: $("work-progress"), cancel: $("cancel"),
+  again: $("again"), door: $("door"), token: $("token"),
+}, { cancel: () => queue.cancel(current), again: () => queue.again(current), unlock });
+
+function say(words) {
+  $("status").textContent = words;
 }
 
-const hue = (id) => (id * 137.508) % 360;
+function take(files) {
+  const pictures = files.filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|bmp|tiff?)$/i.test(file.name));
+  if (pictures.length < files.length) say(`${files.find((file) => !pictures.includes(file)).name} is no picture.`);
+  if (!pictures.length) return;
+  document.body.classList.add("busy");
+  open(queue.add(pictures)[0]);
+}
 
-function drawMask(context, rle, colour) {
-  const height = rle.size[0];
-  context.fillStyle = colour;
-  let position = 0;
-  counts(rle.counts).forEach((run, i) => {
-    let start = position;
-    position += run;
-    while (i % 2 && start < position) {
-      const x = Math.floor(start / height), y = start % height;
-      const length = Math.min(position - start, height - y);
-      context.fillRect(x, y, 1, length);
-      start += length;
-    }
+function changed(picture) {
+  if (picture.state === "done" && found.get(picture)?.answer !== picture.answer) {
+    found.set(picture, { answer: picture.answer, instances: instancesOf(picture.answer, palette) });
+  }
+  strip.update(picture, picture.state === "done" ? picture.answer.instances.length : null);
+  if (picture === current) showAnswer();
+}
+
+async function open(picture) {
+  current = picture;
+  const turn = ++opening;
+  strip.choose(picture);
+  showAnswer();
+  const pyramid = await Pyramid.open(picture.file).catch(() => null);
+  if (turn !== opening) return pyramid?.close();
+  stage.what.pyramid?.close();
+  stage.open(pyramid);
+  return showAnswer();
+}
+
+/** Bring everything in line with the state of the picture that is shown. */
+function showAnswer() {
+  work.show(current);
+  const { answer, instances = [] } = (current.state === "done" && found.get(current)) || {};
+  const isNew = filters.instances !== instances;
+  $("panel").inert = !answer;
+  if (answer && !stage.what.pyramid) stage.open(Pyramid.blank(answer.image.width, answer.image.height));
+  if (!isNew && stage.what.instances.length) return;
+  filters.open(instances);
+  if (answer) views.open(answer);
+  select(null);
+  refresh();
+}
+
+/** Another choice of what is shown. */
+function refresh() {
+  const { shown } = filters;
+  if (!shown.includes(stage.what.selected)) select(null);
+  stage.show({
+    instances: shown, masks: $("masks").checked, boxes: $("boxes").checked, labels: $("labels").checked,
+    opacity: Number($("opacity").value),
   });
+  list.show(shown);
+  $("count").textContent = `${shown.length} of ${filters.instances.length}`;
+  $("save-coco").disabled = $("save-png").disabled = current?.state !== "done";
+  if (current?.state === "done") say(summary(current, shown.length));
 }
 
-function draw() {
-  const canvas = $("canvas"), context = canvas.getContext("2d"), from = Number($("threshold").value);
-  $("shown").value = from.toFixed(2);
-  if (!state.bitmap) return;
-  canvas.width = state.bitmap.width;
-  canvas.height = state.bitmap.height;
-  context.drawImage(state.bitmap, 0, 0);
-  const shown = state.instances.filter((instance) => instance.score >= from);
-  context.lineWidth = Math.max(1, canvas.width / 900);
-  for (const instance of shown) {
-    const strong = instance === state.chosen;
-    if (instance.segmentation) drawMask(context, instance.segmentation, `hsl(${hue(instance.category_id)} 90% 50% / ${strong ? .8 : .45})`);
-    context.strokeStyle = strong ? "#fff" : `hsl(${hue(instance.category_id)} 90% 45%)`;
-    context.strokeRect(...instance.bbox);
-  }
-  return shown;
+function summary({ name, answer }, number) {
+  const missing = answer.views.filter((view) => view.status !== "ok").length;
+  const words = `${name}: ${number} of ${answer.instances.length} instances shown, ${answer.timings.total_s.toFixed(2)} s.`;
+  return answer.degraded ? `${words} Degraded: ${missing} of ${answer.views.length} views are missing.` : words;
 }
 
-function list(shown) {
-  const body = $("list").querySelector("tbody");
-  body.replaceChildren();
-  $("count").textContent = shown.length ? `(${shown.length})` : "(none)";
-  for (const instance of shown) {
-    const row = body.insertRow(), swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = `hsl(${hue(instance.category_id)} 90% 45%)`;
-    row.insertCell().append(swatch, instance.category);
-    cell(row, instance.score.toFixed(3));
-    cell(row, `${Math.round(instance.bbox[2])}×${Math.round(instance.bbox[3])} px`);
-    row.onmouseenter = () => { state.chosen = instance; draw(); };
-    row.onmouseleave = () => { state.chosen = null; draw(); };
-  }
+function select(instance, { goes = false } = {}) {
+  stage.show({ selected: instance });
+  list.select(instance);
+  const seen = views.mark(instance);
+  $("selected").hidden = !instance;
+  if (!instance) return;
+  const place = `at ${instance.box.slice(0, 2).map(Math.round).join(", ")}`;
+  const mask = instance.maskScore === null ? "" : `mask score ${instance.maskScore.toFixed(2)}`;
+  $("selected").textContent = [instance.words, place, mask, seen].filter(Boolean).join(" · ");
+  if (goes) stage.camera.show(instance.box);
 }
 
-function cell(row, text) {
-  const made = row.insertCell();
-  made.className = "number";
-  made.textContent = text;
+function key(name) {
+  const toggles = { m: "masks", b: "boxes", l: "labels" };
+  if (name in toggles) $(toggles[name]).click();
+  else if (name === "n" || name === "p") step(name === "n" ? 1 : -1);
+  else if (name === "Enter" && stage.what.selected) stage.camera.show(stage.what.selected.box);
+  else if (name === "Escape") select(null);
+  else return false;
+  return true;
 }
 
-function table(id, rows) {
-  const body = $(id).querySelector("tbody");
-  body.replaceChildren();
-  for (const [name, ...values] of rows) {
-    const row = body.insertRow();
-    row.insertCell().textContent = name;
-    values.forEach((value) => cell(row, value));
-  }
+function step(by) {
+  const instance = list.step(by);
+  if (instance) select(instance, { goes: true });
 }
 
-function say(text, kind = "info") {
-  $("message").textContent = text;
-  $("message").dataset.kind = kind;
+async function unlock(token) {
+  await describe(token);
+  queue.unlock(token);
 }
 
-async function segment(file) {
-  state.file = file;
-  say(`Segmenting ${file.name} …`);
-  const headers = { "Content-Type": file.type || "image/jpeg" };
-  if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
-  let answer;
+/** Learn what the service runs: classes for the colours and the download, limits for what can be sent. */
+async function describe(token) {
   try {
-    const response = await fetch("v1/segment", { method: "POST", headers, body: file });
-    answer = await response.json();
-    if (response.status === 401) $("tokenField").hidden = false;
-    if (!response.ok) return say(`${answer.title}: ${answer.detail}`, "error");
+    const content = await ensemble(token);
+    categories = content.categories;
+    palette = new Palette(categories);
+    queue.maxBytes = content.limits.max_bytes;
+    $("about").textContent = `${count(content.views.length, "view")}, ${count(categories.length, "class", "classes")}, model ${content.model_version}`;
   } catch (error) {
-    return say(`The service did not answer: ${error.message}`, "error");
+    $("about").textContent = error.status === 401 ? "asks for a token" : error.message;
+    if (error.status === 401) work.askForToken(Boolean(token));
   }
-  try {
-    // Pixels as stored: the service ignores EXIF orientation too.
-    state.bitmap = await createImageBitmap(file, { imageOrientation: "none" });
-  } catch {
-    state.bitmap = new OffscreenCanvas(answer.image.width, answer.image.height);  // a type this browser cannot show
-    state.bitmap.getContext("2d");
-  }
-  state.instances = answer.instances;
-  state.chosen = null;
-  $("hint").hidden = true;
-  $("canvas").hidden = false;
-  $("stage").classList.add("full");
-  list(draw());
-  table("views", answer.views.map((view) =>
-    [`${view.member}@${view.scale}${view.crop_name ? `.${view.crop_name}` : ""}${view.flip ? " flipped" : ""}`, view.status, view.instances, `${view.seconds.toFixed(2)} s`]));
-  table("timings", Object.entries(answer.timings).map(([name, seconds]) =>
-    [name.replace(/_s$/, ""), `${(1000 * seconds).toFixed(0)} ms`]));
-  say(`${answer.image.width}×${answer.image.height} px, model ${answer.model_version}${answer.degraded ? ", degraded: a view is missing" : ""}`);
 }
 
-$("file").onchange = () => { if ($("file").files[0]) segment($("file").files[0]); };
-$("token").onchange = () => { if (state.file) segment(state.file); };
-$("threshold").oninput = () => { const shown = draw(); if (shown) list(shown); };
-$("stage").ondragover = (event) => { event.preventDefault(); $("stage").classList.add("over"); };
-$("stage").ondragleave = () => $("stage").classList.remove("over");
-$("stage").ondrop = (event) => {
-  event.preventDefault();
-  $("stage").classList.remove("over");
-  if (event.dataTransfer.files[0]) segment(event.dataTransfer.files[0]);
-};
+function count(number, one, many = `${one}s`) {
+  return `${number} ${number === 1 ? one : many}`;
+}
+
+function saveCoco() {
+  const done = queue.pictures.filter((picture) => picture.state === "done");
+  const pictures = done.map((picture) => ({
+    name: picture.name, answer: picture.answer,
+    instances: found.get(picture).instances.filter((instance) => filters.accepts(instance)),
+  }));
+  const blob = new Blob([JSON.stringify(cocoOf(pictures, categories))], { type: "application/json" });
+  save(blob, "instances.json");
+  say(`Saved instances.json: ${count(pictures.length, "picture")}.`);
+}
+
+async function savePng() {
+  const name = `${current.name.replace(/\.[^.]*$/, "")}-instances.png`;
+  say("Drawing …");
+  save(await pngOf(stage.what), name);
+  say(`Saved ${name}.`);
+}
+
+function tabs() {
+  const all = [...document.querySelectorAll("[role=tab]")];
+  const choose = (tab) => {
+    for (const one of all) {
+      one.ariaSelected = String(one === tab);
+      one.tabIndex = one === tab ? 0 : -1;
+      $(one.getAttribute("aria-controls")).hidden = one !== tab;
+    }
+  };
+  for (const tab of all) {
+    tab.addEventListener("click", () => choose(tab));
+    tab.addEventListener("keydown", ({ key: name }) => {
+      if (name !== "ArrowLeft" && name !== "ArrowRight") return;
+      const next = all[(all.indexOf(tab) + (name === "ArrowRight" ? 1 : all.length - 1)) % all.length];
+      choose(next);
+      next.focus();
+    });
+  }
+}
+
+function drops() {
+  const over = (is) => document.body.classList.toggle("over", is);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget ?? over(false));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    take([...event.dataTransfer.files]);
+  });
+  addEventListener("paste", (event) => take([...event.clipboardData.files]));
+}
+
+for (const button of document.querySelectorAll(".choose")) button.addEventListener("click", () => $("files").click());
+$("files").addEventListener("change", () => {
+  take([...$("files").files]);
+  $("files").value = "";
+});
+$("explain").addEventListener("change", () => (queue.explain = $("explain").checked));
+$("segment-again").addEventListener("click", () => queue.again(current));
+for (const id of ["masks", "boxes", "labels", "opacity"]) $(id).addEventListener("input", refresh);
+$("zoom-in").addEventListener("click", () => stage.camera.zoom(1.5));
+$("zoom-out").addEventListener("click", () => stage.camera.zoom(1 / 1.5));
+$("fit").addEventListener("click", () => stage.camera.fit());
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
+$("save-coco").addEventListener("click", saveCoco);
+$("save-png").addEventListener("click", savePng);
+tabs();
+drops();
+describe("");
