@@ -107,11 +107,16 @@ class Doorkeeper:
     """Lets in who sends `Authorization: Bearer TOKEN` with one of `tokens`; everybody where there are none."""
 
     def __init__(self, tokens: Sequence[str] | Callable[[], Sequence[str]]) -> None:
-        self._tokens = tokens
+        self._tokens = tokens if callable(tokens) else lambda: tokens
+
+    @property
+    def closed(self) -> bool:
+        """Whether it asks for tokens at all."""
+        return bool(self._tokens())
 
     def check(self, authorization: str | None) -> None:
         """Raise a 401 problem unless the header's value is right; takes as long for every wrong token."""
-        tokens = self._tokens() if callable(self._tokens) else self._tokens
+        tokens = self._tokens()
         if not tokens:
             return
         scheme, _, token = (authorization or "").partition(" ")

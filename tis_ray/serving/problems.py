@@ -34,8 +34,8 @@ class ProblemError(Exception):
         self.members = {"field": field, "expected": expected, "got": got}
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
-        """The problem as an HTTP response."""
+    def content(self) -> dict[str, Any]:
+        """The problem as JSON."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -43,7 +43,11 @@ class ProblemError(Exception):
             "detail": self.detail,
         }
         body.update({key: value for key, value in self.members.items() if value is not None})
-        return Response(orjson.dumps(body), self.status, headers=self.headers, media_type=MEDIA_TYPE)
+        return body
+
+    def response(self) -> Response:
+        """The problem as an HTTP response."""
+        return Response(orjson.dumps(self.content()), self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

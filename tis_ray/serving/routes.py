@@ -6,49 +6,21 @@ from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from starlette.types import ASGIApp
 
 import tis_ray
 from tis_ray.config import Ensemble, FusionSection, dump
 from tis_ray.instances import Categories
-from tis_ray.serving import answer, problems
+from tis_ray.serving import answer, examples, openapi, problems
 from tis_ray.serving.auth import Doorkeeper
 from tis_ray.serving.body import read_image
 from tis_ray.serving.gateway import RETRY_AFTER, STOPPING, Gateway
-from tis_ray.serving.headers import MAX_HEADER_BYTES, HeadAsGet, HeaderLimit, SafeHeaders
+from tis_ray.serving.headers import HeadAsGet, HeaderLimit, SafeHeaders
 from tis_ray.serving.pages import add_pages
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness
-from tis_ray.serving.schemas import EnsembleAnswer, Problem, ReadyAnswer, SegmentAnswer, SegmentQuery
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The image is empty, cut short or none at all"},
-    401: {"description": "A token is missing or wrong"},
-    408: {"description": "The body stood still, or did not arrive before the deadline"},
-    413: {"description": "Too many bytes or pixels"},
-    415: {"description": "Neither an image type nor multipart/form-data"},
-    422: {"description": "A query parameter is unknown or out of range"},
-    431: {"description": f"More than {MAX_HEADER_BYTES} bytes of headers"},
-    503: {
-        "description": "Too many requests are waiting, too many views failed, or the service is shutting down; "
-        "try again after Retry-After seconds"
-    },
-    504: {"description": "The deadline passed"},
-}
-_IMAGE_BODY = {
-    "required": True,
-    "content": {
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"image": {"type": "string", "format": "binary"}},
-                "required": ["image"],
-            }
-        },
-    },
-}
+from tis_ray.serving.schemas import AliveAnswer, EnsembleAnswer, ReadyAnswer, SegmentAnswer, SegmentQuery
 
 
 def build_app(
@@ -70,7 +42,7 @@ def build_app(
     app = _Service(
         title="tis-ray",
         version=tis_ray.__version__,
-        description="Finds and segments tiny objects: one ensemble, many views, one answer.",
+        description=openapi.DESCRIPTION,
         lifespan=_warming_up(readiness),
         docs_url=None,
         redoc_url=None,
@@ -84,6 +56,7 @@ def build_app(
     _add_ensemble(app, ensemble, categories, model_version, fusion_section, door)
     _add_health(app, gateway, readiness)
     add_pages(app)
+    openapi.describe(app, closed=door.closed)
     return app
 
 
@@ -109,11 +82,15 @@ def _warming_up(readiness: Readiness) -> Any:
 def _add_segment(app: FastAPI, gateway: Gateway, door: Doorkeeper) -> None:
     @app.post(
         "/v1/segment",
-        response_model=SegmentAnswer,
-        dependencies=[Depends(_authorised(door))],
-        responses=_documented(_ERRORS),
-        openapi_extra={"requestBody": _IMAGE_BODY},
+        operation_id="segment",
+        tags=["segmentation"],
         summary="Find and segment the objects of one image",
+        response_model=SegmentAnswer,
+        response_description="What was found in the image",
+        responses=openapi.answers(examples.SEGMENT_ANSWERS)
+        | openapi.problems(400, 401, 408, 413, 415, 422, 431, 500, 503, 504, closed=door.closed),
+        dependencies=[Depends(_authorised(door))],
+        openapi_extra=openapi.operation(closed=door.closed, requestBody=openapi.IMAGE_BODY),
     )
     async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         deadline = gateway.deadline(query)
@@ -134,10 +111,15 @@ def _add_ensemble(
 ) -> None:
     @app.get(
         "/v1/ensemble",
-        response_model=EnsembleAnswer,
-        dependencies=[Depends(_authorised(door))],
-        responses=_documented({401: _ERRORS[401], 503: _ERRORS[503]}),
+        operation_id="describe",
+        tags=["segmentation"],
         summary="Members, views, categories, fusion and limits of this service",
+        response_model=EnsembleAnswer,
+        response_description="What runs here",
+        responses=openapi.answers(examples.ENSEMBLE_ANSWERS)
+        | openapi.problems(401, 431, 500, 503, closed=door.closed, unavailable=examples.NOT_DESCRIBED),
+        dependencies=[Depends(_authorised(door))],
+        openapi_extra=openapi.operation(closed=door.closed),
     )
     async def describe() -> Response:
         section, refused = await fusion_section()
@@ -155,15 +137,26 @@ def _add_ensemble(
 
 
 def _add_health(app: FastAPI, gateway: Gateway, readiness: Readiness) -> None:
-    @app.get("/healthz", summary="The gateway is alive")
-    async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
+    @app.get(
+        "/healthz",
+        operation_id="health",
+        tags=["operation"],
+        summary="The gateway is alive",
+        response_description="It is",
+        responses=openapi.answers(examples.ALIVE_ANSWERS) | openapi.problems(431, 500),
+    )
+    async def healthz() -> AliveAnswer:
+        return AliveAnswer(status="alive")
 
     @app.get(
         "/readyz",
-        response_model=ReadyAnswer,
-        responses=_documented({503: {"description": "Not every deployment has answered yet, or the service stops"}}),
+        operation_id="readiness",
+        tags=["operation"],
         summary="Every deployment has answered a warm-up image",
+        response_model=ReadyAnswer,
+        response_description="They have",
+        responses=openapi.answers(examples.READY_ANSWERS)
+        | openapi.problems(431, 500, 503, unavailable=examples.NOT_READY),
     )
     async def readyz() -> Response:
         if gateway.draining:
@@ -174,13 +167,7 @@ def _add_health(app: FastAPI, gateway: Gateway, readiness: Readiness) -> None:
 
 
 def _authorised(door: Doorkeeper) -> Callable[..., Awaitable[None]]:
-    async def check(authorization: Annotated[str | None, Header()] = None) -> None:
-        door.check(authorization)
+    async def check(request: Request) -> None:
+        door.check(request.headers.get("Authorization"))
 
     return check
-
-
-def _documented(errors: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    """Errors for OpenAPI, each with the problem's schema."""
-    content = {problems.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
-    return {status: entry | {"content": content} for status, entry in errors.items()}

@@ -12,13 +12,15 @@ class SegmentQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    score_threshold: Fraction = Field(0.0, description="Leave out instances with a lower score.")
-    max_instances: int | None = Field(None, ge=1, description="At most so many, the highest scores first.")
-    masks: Literal["rle", "polygon", "none"] = Field("rle", description="How masks are written.")
-    deadline_s: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Seconds the answer may take; 504 after that."
+    score_threshold: Fraction = Field(0.0, description="Leave out instances with a lower score.", examples=[0.3])
+    max_instances: int | None = Field(
+        None, ge=1, description="At most so many, the highest scores first.", examples=[100]
     )
-    explain: bool = Field(False, description="Also what each view found by itself, before fusion.")
+    masks: Literal["rle", "polygon", "none"] = Field("rle", description="How masks are written.", examples=["polygon"])
+    deadline_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Seconds the answer may take; 504 after that.", examples=[10]
+    )
+    explain: bool = Field(False, description="Also what each view found by itself, before fusion.", examples=[True])
 
 
 class Answer(BaseModel):
@@ -40,8 +42,15 @@ class Detection(Answer):
 
     category_id: int
     category: str
-    score: float
-    bbox: tuple[float, float, float, float]
+    score: float = Field(ge=0, le=1)
+    bbox: Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class Rle(Answer):
+    """A mask as COCO's compressed run lengths, by columns: `size` is height and width of the image."""
+
+    size: Annotated[list[int], Field(min_length=2, max_length=2)]
+    counts: str
 
 
 class Instance(Detection):
@@ -52,7 +61,7 @@ class Instance(Detection):
     rank the mask, while `score` ranks the box.
     """
 
-    segmentation: dict[str, Any] | list[list[int]] | None
+    segmentation: Rle | list[list[int]] | None
     area: float
     mask_score: float | None = None
 
@@ -75,7 +84,7 @@ class ViewInfo(Answer):
     member: str
     scale: int
     flip: bool
-    crop: tuple[int, int, int, int] | None
+    crop: Annotated[list[int], Field(min_length=4, max_length=4)] | None
     tile: TileInfo | None
     crop_name: str | None
 
@@ -116,6 +125,15 @@ class SegmentAnswer(Answer):
     model_version: str
 
 
+class Category(Answer):
+    """One class, as COCO writes it, with what training counted of it where that is known."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: int
+    name: str
+
+
 class EnsembleAnswer(Answer):
     """The answer of `/v1/ensemble`: what runs here, with COCO's `categories` and the fusion section in force.
 
@@ -125,11 +143,17 @@ class EnsembleAnswer(Answer):
     model_version: str
     views: list[ViewInfo]
     deployments: list[str]
-    categories: list[dict[str, Any]]
+    categories: list[Category]
     fusion: dict[str, Any]
     fusion_refused: str | None
     quorum: dict[str, Any]
     limits: dict[str, Any]
+
+
+class AliveAnswer(Answer):
+    """The answer of `/healthz`."""
+
+    status: Literal["alive"]
 
 
 class ReadyAnswer(Answer):
