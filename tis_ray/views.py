@@ -133,13 +133,13 @@ class View:
 
     def boxes_to_network(self, boxes: Boxes, image_hw: SizeHW) -> Boxes:
         """Boxes (N, 4) from the image frame to the network frame."""
-        offset, factor, width = self._frame(image_hw)
+        offset, factor, width = self.frame(image_hw)
         moved = np.asarray((boxes - offset) * factor, dtype=np.float32)
         return box_ops.hflip(moved, width) if self.flip else moved
 
     def boxes_to_image(self, boxes: Boxes, image_hw: SizeHW) -> Boxes:
         """Boxes (N, 4) from the network frame to the image frame: flip undone first, then scale, then crop."""
-        offset, factor, width = self._frame(image_hw)
+        offset, factor, width = self.frame(image_hw)
         moved = box_ops.hflip(boxes, width) if self.flip else boxes
         return np.asarray(moved / factor + offset, dtype=np.float32)
 
@@ -150,7 +150,8 @@ class View:
         """
         return np.ascontiguousarray(patches[..., ::-1]) if self.flip else patches
 
-    def _frame(self, image_hw: SizeHW) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    def frame(self, image_hw: SizeHW) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Offset (4,) in image px, factors (4,) and network width: a box is (box - offset) * factor, then mirrored."""
         x1, y1, x2, y2 = self.region(image_hw)
         height, width = self.network_hw(image_hw)
         factor_x, factor_y = width / (x2 - x1), height / (y2 - y1)

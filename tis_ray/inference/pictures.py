@@ -5,12 +5,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tis_ray.data.resize import resize_image
 from tis_ray.inference.asked import Asked
 from tis_ray.inference.batches import Batch
+from tis_ray.inference.staging import to_device
 from tis_ray.instances import Instances
 from tis_ray.views import View
 
@@ -76,16 +76,3 @@ def turns(
             count = 1 if all_or_one and len(waiting) < most(batch) else most(batch)
             yield batch, waiting[:count]
             waiting = waiting[count:]
-
-
-def to_device(values: NDArray[np.generic], device: torch.device) -> Tensor:
-    """A copy of an array there: from page-locked memory where it is a GPU, which nobody has to wait for."""
-    if device.type != "cuda":
-        # A copy, since PyTorch takes neither read-only arrays nor negative strides.
-        return torch.from_numpy(np.array(values, order="C")).to(device)
-    staged = torch.empty(values.shape, dtype=_TYPES[values.dtype.name], pin_memory=True)
-    np.copyto(staged.numpy(), values)
-    return staged.to(device, non_blocking=True)
-
-
-_TYPES = {name: getattr(torch, name) for name in ("uint8", "int64", "float32", "float64")}

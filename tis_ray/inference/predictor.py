@@ -17,8 +17,10 @@ from tis_ray.inference.asked import Asked, NotWantedError, always
 from tis_ray.inference.batches import Batch, batches_of, most_pictures
 from tis_ray.inference.checks import check_boxes, check_image
 from tis_ray.inference.feature_memory import FeatureMemory, Remembered
+from tis_ray.inference.forwards import Forwards
 from tis_ray.inference.holders import holders_of
-from tis_ray.inference.pictures import Picture, to_device, turns
+from tis_ray.inference.pictures import Picture, turns
+from tis_ray.inference.precision import Precision, dtype_of, round_weights
 from tis_ray.inference.tiles import merge_tiles
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
@@ -27,7 +29,8 @@ from tis_ray.models.detector import Detector, Looked
 from tis_ray.ops.boxes import Boxes
 from tis_ray.views import SizeHW, View
 
-BATCH_PX = 2_000_000
+BATCH_PX = 2_000_000  # of a forward on a CPU
+GPU_BATCH_PX = 24_000_000
 BOXES_AT_ONCE = 1000  # of a view, whose masks are predicted together: their features take memory
 
 
@@ -35,8 +38,12 @@ class Predictor:
     """Runs a detector's views. Not for several threads at once: one forward owns the device.
 
     `index_map` int32 (K,) turns the detector's labels into the ensemble's; by default they are the same. `batch_px`
-    bounds the network pixels of one forward, and so its memory, where a grid's tiles could share one; a tile and its
-    mirror image always do. `memory` holds the features of pictures that will be asked about again.
+    bounds the network pixels of one forward, and so its memory, where a grid's tiles or several pictures could share
+    one; a tile and its mirror image always do. On a CPU no two pictures ever share one. `memory` holds the features of
+    pictures that will be asked about again.
+
+    `dtype` is what convolutions and linear layers compute in: bfloat16 on a GPU and float32 without, by default.
+    Whatever it is, pixels are normalised, boxes decoded and scores compared in float32.
     """
 
     def __init__(
@@ -45,14 +52,19 @@ class Predictor:
         *,
         device: torch.device | str,
         index_map: NDArray[np.int32] | None = None,
-        batch_px: int = BATCH_PX,
+        batch_px: int | None = None,
         memory: FeatureMemory | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.detector = detector.to(self.device, memory_format=torch.channels_last).eval()
-        self.index_map = index_map
+        if batch_px is None:
+            batch_px = BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
         self.batch_px = batch_px
         self.memory = FeatureMemory() if memory is None else memory
+        self._index_map = index_map
+        dtype = dtype_of("auto", self.device) if dtype is None else dtype
+        self._forwards = Forwards(self.detector, device=self.device, dtype=dtype, index_map=index_map)
 
     @classmethod
     def from_checkpoint(
@@ -62,12 +74,17 @@ class Predictor:
         device: torch.device | str | None = None,
         categories: Categories | None = None,
         memory: FeatureMemory | None = None,
+        precision: Precision = "auto",
+        batch_px: int | None = None,
     ) -> "Predictor":
         """The member in a checkpoint directory, on the GPU if there is one, answering in `categories`' labels."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        detector, _, own = checkpoint.load(Path(folder), device)
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        detector, _, own = checkpoint.load(Path(folder))
+        dtype = dtype_of(precision, device)
+        if dtype == torch.bfloat16:
+            round_weights(detector)
         index_map = own.index_map(categories or own, key=f"checkpoint {folder}")
-        return cls(detector, device=device, index_map=index_map, memory=memory)
+        return cls(detector, device=device, index_map=index_map, batch_px=batch_px, memory=memory, dtype=dtype)
 
     @property
     def predicts_masks(self) -> bool:
@@ -98,8 +115,13 @@ class Predictor:
         """
         masks = masks and self.predicts_masks
         pictures = self._opened(asked, views)
+        finish = _nothing_to_finish
         for batch, some in self._turns(pictures, views):
-            self._find(batch, some, masks)
+            looked = self._look(batch, some)
+            finish()  # while the device is at work
+            finish = self._find(looked, batch, some, masks)
+            del looked  # before the next ones take memory
+        finish()
         nothing = Instances.of([], [], [], BoxMasks.empty() if masks else None)
         return [self._merged(picture, views, nothing) if picture.wanted else None for picture in pictures]
 
@@ -167,11 +189,11 @@ class Predictor:
                 continue
             if not picture.still_wanted():
                 raise NotWantedError("masks: nobody waits for them any more")
-            looked = (self.memory.get(recall, batch) if recall else None) or self._look(batch, [picture])[1]
+            looked = (self.memory.get(recall, batch) if recall else None) or _remembered(self._look(batch, [picture]))
             for some in _some_at_a_time(rows):
                 given = [boxes[row] for row in some], [own[row] for row in some]
-                parts = self._segment(looked, batch, *given, image_hw)
-                for piece, row, part in zip(batch, some, parts, strict=True):
+                parts = self._forwards.segment(looked, [piece.tile for piece in batch], image_hw, *given)
+                for piece, row, part in zip(batch, some, parts(), strict=True):
                     found[piece.view] = _filled(found[piece.view], row, part)
         return [found[view] for view in views]
 
@@ -214,25 +236,27 @@ class Predictor:
         """On a CPU a forward of two is no faster than two, and would round differently."""
         return 1 if self.device.type == "cpu" else most_pictures(batch, image_hw, batch_px=self.batch_px)
 
-    def _look(self, batch: Batch, pictures: Sequence[Picture]) -> tuple[Looked, Remembered]:
+    def _look(self, batch: Batch, pictures: Sequence[Picture]) -> Looked:
         """What backbone and neck make of the pieces of all pictures, one after the other; kept where that is asked."""
-        inputs = [one for picture in pictures for one in picture.inputs(batch)]
-        with self._autocast():
-            looked = self.detector.look(inputs)
-        whole = Remembered(looked.features, looked.batch.image_sizes)
+        looked = self._forwards.look([one for picture in pictures for one in picture.inputs(batch)])
+        whole = _remembered(looked)
         for number, picture in enumerate(pictures):
             if picture.remember is not None:
                 own = whole if len(pictures) == 1 else whole.part(number * len(batch), len(batch))
                 self.memory.put(picture.remember, batch, own)
-        return looked, whole
+        return looked
 
-    def _find(self, batch: Batch, pictures: Sequence[Picture], masks: bool) -> None:
-        """Add what each piece of each picture shows, in the image frame, to what its view has found."""
-        looked = self._look(batch, pictures)
-        parts = self._detect(looked, batch * len(pictures), pictures[0].image_hw, masks)
+    def _find(self, looked: Looked, batch: Batch, pictures: Sequence[Picture], masks: bool) -> Callable[[], None]:
+        """Let the device find what each piece of each picture shows; calling the answer adds it to what is found."""
         places = [(picture, piece) for picture in pictures for piece in batch]
-        for (picture, piece), part in zip(places, parts, strict=True):
-            picture.found[piece.view].append(part)
+        tiles = [piece.tile for _, piece in places]
+        arrived = self._forwards.detect(looked, tiles, pictures[0].image_hw, masks=masks)
+
+        def finish() -> None:
+            for (picture, piece), part in zip(places, arrived(), strict=True):
+                picture.found[piece.view].append(part)
+
+        return finish
 
     def _merged(self, picture: Picture, views: Sequence[View], nothing: Instances) -> list[Instances]:
         """The answer of each view from those of its tiles."""
@@ -242,61 +266,23 @@ class Predictor:
             for view in views
         ]
 
-    def _detect(
-        self, looked: tuple[Looked, Remembered], batch: Batch, image_hw: SizeHW, masks: bool
-    ) -> list[Instances]:
-        """What each piece of a batch shows, in the image frame."""
-        with self._autocast():
-            detections = self.detector.detect(looked[0], masks=False)
-        boxes = [
-            piece.tile.boxes_to_image(one.boxes.float().cpu().numpy(), image_hw)
-            for piece, one in zip(batch, detections, strict=True)
-        ]
-        labels = [one.labels.cpu().numpy() for one in detections]
-        segmented = self._segment(looked[1], batch, boxes, labels, image_hw) if masks else [None] * len(batch)
-        found = [
-            Instances.of(box, one.scores.float().cpu().numpy(), label - 1, mask)
-            for box, label, one, mask in zip(boxes, labels, detections, segmented, strict=True)
-        ]
-        return found if self.index_map is None else [one.relabelled(self.index_map) for one in found]
-
-    def _segment(
-        self,
-        looked: Remembered,
-        batch: Batch,
-        boxes: Sequence[Boxes],
-        labels: Sequence[NDArray[np.int64]],
-        image_hw: SizeHW,
-    ) -> list[BoxMasks]:
-        """Masks over the boxes (R, 4) of each piece, both in the image frame; labels are the detector's."""
-        moved = [
-            to_device(piece.tile.boxes_to_network(box, image_hw), self.device)
-            for piece, box in zip(batch, boxes, strict=True)
-        ]
-        wanted = [to_device(one, self.device) for one in labels]
-        with self._autocast():
-            said = self.detector.segment(looked.features, moved, wanted, looked.sizes_hw)
-        return [
-            BoxMasks(
-                box,
-                piece.tile.patches_to_image(one.probs.half().cpu().numpy()),
-                quality=None if one.quality is None else one.quality.float().cpu().numpy(),
-            )
-            for piece, box, one in zip(batch, boxes, said, strict=True)
-        ]
-
     def _own_labels(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
         """The detector's labels, from 1, for the ensemble's; 0 for a class that it does not know."""
-        if self.index_map is None:
+        if self._index_map is None:
             return np.maximum(labels.astype(np.int64) + 1, 0)
-        own = np.zeros(self.index_map.max(initial=0) + 1, dtype=np.int64)
-        taken = self.index_map >= 0
-        own[self.index_map[taken]] = np.flatnonzero(taken) + 1
+        own = np.zeros(self._index_map.max(initial=0) + 1, dtype=np.int64)
+        taken = self._index_map >= 0
+        own[self._index_map[taken]] = np.flatnonzero(taken) + 1
         known = (labels >= 0) & (labels < len(own))
         return np.where(known, own[np.where(known, labels, 0)], 0)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
+
+def _remembered(looked: Looked) -> Remembered:
+    return Remembered(looked.features, looked.batch.image_sizes)
+
+
+def _nothing_to_finish() -> None:
+    pass
 
 
 def _some_at_a_time(rows: Sequence[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
