@@ -10,7 +10,7 @@ OPENVINO := openvino==2026.4.1
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail lock clean
+.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail service-benchmarks reliability lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -19,6 +19,8 @@ help:
 	@echo "make test-gpu    what needs a CUDA device"
 	@echo "make docs-test   every bash block of the README and docs, executed"
 	@echo "make benchmarks  fusion and masks beside the libraries that have them, into docs/benchmarks.md"
+	@echo "make service-benchmarks   what the service takes for itself: time, memory, starts; into docs/benchmarks.md"
+	@echo "make reliability the service under kills, overload and a soak, into docs/reliability.md"
 	@echo "make recipes     every tiny recipe trained, served and scored, into docs/recipes.md"
 	@echo "make mask-techniques   each mask technique alone beside plain Mask R-CNN, into docs/techniques.md"
 	@echo "make long-tail   both stages and self-training on long-tail scenes, into docs/training.md"
@@ -59,6 +61,13 @@ docs-test: $(READY)
 benchmarks: $(READY)
 	-$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps $(OPENVINO)
 	$(PY) -m tests.benchmarks
+
+service-benchmarks: $(READY)
+	$(PY) -m tests.benchmarks.service_overhead
+	$(PY) -m tests.benchmarks.service_memory
+
+reliability: $(READY)
+	$(PY) -m tests.benchmarks.service_reliability
 
 recipes: $(READY)
 	$(PY) -m tests.benchmarks.recipes

@@ -1,0 +1,77 @@
+"""Ten times what the service can do, for a minute: who is let in is answered in time, the rest is refused quickly,
+memory is bounded, and afterwards all is as before."""
+
+import os
+import statistics
+import time
+
+import pytest
+
+from tests.serving.bad_days import TRANSPORT_S
+from tests.serving.load.answers import essence
+from tests.serving.load.footprint import footprint, settled, store_mb, total, watched
+from tests.serving.load.offering import GIVEN_UP_AFTER_S, Fate, Pictures, ask, in_words, offer, percentile, with_status
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SECONDS = float(os.environ.get("TIS_RAY_OVERLOAD_SECONDS", "60"))
+TIMES = 10
+REFUSED_WITHIN_S = 1.0  # 99 in a hundred
+NORMAL_WITHIN_S = 10.0
+GROWTH_MB = 300.0  # eight pictures, bodies in the proxy, and what a hundred connections take
+
+
+def test_ten_times_the_capacity_costs_neither_deadlines_nor_memory(slow_pictures):
+    pictures = slow_pictures
+    quiet = ask(pictures, count=8, together=1)
+    assert [fate.status for fate in quiet] == [200] * 8
+    expected = [essence(fate.content) for fate in quiet]
+    capacity, before, store_before = capacity_of(pictures), footprint(), settled()
+    with watched() as seen:
+        ended = time.perf_counter() + SECONDS
+        fates = offer(pictures, rate_per_s=TIMES * capacity, seconds=SECONDS)
+        normal_s = normal_again(pictures, quiet) - ended
+    after, peak_mb = total(footprint()), max(one.pss_mb for one in seen)
+    answered, refused = with_status(fates, 200), with_status(fates, 503)
+    print(
+        f"{len(pictures.contents[0]) / 1e3:.0f} kB a picture; alone a request takes {middle_s(quiet):.2f} s, "
+        f"one after the other the service answers {capacity:.1f} a second.\n"
+        f"{len(fates)} requests at {TIMES * capacity:.0f} a second for {SECONDS:.0f} s: {in_words(fates)}; "
+        f"answered {len(answered) / SECONDS:.1f} a second; "
+        f"sent at most {max(fate.late_s for fate in fates):.2f} s late.\n"
+        f"Memory of all processes (PSS): {total(before).pss_mb:.0f} MB before, {peak_mb:.0f} MB at most, "
+        f"{after.pss_mb:.0f} MB after; object store {store_before:.0f} MB before, {settled():.0f} MB after.\n"
+        f"Normal again {normal_s:.1f} s after the last one."
+    )
+    assert {fate.status for fate in fates} == {200, 503}
+    assert max(fate.seconds for fate in answered) <= pictures.deadline_s + TRANSPORT_S
+    assert percentile([fate.seconds for fate in refused], 99) <= REFUSED_WITHIN_S
+    assert all(fate.retry_after is not None for fate in refused)
+    assert [fate.number for fate in answered if essence(fate.content) != expected[fate.number % 8]] == []
+    assert len(answered) >= 0.5 * capacity * SECONDS  # it goes on working at half its pace or more
+    assert peak_mb - total(before).pss_mb <= GROWTH_MB
+    assert store_mb() <= store_before + 1
+    assert normal_s <= NORMAL_WITHIN_S
+
+
+def capacity_of(pictures: Pictures) -> float:
+    """Requests a second where as many are on their way as keep every view server busy."""
+    start = time.perf_counter()
+    fates = ask(pictures, count=32, together=4)
+    assert [fate.status for fate in fates] == [200] * 32
+    return len(fates) / (time.perf_counter() - start)
+
+
+def normal_again(pictures: Pictures, quiet: list[Fate]) -> float:
+    """When, on this process's clock, a request takes at most half as long again as the slowest did alone."""
+    end = time.perf_counter() + GIVEN_UP_AFTER_S
+    while time.perf_counter() < end:
+        (fate,) = ask(pictures, count=1, together=1)
+        if fate.status == 200 and fate.seconds <= 1.5 * max(one.seconds for one in quiet):
+            break
+        time.sleep(0.2)
+    return time.perf_counter()
+
+
+def middle_s(fates: list[Fate]) -> float:
+    return statistics.median(fate.seconds for fate in fates)
