@@ -18,6 +18,11 @@ export class Filters {
     return this.measures(instance) && !this.hidden.has(instance.categoryId);
   }
 
+  /** A view's own box has no mask, hence no area to judge: of those, score and class decide. */
+  acceptsBox({ score, category_id: categoryId }) {
+    return score >= Number(this.parts.score.value) && !this.hidden.has(categoryId);
+  }
+
   measures({ score, size }) {
     const { parts } = this;
     return score >= Number(parts.score.value) && size >= Number(parts.from.value || 0)

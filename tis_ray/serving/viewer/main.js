@@ -24,7 +24,7 @@ const queue = new Queue(changed);
 const stage = new Stage({ canvas: $("canvas"), overview: $("overview"), tip: $("tip"), zoom: $("zoom") }, { select, key });
 const strip = new Strip($("strip"), open);
 const list = new InstanceList({ list: $("list"), order: $("order") }, (instance) => select(instance, { goes: true }));
-const views = new Views({ table: $("views"), stages: $("stages"), hint: $("views-hint") }, (view) => stage.show({ view }));
+const views = new Views({ table: $("views"), stages: $("stages"), hint: $("views-hint") }, refresh);
 const filters = new Filters({
   score: $("score"), scoreShown: $("score-shown"), histogram: $("histogram"), from: $("size-from"), to: $("size-to"),
   classes: $("classes"), all: $("all-classes"), none: $("no-classes"),
@@ -32,7 +32,7 @@ const filters = new Filters({
 const work = new Work({
   card: $("work"), words: $("work-words"), clock: $("work-clock"), progress: $("work-progress"), cancel: $("cancel"),
   again: $("again"), door: $("door"), token: $("token"),
-}, { cancel: () => queue.cancel(current), again: () => queue.again(current), unlock });
+}, { cancel: () => queue.cancel(current), again: () => queue.again(current), unlock, say });
 
 function say(words) {
   $("status").textContent = words;
@@ -55,6 +55,7 @@ function changed(picture) {
 }
 
 async function open(picture) {
+  for (const instance of found.get(current)?.instances ?? []) instance.release();
   current = picture;
   const turn = ++opening;
   strip.choose(picture);
@@ -71,7 +72,7 @@ function showAnswer() {
   work.show(current);
   const { answer, instances = [] } = (current.state === "done" && found.get(current)) || {};
   const isNew = filters.instances !== instances;
-  $("panel").inert = !answer;
+  $("tab-panel-instances").inert = $("tab-panel-views").inert = !answer;
   if (answer && !stage.what.pyramid) stage.open(Pyramid.blank(answer.image.width, answer.image.height));
   if (!isNew && stage.what.instances.length) return;
   filters.open(instances);
@@ -86,7 +87,7 @@ function refresh() {
   if (!shown.includes(stage.what.selected)) select(null);
   stage.show({
     instances: shown, masks: $("masks").checked, boxes: $("boxes").checked, labels: $("labels").checked,
-    opacity: Number($("opacity").value),
+    opacity: Number($("opacity").value), view: shownView(),
   });
   list.show(shown);
   $("count").textContent = `${shown.length} of ${filters.instances.length}`;
@@ -94,9 +95,15 @@ function refresh() {
   if (current?.state === "done") say(summary(current, shown.length));
 }
 
+/** The view whose own boxes are shown, with those that the filters let through; else null. */
+function shownView() {
+  const view = views.shown;
+  return view && { ...view, detections: view.detections.filter((box) => filters.acceptsBox(box)) };
+}
+
 function summary({ name, answer }, number) {
   const missing = answer.views.filter((view) => view.status !== "ok").length;
-  const words = `${name}: ${number} of ${answer.instances.length} instances shown, ${answer.timings.total_s.toFixed(2)} s.`;
+  const words = `${name}, ${answer.image.width} × ${answer.image.height} px: ${number} of ${answer.instances.length} instances shown, ${answer.timings.total_s.toFixed(2)} s.`;
   return answer.degraded ? `${words} Degraded: ${missing} of ${answer.views.length} views are missing.` : words;
 }
 
@@ -108,7 +115,7 @@ function select(instance, { goes = false } = {}) {
   if (!instance) return;
   const place = `at ${instance.box.slice(0, 2).map(Math.round).join(", ")}`;
   const mask = instance.maskScore === null ? "" : `mask score ${instance.maskScore.toFixed(2)}`;
-  $("selected").textContent = [instance.words, place, mask, seen].filter(Boolean).join(" · ");
+  $("said").textContent = $("selected").textContent = [instance.words, place, mask, seen].filter(Boolean).join(" · ");
   if (goes) stage.camera.show(instance.box);
 }
 

@@ -42,6 +42,12 @@ export class Instance {
     return this.paths[level];
   }
 
+  /** Forget its outlines, which are made again when they are needed. */
+  release() {
+    this.loops = null;
+    this.paths = [];
+  }
+
   /** Whether a point of the picture is on its mask, or in its box where it has none. */
   covers(x, y) {
     return this.spans ? contains(this.spans, Math.floor(x), Math.floor(y)) : this.isNear(x, y, 0);

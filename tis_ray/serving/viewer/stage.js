@@ -18,7 +18,6 @@ export class Stage {
     };
     this.camera = new Camera(() => this.draw());
     this.frame = 0;
-    this.frameMs = []; // how long the last frames took to paint
     listen(canvas, this.camera, {
       click: (at) => on.select(this.at(at)),
       hover: (at) => this.hover(at),
@@ -32,6 +31,7 @@ export class Stage {
   /** Show a picture, or none. */
   open(pyramid) {
     this.what = { ...this.what, pyramid, instances: [], selected: null, hovered: null, view: null };
+    this.overview.hidden = true;
     this.resize();
     if (!pyramid) return;
     this.camera.open([pyramid.width, pyramid.height]);
@@ -53,24 +53,25 @@ export class Stage {
     this.canvas.width = Math.max(1, Math.round(clientWidth * this.ratio));
     this.canvas.height = Math.max(1, Math.round(clientHeight * this.ratio));
     this.camera.resize([Math.max(clientWidth, 1), Math.max(clientHeight, 1)]);
+    this.paint(performance.now()); // at once: a canvas of a new size is empty
   }
 
   /** Ask for a frame. */
   draw() {
     this.frame ||= requestAnimationFrame((time) => {
       this.frame = 0;
-      if (!this.what.pyramid) return;
-      if (this.ratio !== devicePixelRatio) this.resize();
-      const moves = this.camera.step(time);
-      const start = performance.now();
-      const waits = paint(this.what, {
-        context: this.context, ratio: this.ratio, ...this.camera.now, seen: this.camera.seen,
-      });
-      this.paintOverview();
-      this.zoom.value = `${Math.round(100 * this.camera.now.scale)} %`;
-      this.frameMs = [...this.frameMs.slice(-199), performance.now() - start];
-      if (moves || waits) this.draw();
+      if (this.ratio === devicePixelRatio) this.paint(time);
+      else this.resize();
     });
+  }
+
+  paint(time) {
+    if (!this.what.pyramid) return;
+    const moves = this.camera.step(time);
+    const waits = paint(this.what, { context: this.context, ratio: this.ratio, ...this.camera.now, seen: this.camera.seen });
+    this.paintOverview();
+    this.zoom.value = `${Math.round(100 * this.camera.now.scale)} %`;
+    if (moves || waits) this.draw();
   }
 
   paintOverview() {

@@ -7,7 +7,7 @@ const WORDS = {
 
 export class Strip {
   constructor(list, onOpen) {
-    Object.assign(this, { list, onOpen, items: new Map() });
+    Object.assign(this, { list, onOpen, items: new Map(), drawn: Promise.resolve() });
   }
 
   /** Show the state of a picture, a new one too. */
@@ -39,7 +39,7 @@ export class Strip {
     item.append(button);
     this.list.append(item);
     this.items.set(picture, { button, state });
-    thumbnail(picture.file, canvas);
+    this.drawn = this.drawn.then(() => thumbnail(picture.file, canvas)); // one at a time: each needs the whole picture in memory
   }
 }
 

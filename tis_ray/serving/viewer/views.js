@@ -15,7 +15,7 @@ export class Views {
     this.shown = null;
     const explained = views.some((view) => view.detections);
     this.hint.textContent = explained
-      ? "Choose a view to see the boxes it found by itself, before fusion."
+      ? "Choose a view to see the boxes it found by itself, before fusion, of the scores and classes that are shown."
       : "Tick “Ask for each view’s own boxes” and segment again to see them here.";
     const longest = Math.max(1e-9, ...views.map((view) => view.seconds));
     this.buttons = views.map((view) => this.button(view));
@@ -84,5 +84,6 @@ function bar(share, text) {
 }
 
 function seconds(value) {
+  if (value === 0) return "–";
   return value < 1 ? `${(1000 * value).toFixed(value < 0.01 ? 1 : 0)} ms` : `${value.toFixed(2)} s`;
 }

@@ -1,9 +1,9 @@
 // The card over the picture: what it waits for, what went wrong, and the token where the service asks for one.
 
 export class Work {
-  /** `on` has cancel(), again() and unlock(token). */
+  /** `on` has cancel(), again(), unlock(token) and say(words). */
   constructor(parts, on) {
-    Object.assign(this, parts);
+    Object.assign(this, parts, { on });
     this.timer = 0;
     this.picture = null;
     this.cancel.addEventListener("click", on.cancel);
@@ -28,7 +28,8 @@ export class Work {
     this.cancel.hidden = !isGoing;
     this.again.hidden = isGoing;
     this.words.textContent = { waiting: `${name} waits for its turn.`, running: `Segmenting ${name} …` }[state] ?? problem;
-    if (state === "locked") this.askForToken(this.token.value !== "", problem);
+    if (!this.card.hidden) this.on.say(this.words.textContent);
+    if (state === "locked") this.askForToken(this.token.value !== "");
     clearInterval(this.timer);
     if (isGoing) this.timer = setInterval(() => this.tick(), 100);
     this.tick();
