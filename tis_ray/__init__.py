@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tis_ray.inference.ensemble import load
     from tis_ray.instances import Annotations, Categories, Instances
     from tis_ray.masks import BoxMasks, CropMasks
+    from tis_ray.serving.async_client import AsyncClient
     from tis_ray.serving.client import Client
     from tis_ray.views import View
 
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Annotations": "tis_ray.instances",
+    "AsyncClient": "tis_ray.serving.async_client",
     "BoxMasks": "tis_ray.masks",
     "Categories": "tis_ray.instances",
     "Client": "tis_ray.serving.client",
@@ -29,6 +31,7 @@ _HOMES = {
 
 __all__ = [
     "Annotations",
+    "AsyncClient",
     "BoxMasks",
     "Categories",
     "Client",

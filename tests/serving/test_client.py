@@ -1,68 +1,528 @@
-"""What a client makes of an answer, against a server that always gives the same one."""
+"""Both clients against a real HTTP server that plays a service: tries, deadlines, reasons, many images at once."""
 
-import io
+import asyncio
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
-import orjson
+import httpx
+import numpy as np
 import pytest
-from rich.console import Console
 
-from tis_ray.serving.client import Client
-from tis_ray.serving.segment import segment_files
+import tis_ray
+from tests.serving.scripted import ANSWER, BROKEN, FULL, OK, RAY_500, RLE, ROW, Request, Step, playing, problem
+from tis_ray import AsyncClient, Client
+from tis_ray.errors import InputError, ServiceError
+from tis_ray.serving import retrying
+from tis_ray.serving.answers import Result
 
-RLE = {"size": [4, 6], "counts": "PPYo0"}
-BASE = {"category_id": 3, "category": "car", "score": 0.5, "bbox": [1, 2, 3, 4], "area": 12.0}
-ROWS = [
-    BASE | {"segmentation": RLE, "mask_score": 0.25},
-    BASE | {"segmentation": RLE},
-    BASE | {"segmentation": None},
-]
-ANSWER = {
-    "image": {"width": 6, "height": 4, "sha256": "00"},
-    "instances": ROWS,
-    "views": [],
-    "degraded": False,
-    "timings": {"total_s": 0.5},
-    "model_version": "0123456789ab",
-}
+PIXELS = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
 
 
-class _Service(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(orjson.dumps(ANSWER))
-
-    def log_message(self, *_: object) -> None:
-        pass
+def waiting(method: str, url: str, *arguments: Any, **options: Any) -> Any:
+    """What a method of `Client` returns; `client` among the options are the constructor's."""
+    with Client(url, **options.pop("client", {})) as client:
+        return getattr(client, method)(*arguments, **options)
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _Service) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+def awaiting(method: str, url: str, *arguments: Any, **options: Any) -> Any:
+    """The same of `AsyncClient`."""
+
+    async def call() -> Any:
+        async with AsyncClient(url, **options.pop("client", {})) as client:
+            return await getattr(client, method)(*arguments, **options)
+
+    return asyncio.run(call())
 
 
-def test_masks_have_a_score_of_their_own_where_the_service_gives_one(url: str) -> None:
-    with Client(url) as client:
-        result = client.segment(b"picture")
+Call = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE_S", 0.02)
+
+
+both = pytest.mark.parametrize("call", [waiting, awaiting])
+
+
+def test_the_clients_have_the_same_methods():
+    def public(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert public(AsyncClient) - {"sharing"} == public(Client)
+
+
+@both
+@pytest.mark.parametrize(
+    ("steps", "times"),
+    [
+        pytest.param([OK], 1, id="answered"),
+        pytest.param([FULL, OK], 2, id="no place at first"),
+        pytest.param([RAY_500, OK], 2, id="the gateway died"),
+        pytest.param([BROKEN, OK], 2, id="the connection broke"),
+    ],
+)
+def test_sends_again_until_it_is_answered(call: Call, steps, times):
+    with playing(*steps) as service:
+        assert call("segment", service.url, b"picture").instances[0].category == "car"
+    assert [request.body for request in service.requests] == [b"picture"] * times
+
+
+@both
+@pytest.mark.parametrize("status", [400, 401, 413, 422, 429])
+def test_what_the_service_refuses_is_asked_for_once(call: Call, status):
+    with playing(problem(status, "because")) as service, pytest.raises(ServiceError, match=f"{status} because") as told:
+        call("segment", service.url, b"picture")
+    assert told.value.status == status
+    assert len(service.requests) == 1
+
+
+@both
+def test_waits_as_long_as_the_service_asks_for(call: Call):
+    with playing(problem(503, "full", **{"Retry-After": "1"}), OK) as service:
+        call("segment", service.url, b"picture")
+    first, second = service.requests
+    assert 1 < second.at - first.at < 3
+
+
+@both
+def test_says_what_the_last_try_brought(call: Call):
+    with playing(RAY_500, FULL) as service, pytest.raises(ServiceError, match="503 too many requests") as told:
+        call("ensemble", service.url, client={"retries": 1})
+    assert told.value.status == 503
+    assert len(service.requests) == 2
+
+
+@both
+def test_an_answer_that_does_not_come_is_not_waited_for_longer_than_said(call: Call):
+    began = time.monotonic()
+    with playing(Step(after_s=30)) as service:
+        with pytest.raises(ServiceError, match=r"/v1/segment: expected an answer within 0\.5 s; got none"):
+            call("segment", service.url, b"picture", client={"timeout_s": 0.5})
+        assert time.monotonic() - began < 3
+        assert service.hung_up.wait(5)
+    assert len(service.requests) == 1
+
+
+@both
+def test_nor_is_one_that_trickles_in(call: Call):
+    began = time.monotonic()
+    with playing(Step(trickle_s=0.02)) as service, pytest.raises(ServiceError, match=r"within 0\.5 s; got none"):
+        call("segment", service.url, b"picture", client={"timeout_s": 0.5})
+    assert time.monotonic() - began < 3
+
+
+@both
+def test_a_deadline_travels_and_shrinks_with_every_try(call: Call):
+    with playing(FULL, FULL, OK) as service:
+        call("segment", service.url, b"picture", deadline_s=20, score_threshold=0.25, explain=True, masks=None)
+    queries = [request.query for request in service.requests]
+    assert queries[0] == {"deadline_s": "20", "score_threshold": "0.25", "explain": "true"}
+    passed = [request.at - service.requests[0].at for request in service.requests]
+    for query, at in zip(queries[1:], passed[1:], strict=True):
+        assert float(query["deadline_s"]) == pytest.approx(20 - at, abs=0.3)
+
+
+@both
+def test_without_a_deadline_the_service_sets_its_own(call: Call):
+    with playing(OK) as service:
+        call("segment", service.url, b"picture", deadline_s=None)
+    assert service.requests[0].query == {}
+
+
+@both
+def test_a_deadline_ends_the_waiting(call: Call):
+    with (
+        playing(Step(after_s=30)) as service,
+        pytest.raises(ServiceError, match=r"expected an answer within 1\.2 s; got none"),
+    ):
+        call("segment", service.url, b"picture", deadline_s=0.2)
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, float("inf"), float("nan"), "soon"])
+def test_a_deadline_that_is_none_is_refused(deadline_s):
+    with (
+        Client("http://127.0.0.1:9") as client,
+        pytest.raises(InputError, match="deadline_s: expected a number"),
+    ):
+        client.segment(b"picture", deadline_s=deadline_s)
+
+
+@both
+def test_a_connection_is_used_again(call: Call, monkeypatch):
+    opened = []
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.get_request", counted(opened))
+    with playing(OK) as service:
+        if call is waiting:
+            with Client(service.url) as client:
+                for _ in range(3):
+                    client.segment(b"picture")
+        else:
+            asyncio.run(thrice(service.url))
+    assert len(service.requests) == 3
+    assert len(opened) == 1
+
+
+async def thrice(url: str) -> None:
+    async with AsyncClient(url) as client:
+        for _ in range(3):
+            await client.segment(b"picture")
+
+
+def counted(opened: list[Any]) -> Callable[[Any], Any]:
+    def get_request(server: Any) -> Any:
+        opened.append(server.socket.accept())
+        return opened[-1]
+
+    return get_request
+
+
+# ------------------------------------------------------------------------------------------------ what is sent
+
+
+@both
+def test_files_bytes_and_pixels_are_sent(call: Call, tmp_path: Path):
+    (tmp_path / "a.JPG").write_bytes(b"a file's bytes")
+    with playing(OK) as service:
+        for image in (tmp_path / "a.JPG", str(tmp_path / "a.JPG"), b"bytes", PIXELS):
+            call("segment", service.url, image, client={"token": "secret"})
+    bodies = [request.body for request in service.requests]
+    assert bodies[:3] == [b"a file's bytes", b"a file's bytes", b"bytes"]
+    assert bodies[3].startswith(b"\x89PNG")
+    assert [request.headers["Content-Type"] for request in service.requests[1:]] == [
+        "image/jpeg",
+        "image/*",
+        "image/png",
+    ]
+    assert {request.headers["Authorization"] for request in service.requests} == {"Bearer secret"}
+
+
+@both
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        pytest.param("nowhere.jpg", r"image: expected a readable file; got nowhere\.jpg \(No such file", id="missing"),
+        pytest.param("a\0b", "image: expected a readable file", id="a name that is none"),
+        pytest.param(PIXELS[..., 0], r"expected a uint8 array \(H, W, 3\); got uint8 \(4, 6\)", id="grey"),
+        pytest.param(PIXELS / 255, "got float64", id="floats"),
+        pytest.param(PIXELS[:0], r"got uint8 \(0, 6, 3\)", id="empty"),
+    ],
+)
+def test_what_can_be_no_image_is_refused_before_it_is_sent(call: Call, image, message):
+    with playing(OK) as service, pytest.raises(InputError, match=message):
+        call("segment", service.url, image)
+    assert service.requests == []
+
+
+# ------------------------------------------------------------------------------------------------ plain reasons
+
+
+@both
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        pytest.param(
+            problem(401, "this service needs a token"),
+            r"/v1/ensemble: 401 this service needs a token; token=\.\.\. of a client and TIS_RAY_TOKEN or --token",
+            id="wrong token",
+        ),
+        pytest.param(
+            Step(404, b"<html>Not\n here</html>", {"Content-Type": "text/html; charset=utf-8"}),
+            r"expected a tis-ray service; /v1/ensemble answered 404 with text/html \(<html>Not here</html>\)",
+            id="another server",
+        ),
+        pytest.param(Step(200, b"hello"), r"expected a tis-ray service; .* answered 200 .*hello", id="no JSON"),
+        pytest.param(Step(200, [1]), "expected a tis-ray service; .* answered 200", id="no object"),
+        pytest.param(
+            Step(301, b"", {"Location": "https://elsewhere/"}),
+            "/v1/ensemble is redirected to https://elsewhere/; give that address",
+            id="moved",
+        ),
+        pytest.param(Step(504, b"<html>"), "504 the service is there but its gateway did not answer", id="proxy"),
+    ],
+)
+def test_says_in_plain_words_what_is_wrong(call: Call, step, message):
+    with playing(step) as service, pytest.raises(ServiceError, match=message):
+        call("ensemble", service.url)
+
+
+@both
+def test_names_an_answer_that_is_of_something_else(call: Call):
+    with playing(Step(200, {"hello": 1})) as service:
+        with pytest.raises(ServiceError, match="expected a tis-ray service; answer: expected that of /v1/segment"):
+            call("segment", service.url, b"picture")
+        with pytest.raises(ServiceError, match="expected a tis-ray service; /v1/ensemble names no categories"):
+            call("categories", service.url)
+
+
+@both
+def test_a_service_that_was_never_there_is_named_at_once(call: Call):
+    began = time.monotonic()
+    with pytest.raises(ServiceError, match="expected a tis-ray service; nobody listens there") as told:
+        call("segment", "http://127.0.0.1:1", b"picture")
+    assert told.value.status is None
+    assert time.monotonic() - began < 2
+    assert not call("ready", "http://127.0.0.1:1")
+    with pytest.raises(ServiceError, match=r"is not ready within 0\.3 s"):
+        call("wait_until_ready", "http://127.0.0.1:1", 0.3)
+
+
+@both
+def test_tls_where_there_is_none_is_named(call: Call):
+    with playing(OK) as service, pytest.raises(ServiceError, match="is it http:// rather than https://"):
+        call("ensemble", service.url.replace("http", "https"))
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost:8000", "http://", "ftp://host", "http://host?a=1", ""])
+def test_an_address_that_is_none_is_refused(kind, url):
+    with pytest.raises(InputError, match="url: expected the address of a service as http://host:port; got"):
+        kind(url)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_at_least_one_image_has_to_be_on_its_way(kind):
+    with pytest.raises(InputError, match="max_in_flight: expected at least 1; got 0"):
+        kind(max_in_flight=0)
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+def test_masks_have_a_score_of_their_own_where_the_service_gives_one():
+    rows = [ROW | {"segmentation": RLE, "mask_score": 0.25}, ROW | {"segmentation": RLE}, ROW | {"segmentation": None}]
+    result = Result.from_json(ANSWER | {"instances": rows})
     assert [one.mask_score for one in result.instances] == [0.25, None, None]
-    coco = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
+    coco = {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 2], "score": 0.5}
     assert result.to_coco(7) == [coco | {"segmentation": RLE, "mask_score": 0.25}, coco | {"segmentation": RLE}, coco]
 
 
-def test_answers_are_kept_as_the_service_wrote_them(url: str, tmp_path: Path) -> None:
-    out, picture = tmp_path / "answers.json", tmp_path / "a.png"
-    picture.write_bytes(b"picture")
-    console = Console(file=io.StringIO())
-    segment_files([picture], url=url, token=None, out=out, overlay=None, score_threshold=0.0, console=console)
-    (answer,) = orjson.loads(out.read_bytes())
-    assert answer["instances"] == ROWS
+VIEW = {"member": "one", "scale": 64, "flip": False, "crop": [1, 2, 3, 4], "tile": None, "crop_name": "strip"}
+VIEW |= {"status": "ok", "seconds": 0.25, "instances": 3}
+
+
+def test_an_answer_comes_back_as_the_service_wrote_it():
+    views = [VIEW, VIEW | {"crop": None, "detections": [{"category_id": 3, "score": 0.5}]}]
+    rows = [ROW | {"segmentation": RLE, "mask_score": 0.25}, ROW | {"segmentation": [[1, 2, 3, 4, 5, 6]]}]
+    answer = ANSWER | {"instances": rows, "views": views}
+    result = Result.from_json(answer)
+    assert result.views[0].crop == (1, 2, 3, 4)
+    written = result.to_json()
+    assert Result.from_json(written) == result
+    assert list(written) == list(answer)
+    assert written["instances"] == [row | {"bbox": tuple(row["bbox"])} for row in rows]
+    assert [list(view) for view in written["views"]] == [list(view) for view in views]
+
+
+def test_what_a_newer_service_adds_is_left_out():
+    more = {"image": ANSWER["image"] | {"x": 1}, "instances": [ROW | {"segmentation": None, "x": 1}], "x": 1}
+    assert Result.from_json(ANSWER | more) == Result.from_json(ANSWER)
+
+
+@pytest.mark.parametrize("answer", [{}, [], None, ANSWER | {"views": [1]}, ANSWER | {"instances": [{"bbox": []}]}])
+def test_what_is_no_answer_is_refused(answer):
+    with pytest.raises(InputError, match=r"answer: expected that of /v1/segment; got something else"):
+        Result.from_json(answer)
+
+
+# ------------------------------------------------------------------------------------------------ many images
+
+
+def many_waiting(url: str, images: Any, **options: Any) -> list[Any]:
+    with Client(url, **options) as client:
+        return list(client.segment_many(images))
+
+
+def many_awaiting(url: str, images: Any, **options: Any) -> list[Any]:
+    async def collect() -> list[Any]:
+        async with AsyncClient(url, **options) as client:
+            return [outcome async for outcome in client.segment_many(images)]
+
+    return asyncio.run(collect())
+
+
+def by_body(request: Request) -> Step:
+    """Fails on every third picture; the rest are answered, some of them late, with their own number as the width."""
+    number = int(request.body)
+    if number % 3 == 2:
+        return problem(400, f"no picture {number}")
+    return Step(content=ANSWER | {"image": ANSWER["image"] | {"width": number}}, after_s=0.1 * (number % 2))
+
+
+@pytest.mark.parametrize("many", [many_waiting, many_awaiting])
+def test_every_image_gets_its_own_outcome(many: Call, tmp_path: Path):
+    images = [str(number).encode() for number in range(20)]
+    with playing(by=by_body) as service:
+        outcomes = many(service.url, [*images, tmp_path / "nowhere.jpg"], max_in_flight=3)
+    assert sorted(outcome.position for outcome in outcomes) == list(range(21))
+    assert service.most == 3
+    for outcome in outcomes:
+        if outcome.position == 20:
+            assert isinstance(outcome.error, InputError)
+        elif outcome.position % 3 == 2:
+            assert (outcome.error.status, outcome.result) == (400, None)
+            with pytest.raises(ServiceError, match=f"400 no picture {outcome.position}"):
+                outcome.get()
+        else:
+            assert outcome.get().width == outcome.position
+            assert outcome.image == images[outcome.position]
+    assert [outcome.position for outcome in outcomes] != sorted(outcome.position for outcome in outcomes)
+
+
+@pytest.mark.parametrize("many", [many_waiting, many_awaiting])
+def test_no_images_have_no_outcomes(many: Call):
+    assert many("http://127.0.0.1:1", []) == []
+
+
+@pytest.mark.parametrize("many", [many_waiting, many_awaiting])
+def test_what_is_wrong_with_the_images_themselves_reaches_the_caller(many: Call):
+    def images():
+        yield b"0"
+        raise ZeroDivisionError("no more")
+
+    with playing(OK) as service, pytest.raises(ZeroDivisionError, match="no more"):
+        many(service.url, images())
+
+
+def test_images_are_taken_as_places_get_free():
+    taken = []
+
+    def images():
+        for number in range(100):
+            taken.append(number)
+            yield b"0"
+
+    with playing(OK) as service, Client(service.url, max_in_flight=2) as client:
+        outcomes = client.segment_many(images())
+        assert taken == []
+        for _ in range(3):
+            next(outcomes)
+        time.sleep(0.3)
+        assert len(taken) <= 9  # three had, one waiting to be, two done behind it, two on their way
+        outcomes.close()
+    assert len(service.requests) <= 9
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+def test_leaving_early_breaks_off_what_is_on_its_way():
+    def by(request: Request) -> Step:
+        return OK if request.body == b"0" else Step(after_s=30)
+
+    began = time.monotonic()
+    with playing(by=by) as service, Client(service.url) as client:
+        for outcome in client.segment_many([b"0", b"1", b"2"]):
+            assert outcome.position == 0
+            break
+        assert service.hung_up.wait(5)
+        assert "tis-ray client" not in threads()
+        assert client.segment(b"0").width == 6  # the client itself stays open
+    assert time.monotonic() - began < 5
+
+
+def test_an_error_of_the_caller_ends_the_thread():
+    def by(request: Request) -> Step:
+        return OK if request.body == b"0" else Step(after_s=30)
+
+    def looks() -> None:
+        with playing(by=by) as service, Client(service.url) as client:
+            for _ in client.segment_many([b"0", b"1"]):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        looks()
+    assert "tis-ray client" not in threads()
+
+
+def test_the_waiting_client_works_inside_a_running_event_loop():
+    async def notebook_cell(url: str) -> list[Any]:
+        return many_waiting(url, [b"0", b"1"])
+
+    with playing(OK) as service:
+        assert len(asyncio.run(notebook_cell(service.url))) == 2
+
+
+# ------------------------------------------------------------------------------------------------ asyncio's own
+
+
+def test_calls_of_many_tasks_wait_for_places():
+    async def gather(url: str) -> list[Result]:
+        async with AsyncClient(url, max_in_flight=4) as client:
+            return await asyncio.gather(*(client.segment(b"picture") for _ in range(40)))
+
+    with playing(Step(after_s=0.02)) as service:
+        assert len(asyncio.run(gather(service.url))) == 40
+    assert service.most == 4
+
+
+def test_cancelling_a_call_closes_its_connection_and_no_other():
+    async def cancel(service: Any) -> Result:
+        async with AsyncClient(service.url) as client:
+            call = asyncio.create_task(client.segment(b"slow"))
+            while not service.requests:
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert await asyncio.to_thread(service.hung_up.wait, 5)
+            return await client.segment(b"quick")
+
+    with playing(by=lambda request: Step(after_s=30 if request.body == b"slow" else 0)) as service:
+        assert asyncio.run(cancel(service)).width == 6
+
+
+def test_closing_the_generator_cancels_what_is_on_its_way():
+    async def leave(service: Any) -> None:
+        async with AsyncClient(service.url) as client:
+            async with aclosing(client.segment_many([b"quick", b"slow"])) as outcomes:
+                assert (await anext(outcomes)).image == b"quick"
+            assert await asyncio.to_thread(service.hung_up.wait, 5)
+            assert len(asyncio.all_tasks()) == 1
+
+    with playing(by=lambda request: Step(after_s=30 if request.body == b"slow" else 0)) as service:
+        asyncio.run(leave(service))
+
+
+def test_a_pause_before_the_next_try_holds_up_nobody_else():
+    async def two(url: str) -> list[float]:
+        async with AsyncClient(url) as client:
+            began = time.monotonic()
+
+            async def ask(image: bytes) -> float:
+                await client.segment(image)
+                return time.monotonic() - began
+
+            return await asyncio.gather(ask(b"refused"), ask(b"welcome"))
+
+    refused = []
+
+    def by(request: Request) -> Step:
+        if request.body == b"refused" and not refused:
+            refused.append(request)
+            return problem(503, "full", **{"Retry-After": "1"})
+        return OK
+
+    with playing(by=by) as service:
+        late, early = asyncio.run(two(service.url))
+    assert early < 1 < late
+
+
+def test_httpx_errors_that_are_no_transport_s_are_named_too():
+    with (
+        playing(Step(200, b"not gzip", {"Content-Encoding": "gzip"})) as service,
+        Client(service.url) as client,
+        pytest.raises(ServiceError, match="expected a tis-ray service"),
+    ):
+        client.ensemble()
+
+
+def test_the_package_offers_both_clients():
+    assert tis_ray.Client is Client
+    assert tis_ray.AsyncClient is AsyncClient
+    assert not issubclass(ServiceError, httpx.HTTPError)

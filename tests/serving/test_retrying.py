@@ -1,115 +1,101 @@
-"""The client's retries, against a transport that plays back outcomes, and their pauses."""
+"""When a request is sent again, and how long a client waits before that."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import httpx
 import pytest
 
-from tis_ray.errors import ServiceError
-from tis_ray.serving import retrying
-from tis_ray.serving.client import Client
+from tis_ray.serving.retrying import Reply, Tries
 
 PROBLEM = {"Content-Type": "application/problem+json"}
-OK = httpx.Response(200, json={})
-FULL = httpx.Response(503, headers=PROBLEM | {"Retry-After": "3"}, json={"detail": "too many requests"})
-RAY_500 = httpx.Response(500, text="Internal Server Error")
-OWN_500 = httpx.Response(500, headers=PROBLEM, json={"detail": "the service failed on this request"})
+FULL = Reply(503, httpx.Headers(PROBLEM), b"")
+RAY_500 = Reply(500, httpx.Headers({"Content-Type": "text/plain"}), b"")
 BROKEN = httpx.RemoteProtocolError("Server disconnected without sending a response.")
 REFUSED = httpx.ConnectError("Connection refused")
 
 
-class Clock:
-    """Time that passes only in pauses."""
-
-    def __init__(self) -> None:
-        self.now, self.pauses = 0.0, []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(retrying, "time", clock)
-    return clock
-
-
-def send(*outcomes, retries: int = 4, timeout_s: float = 300.0) -> tuple[httpx.Response | httpx.HTTPError, int]:
-    """What the caller gets, and how many times the request was sent."""
-    sent = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        assert request.read() == b"picture"
-        sent.append(request)
-        outcome = outcomes[len(sent) - 1]
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    with httpx.Client(transport=httpx.MockTransport(handle)) as http:
-        request = http.build_request("POST", "http://service/v1/segment", content=b"picture")
-        try:
-            return retrying.send(http, request, retries=retries, timeout_s=timeout_s), len(sent)
-        except httpx.HTTPError as error:
-            return error, len(sent)
+def again(*outcomes, retries: int = 4, within_s: float = 300.0, reached: bool = False, **more) -> list[bool]:
+    """After which of the outcomes another try follows."""
+    tries = Tries(retries=retries, within_s=within_s, reached=reached, **more)
+    return [tries.pause_after(outcome) is not None for outcome in outcomes]
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "last", "times"),
+    ("outcome", "expected"),
     [
-        pytest.param([OK], OK, 1, id="answered"),
-        pytest.param([FULL, OK], OK, 2, id="no place at first"),
-        pytest.param([RAY_500, OK], OK, 2, id="the gateway died"),
-        pytest.param([BROKEN, OK], OK, 2, id="the connection broke"),
-        pytest.param([httpx.ReadError("reset"), REFUSED, REFUSED, OK], OK, 4, id="the proxy is being replaced"),
-        pytest.param([REFUSED], REFUSED, 1, id="nobody was ever there"),
-        pytest.param([OWN_500], OWN_500, 1, id="a defect would fail again"),
-        pytest.param([httpx.ReadTimeout("late")], None, 1, id="a late answer is not asked for again"),
-        pytest.param([httpx.Response(504)], None, 1, id="nor one that missed its deadline"),
-        pytest.param([httpx.Response(422)], None, 1, id="a wrong request stays wrong"),
-        pytest.param([FULL] * 5, FULL, 5, id="full all the time"),
-        pytest.param([BROKEN] * 5, BROKEN, 5, id="broken all the time"),
+        pytest.param(Reply(200, {}, b""), False, id="answered"),
+        pytest.param(FULL, True, id="no place"),
+        pytest.param(Reply(503, {}, b""), True, id="no gateway"),
+        pytest.param(RAY_500, True, id="the gateway died"),
+        pytest.param(Reply(502, {}, b""), True, id="a proxy lost the gateway"),
+        pytest.param(Reply(500, httpx.Headers(PROBLEM), b""), False, id="a defect would fail again"),
+        pytest.param(Reply(504, httpx.Headers(PROBLEM), b""), False, id="the deadline passed"),
+        pytest.param(BROKEN, True, id="the connection broke"),
+        pytest.param(httpx.ReadError("reset"), True, id="reset"),
+        pytest.param(REFUSED, False, id="nobody was ever there"),
+        pytest.param(httpx.ReadTimeout("late"), False, id="a late answer is not asked for again"),
+        pytest.param(httpx.DecodingError("not gzip"), False, id="no answer that can be read"),
+        *(pytest.param(Reply(status, {}, b""), False, id=str(status)) for status in (400, 401, 404, 408, 422, 429)),
     ],
 )
-def test_sends_again_what_may_fare_better(clock, outcomes, last, times):
-    answer, sent = send(*outcomes)
-    assert sent == times
-    assert last is None or answer is last
+def test_sends_again_what_may_fare_better(outcome, expected):
+    assert again(outcome) == [expected]
 
 
-def test_waits_as_long_as_it_is_asked_to_or_a_pause_that_doubles(clock):
-    send(FULL, RAY_500, RAY_500, BROKEN, OK)
-    assert clock.pauses == [3, 1, 2, 4]
+def test_a_service_that_was_there_may_be_back_soon():
+    assert again(BROKEN, REFUSED, REFUSED) == [True, True, True]
+    assert again(FULL, REFUSED) == [True, True]
+    assert again(REFUSED, reached=True) == [True]
 
 
-@pytest.mark.parametrize("header", ["soon", "-1", ""])
-def test_an_odd_retry_after_is_no_pause_of_its_own(clock, header):
-    send(httpx.Response(503, headers={"Retry-After": header}), OK)
-    assert clock.pauses == [0.5]
+def test_tries_are_counted():
+    assert again(*[FULL] * 5) == [True] * 4 + [False]
+    assert again(FULL, retries=0) == [False]
+    assert again(*[BROKEN] * 1200, retries=1200, within_s=1e6)[-1]
 
 
-def test_no_try_begins_after_the_time_is_up(clock):
-    answer, sent = send(FULL, FULL, FULL, FULL, timeout_s=7)
-    assert (answer, sent) == (FULL, 3)
-    assert clock.now == 6
+def pauses(*outcomes, **options) -> list[float]:
+    tries = Tries(retries=20, within_s=1e6, **options)
+    return [tries.pause_after(outcome) for outcome in outcomes]
 
 
-def test_without_retries_the_first_answer_counts(clock):
-    assert send(FULL, OK, retries=0) == (FULL, 1)
-    assert clock.pauses == []
+def test_pauses_double_up_to_ten_seconds_and_differ_between_clients():
+    rows = [pauses(*[RAY_500] * 8) for _ in range(200)]
+    for column, longest in zip(zip(*rows, strict=True), [0.5, 1, 2, 4, 8, 10, 10, 10], strict=True):
+        assert longest / 2 <= min(column) < 0.6 * longest
+        assert 0.9 * longest < max(column) <= longest
 
 
-def test_the_client_says_what_the_last_try_brought(monkeypatch, clock):
-    with Client("http://127.0.0.1:1", retries=1) as client:
-        responses = [RAY_500, FULL]
-        monkeypatch.setattr(
-            client,
-            "_http",
-            httpx.Client(base_url="http://service", transport=httpx.MockTransport(lambda _: responses.pop(0))),
-        )
-        with pytest.raises(ServiceError, match="503 too many requests") as error:
-            client.ensemble()
-    assert error.value.status == 503
+def retry_after(text: str) -> Reply:
+    return Reply(503, httpx.Headers({"Retry-After": text}), b"")
+
+
+def test_a_service_says_how_long_to_stay_away():
+    (pause,) = pauses(retry_after("3"))
+    assert 3.25 <= pause <= 3.5
+    (pause,) = pauses(retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)))
+    assert 58 < pause <= 60.5
+
+
+@pytest.mark.parametrize("header", ["soon", "-1", "", "1.5e", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_an_odd_or_past_retry_after_asks_for_nothing(header):
+    (pause,) = pauses(retry_after(header))
+    assert 0.25 <= pause <= 0.5
+
+
+def test_no_try_begins_after_the_time_is_up():
+    assert again(retry_after("3"), within_s=3) == [False]
+    assert again(retry_after("9" * 400)) == [False]
+    assert again(FULL, within_s=300, deadline_s=0.2) == [False]
+
+
+def test_a_later_try_tells_what_is_left_of_the_deadline():
+    tries = Tries(retries=1, within_s=31, deadline_s=30)
+    assert tries.deadline_s == 30
+    tries.pause_after(FULL)
+    time.sleep(0.05)
+    assert 29 < tries.deadline_s <= 29.95
+    assert 30 < tries.left_s < 31
+    assert Tries(retries=1, within_s=31).deadline_s is None

@@ -1,94 +1,33 @@
 """A client of the service: `Client(url).segment("street.jpg")`. Imports neither PyTorch nor Ray."""
 
-import io
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
-import numpy as np
-import orjson
-from numpy.typing import NDArray
-from PIL import Image
 
-from tis_ray.errors import InputError, ServiceError
-from tis_ray.serving import retrying
+from tis_ray.errors import ServiceError
+from tis_ray.serving.answers import Result
+from tis_ray.serving.async_client import AsyncClient, Outcome
+from tis_ray.serving.background import drawn
+from tis_ray.serving.exchange import ENSEMBLE, READY_PAUSE_S, READY_TIMEOUT_S, Exchange, Parameters, Wanted, wanted
+from tis_ray.serving.pictures import Picture
+from tis_ray.serving.retrying import Reply, Tries
 
-_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
-
-
-@dataclass(frozen=True, slots=True)
-class FoundInstance:
-    """One instance: `bbox` x, y, width, height in image pixels; `segmentation` COCO RLE, polygons or None.
-
-    `mask_score` ranks its mask, where members predict how well masks fit; else it is None.
-    """
-
-    category_id: int
-    category: str
-    score: float
-    bbox: tuple[float, float, float, float]
-    segmentation: dict[str, Any] | list[list[int]] | None
-    area: float
-    mask_score: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ViewOutcome:
-    """How one view of the ensemble fared; `detections` with `explain=True`.
-
-    `crop` is x1, y1, x2, y2, `tile` width, height and overlap of a grid, both in image pixels.
-    """
-
-    member: str
-    scale: int
-    flip: bool
-    crop: tuple[int, ...] | None
-    tile: Mapping[str, int] | None
-    crop_name: str | None
-    status: str
-    seconds: float
-    instances: int
-    detections: tuple[dict[str, Any], ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The service's answer for one image."""
-
-    width: int
-    height: int
-    sha256: str
-    instances: tuple[FoundInstance, ...]
-    views: tuple[ViewOutcome, ...]
-    degraded: bool
-    timings: Mapping[str, float]
-    model_version: str
-
-    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """COCO results, one dict for each instance, under the data set's own `image_id`."""
-        rows = []
-        for found in self.instances:
-            row = {
-                "image_id": image_id,
-                "category_id": found.category_id,
-                "bbox": list(found.bbox),
-                "score": found.score,
-            }
-            more = {"segmentation": found.segmentation, "mask_score": found.mask_score}
-            rows.append(row | {key: value for key, value in more.items() if value is not None})
-        return rows
+if TYPE_CHECKING:
+    from tis_ray.instances import Categories
 
 
 class Client:
-    """Talks to one service; it keeps its connection, so use one for many images and close it at the end.
+    """Talks to one service; it keeps its connections, so use one for many images and close it at the end.
 
     A request that the service could not answer now (503), or that was lost with the process that had it, is sent
-    again, up to `retries` times, after the time the service asks for or a pause that doubles. `timeout_s` bounds a
-    request with all of that.
+    again, up to `retries` times, after the time the service asks for and part of a pause that doubles. `timeout_s`
+    bounds a request with all of that. `max_in_flight` images are asked for at once by `segment_many`.
+
+    Threads may share a client. `AsyncClient` has the same methods for asyncio.
     """
 
     def __init__(
@@ -98,40 +37,39 @@ class Client:
         token: str | None = None,
         timeout_s: float = 330.0,
         retries: int = 4,
+        max_in_flight: int = 8,
     ) -> None:
-        if token is not None and not (token.isascii() and token.isprintable()):
-            raise InputError("token: expected printable ASCII characters; got others")
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._url = url.rstrip("/")
-        self._timeout_s = timeout_s
-        self._retries = retries
-        try:
-            local = httpx.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
-        except httpx.InvalidURL as error:
-            raise InputError(
-                f"url: expected the address of a service as http://host:port; got '{url}' ({error})"
-            ) from None
-        # A proxy from the environment cannot reach this machine's own services.
-        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_s, trust_env=not local)
+        self._exchange = Exchange(url, token=token, timeout_s=timeout_s, retries=retries, max_in_flight=max_in_flight)
+        self._http = httpx.Client(**self._exchange.http_options())
 
-    def segment(self, image: Path | str | bytes | NDArray[np.uint8], **parameters: Any) -> Result:
+    def segment(self, image: Picture, **parameters: Unpack[Parameters]) -> Result:
         """The instances of an image: a file, the bytes of one, or a uint8 RGB array (H, W, 3), sent as PNG.
 
         `parameters` are those of `/v1/segment`: score_threshold, max_instances, masks, deadline_s, explain.
-        Raises `ServiceError` with the service's reason.
+        Raises `ServiceError` with the service's reason, `InputError` for what can be no image.
         """
-        content, content_type = _encode(image)
-        query = {key: _text(value) for key, value in parameters.items() if value is not None}
-        return _result(self._send("POST", "/v1/segment", content=content, type_=content_type, query=query))
+        return self._exchange.result(self._ask(wanted(image, parameters)))
+
+    def segment_many(self, images: Iterable[Picture], **parameters: Unpack[Parameters]) -> Generator[Outcome]:
+        """Every image's `Outcome`, in the order in which they come, `max_in_flight` of them asked for at any time.
+
+        An image that fails has an error in its outcome and ends nothing. `images` are taken one by one as places get
+        free, in a thread of its own. Leaving the loop early breaks off what is on its way.
+        """
+        return drawn(lambda: self._many(images, parameters))
 
     def ensemble(self) -> dict[str, Any]:
         """What the service runs: views, categories, fusion section, limits."""
-        return self._send("GET", "/v1/ensemble")
+        return self._ask(ENSEMBLE)
+
+    def categories(self) -> "Categories":
+        """The service's classes; `Result.to_instances` takes them."""
+        return self._exchange.categories(self.ensemble())
 
     def ready(self) -> bool:
         """Whether every deployment has answered a warm-up image; False also where nobody answers."""
         try:
-            return self._http.get("/readyz").status_code == 200
+            return self._http.get("/readyz", timeout=READY_TIMEOUT_S).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -140,11 +78,11 @@ class Client:
         end = time.monotonic() + within_s
         while not self.ready():
             if time.monotonic() > end:
-                raise ServiceError(f"{self._url} is not ready within {within_s:g} s")
-            time.sleep(0.2)
+                raise ServiceError(f"{self._exchange.url} is not ready within {within_s:g} s")
+            time.sleep(READY_PAUSE_S)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -155,68 +93,40 @@ class Client:
     ) -> None:
         self.close()
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        content: bytes | None = None,
-        type_: str | None = None,
-        query: dict[str, str] | None = None,
-    ) -> dict[str, Any]:
-        headers = {} if type_ is None else {"Content-Type": type_}
-        request = self._http.build_request(method, path, content=content, headers=headers, params=query)
+    def _ask(self, what: Wanted) -> dict[str, Any]:
+        tries = self._exchange.tries(what)
+        while True:
+            outcome = self._try(what, tries)
+            pause_s = tries.pause_after(outcome)
+            if pause_s is None:
+                return self._exchange.answer(what, outcome)
+            time.sleep(pause_s)
+
+    def _try(self, what: Wanted, tries: Tries) -> Reply | httpx.RequestError:
+        request = self._http.build_request(**self._exchange.request(what, tries))
         try:
-            response = retrying.send(self._http, request, retries=self._retries, timeout_s=self._timeout_s)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ServiceError(f"{self._url}: expected a tis-ray service that answers; got {reason}") from None
-        try:
-            answer: Any = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            answer = {"detail": response.text[:200]}
-        if response.status_code != 200:
-            detail = answer.get("detail") if isinstance(answer, dict) else None
-            raise ServiceError(f"{self._url}{path}: {response.status_code} {detail}", status=response.status_code)
-        if not isinstance(answer, dict):
-            raise ServiceError(f"{self._url}{path}: expected a JSON object; got {type(answer).__name__}", status=200)
-        return answer
+            response = self._http.send(request, stream=True)
+            try:
+                return Reply(response.status_code, response.headers, _read(response, tries))
+            finally:
+                response.close()
+        except httpx.RequestError as error:
+            return error
+
+    async def _many(self, images: Iterable[Picture], parameters: Parameters) -> AsyncGenerator[Outcome, None]:
+        async with (
+            AsyncClient.sharing(self._exchange) as client,
+            aclosing(client.segment_many(images, **parameters)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                yield outcome
 
 
-def _encode(image: Path | str | bytes | NDArray[np.uint8]) -> tuple[bytes, str]:
-    if isinstance(image, bytes):
-        return image, "image/*"
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError(f"image: expected a uint8 array (H, W, 3); got {image.dtype} {image.shape}")
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, format="PNG", compress_level=1)
-        return stream.getvalue(), "image/png"
-    path = Path(image)
-    try:
-        return path.read_bytes(), _TYPES.get(path.suffix.lower(), "image/*")
-    except OSError as error:
-        raise InputError(f"image: expected a readable file; got {path} ({error.strerror})") from None
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _result(answer: dict[str, Any]) -> Result:
-    views = []
-    for view in answer["views"]:
-        crop, detections = view["crop"], view.get("detections")
-        changed = {
-            "crop": None if crop is None else tuple(crop),
-            "detections": None if detections is None else tuple(detections),
-        }
-        views.append(ViewOutcome(**(view | changed)))
-    return Result(
-        **answer["image"],
-        instances=tuple(FoundInstance(**(row | {"bbox": tuple(row["bbox"])})) for row in answer["instances"]),
-        views=tuple(views),
-        degraded=answer["degraded"],
-        timings=answer["timings"],
-        model_version=answer["model_version"],
-    )
+def _read(response: httpx.Response, tries: Tries) -> bytes:
+    """The body. httpx's own limit is one of silence; an answer that trickles in is late, too."""
+    parts = []
+    for part in response.iter_bytes():
+        parts.append(part)
+        if tries.late:
+            raise httpx.ReadTimeout("the answer was not whole in time")
+    return b"".join(parts)
