@@ -52,6 +52,17 @@ def test_what_segment_takes_and_answers(api):
         check(api, parameter["schema"], parameter["schema"]["examples"])
 
 
+def test_the_limits_of_this_very_service_are_told():
+    for deadline_s in (7.0, 9.0):
+        api = ask(
+            "GET", "/openapi.json", service=gateway(max_bytes=777, deadline_s=2, max_deadline_s=deadline_s)
+        ).json()
+        segment = api["paths"]["/v1/segment"]["post"]
+        schema = next(one["schema"] for one in segment["parameters"] if one["name"] == "deadline_s")
+        assert schema["anyOf"][0]["maximum"] == deadline_s
+        assert segment["requestBody"]["description"].count("At most 777 bytes") == 1
+
+
 def test_schemas_are_named_once_and_none_is_of_another_library(api):
     assert {"Problem", "SegmentAnswer", "EnsembleAnswer", "AliveAnswer", "ReadyAnswer"} <= set(
         api["components"]["schemas"]

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from tis_ray.config import Limits
 from tis_ray.serving import examples
 from tis_ray.serving.problems import MEDIA_TYPE, ProblemError
 from tis_ray.serving.schemas import Problem
@@ -99,7 +100,7 @@ def operation(*, closed: bool, **more: Any) -> Json:
     return ({"security": [{"bearer": []}]} if closed else {}) | more
 
 
-def describe(app: FastAPI, *, closed: bool) -> None:
+def describe(app: FastAPI, *, closed: bool, limits: Limits) -> None:
     """Have `app` describe itself so; `closed` where the service asks for tokens."""
 
     def made() -> Json:
@@ -114,6 +115,7 @@ def describe(app: FastAPI, *, closed: bool) -> None:
             for route in app.routes:
                 if isinstance(route, APIRoute) and route.include_in_schema:
                     _show_nulls(api, route)
+            _tell_limits(api["paths"]["/v1/segment"]["post"], limits)
             components = api.setdefault("components", {})
             components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema()
             if closed:
@@ -133,3 +135,11 @@ def _show_nulls(api: Json, route: APIRoute) -> None:
         for status, answer in route.responses.items():
             for kind, content in answer["content"].items():
                 described[str(status)]["content"][kind]["examples"] = content["examples"]
+
+
+def _tell_limits(segment: Json, limits: Limits) -> None:
+    for parameter in segment["parameters"]:
+        if parameter["name"] == "deadline_s":
+            parameter["schema"]["anyOf"][0]["maximum"] = limits.max_deadline_s
+            parameter["description"] += f" Without it, {limits.deadline_s:g}."
+    segment["requestBody"]["description"] += f" At most {limits.max_bytes} bytes and {limits.max_pixels} pixels."

@@ -15,6 +15,7 @@ from tis_ray.instances import Categories
 from tis_ray.serving import answer, examples, openapi, problems
 from tis_ray.serving.auth import Doorkeeper
 from tis_ray.serving.body import read_image
+from tis_ray.serving.counting import CountStatuses
 from tis_ray.serving.gateway import RETRY_AFTER, STOPPING, Gateway
 from tis_ray.serving.headers import HeadAsGet, HeaderLimit, SafeHeaders
 from tis_ray.serving.pages import add_pages
@@ -37,8 +38,7 @@ def build_app(
     `fusion_section` asks the fusion deployment for the section in force and why a later one was refused; `tokens` are
     those that open the door, or a function that returns the present ones.
     """
-    warm_up = SegmentQuery.model_validate({})
-    readiness = Readiness(lambda image: gateway.segment(image, warm_up, gateway.deadline(warm_up), whole=True))
+    readiness = Readiness(gateway.warm_up)
     app = _Service(
         title="tis-ray",
         version=tis_ray.__version__,
@@ -51,12 +51,13 @@ def build_app(
     problems.install(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(HeaderLimit)
+    app.add_middleware(CountStatuses, path="/v1/segment", ended=gateway.metrics.ended)
     door = Doorkeeper(tokens)
     _add_segment(app, gateway, door)
     _add_ensemble(app, ensemble, categories, model_version, fusion_section, door)
     _add_health(app, gateway, readiness)
     add_pages(app)
-    openapi.describe(app, closed=door.closed)
+    openapi.describe(app, closed=door.closed, limits=gateway.limits)
     return app
 
 
@@ -94,7 +95,7 @@ def _add_segment(app: FastAPI, gateway: Gateway, door: Doorkeeper) -> None:
     )
     async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         deadline = gateway.deadline(query)
-        with gateway.admitted():
+        with gateway.admitted(deadline):
             image = await read_image(
                 request, max_bytes=gateway.limits.max_bytes, stall_s=gateway.limits.body_stall_s, deadline=deadline
             )
