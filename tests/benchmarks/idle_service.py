@@ -23,7 +23,7 @@ from tis_ray.config import Ensemble
 from tis_ray.inference.asked import Asked
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
-from tis_ray.serving import app, gateway
+from tis_ray.serving import app, decoding
 from tis_ray.views import View
 
 DEPLOYMENTS = 10
@@ -81,7 +81,7 @@ class DecodingOnce(app.GatewayReplica):
     """The gateway's replica, which remembers every picture that it has decoded."""
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        mock.patch.object(gateway, "decode_image", _DecodeOnce(gateway.decode_image)).start()
+        mock.patch.object(decoding, "decode_image", _DecodeOnce(decoding.decode_image)).start()
         return super().__serve_build_asgi_app__()
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from tis_ray.config import Limits
 from tis_ray.instances import Categories, Instances
-from tis_ray.serving.gateway import Gateway, model_version
+from tis_ray.serving import decoding
+from tis_ray.serving.gateway import Gateway
 from tis_ray.serving.messages import (
     Deadline,
     DeadlineError,
@@ -26,6 +27,7 @@ from tis_ray.serving.messages import (
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.readiness import Readiness, warm_up_image
 from tis_ray.serving.schemas import SegmentAnswer, SegmentQuery
+from tis_ray.serving.versions import model_version
 from tis_ray.views import View
 
 CATEGORIES = Categories((3, 7, 9), ("car", "person", "bus"))
@@ -137,15 +139,11 @@ def test_an_answer_that_lacks_a_view_says_so(found):
     assert ask(gateway(answer=fused(found)))["degraded"] is False
 
 
-def test_who_asks_for_a_whole_answer_gets_no_degraded_one(found):
+def test_a_warm_up_takes_no_degraded_answer(found):
     """Readiness does: it says that every deployment has answered."""
-
-    async def whole(answer: FusedAnswer) -> bytes:
-        return await gateway(answer=answer).segment(png(), SegmentQuery(), Deadline(60), whole=True)
-
     with pytest.raises(ProblemError, match=r"1 of 2 views did not answer: a@64/flip \(timeout\)"):
-        asyncio.run(whole(fused(found, "ok", "timeout")))
-    assert asyncio.run(whole(fused(found)))
+        asyncio.run(gateway(answer=fused(found, "ok", "timeout")).warm_up(png()))
+    assert asyncio.run(gateway(answer=fused(found)).warm_up(png()))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +194,7 @@ def test_an_answer_that_is_written_too_late_is_a_504(found):
 def test_a_picture_that_takes_long_to_decode_is_given_up_at_the_deadline(monkeypatch):
     release = threading.Event()
     service = gateway()
-    monkeypatch.setattr(service, "_decode", lambda image: release.wait(30))
+    monkeypatch.setattr(decoding, "decode_image", lambda image, *, max_pixels: release.wait(30))
 
     async def segment() -> float:
         start = time.monotonic()
@@ -224,9 +222,9 @@ def test_drains():
     service = gateway()
 
     async def drain_with_one_in_flight() -> tuple[bool, bool]:
-        with service.admitted():
+        with service.admitted(Deadline(60)):
             early = await service.drain(0.1)
-            with pytest.raises(ProblemError, match="shutting down") as error, service.admitted():
+            with pytest.raises(ProblemError, match="shutting down") as error, service.admitted(Deadline(60)):
                 pass
             assert (error.value.status, error.value.headers) == (503, {"Retry-After": "5"})
         return early, await service.drain(5)
@@ -238,11 +236,11 @@ def test_drains():
 
 def test_places_are_given_back():
     service = gateway(max_queued_requests=2)
-    with service.admitted(), service.admitted():
-        with pytest.raises(ProblemError, match="2 requests are waiting") as error, service.admitted():
+    with service.admitted(Deadline(60)), service.admitted(Deadline(60)):
+        with pytest.raises(ProblemError, match="2 requests are waiting") as error, service.admitted(Deadline(60)):
             pass
         assert error.value.status == 503
-    with service.admitted():
+    with service.admitted(Deadline(60)):
         pass
 
 

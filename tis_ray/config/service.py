@@ -11,12 +11,14 @@ from tis_ray.config.section import Section
 class Limits(Section):
     """What the service accepts, checked before a picture is decoded, and how long an answer may take.
 
-    A request whose body stands still for `body_stall_s` seconds is given up before its deadline. Up to
-    `max_queued_requests` decoded pictures are held at once, 3 bytes a pixel: with the defaults 19 GB at worst.
+    A request whose body stands still for `body_stall_s` seconds is given up before its deadline. A gateway holds up to
+    `max_queued_requests`, most of them as the bytes that came. `max_decoded_pixels` bounds what is decoded of them at
+    once, 3 bytes a pixel: with the defaults 1.2 GB in the object store, and twice that where all of it is just decoded.
     """
 
     max_bytes: int = Field(default=64 * 2**20, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
+    max_decoded_pixels: int = Field(default=400_000_000, ge=1)
     deadline_s: float = Field(default=60.0, gt=0)
     max_deadline_s: float = Field(default=300.0, gt=0)
     body_stall_s: float = Field(default=10.0, gt=0)

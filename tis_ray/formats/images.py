@@ -9,10 +9,11 @@ readers (PostScript among them) belong to the whole process. The limit here belo
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,15 +147,32 @@ def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
     `max_pixels` is compared with the header's width x height before any pixel is decoded: `PixelLimitError`.
     An image that is cut short or damaged, and bytes that are no image, raise `InputError`.
     """
+    return _quietly(_decode, data, max_pixels)
+
+
+def encoded_size(data: bytes, *, max_pixels: int | None) -> tuple[int, int]:
+    """Height and width of the image in `data`, by its header alone. Raises what `decode_image` raises for headers."""
+    return _quietly(_size, data, max_pixels)
+
+
+_Read = TypeVar("_Read")
+
+
+def _quietly(read: Callable[[str, bytes, int | None], _Read], data: bytes, max_pixels: int | None) -> _Read:
     kind = _kind_of(data)
     if kind not in _WARNING_READERS:
-        return _decode(kind, data, max_pixels)
+        return read(kind, data, max_pixels)
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _decode(kind, data, max_pixels)
+        return read(kind, data, max_pixels)
 
 
-def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
+def _size(kind: str, data: bytes, max_pixels: int | None) -> tuple[int, int]:
+    width, height = _opened(kind, data, max_pixels).size
+    return height, width
+
+
+def _opened(kind: str, data: bytes, max_pixels: int | None) -> ImageFile.ImageFile:
     try:
         image = _READERS[kind](io.BytesIO(data), "")
     except Image.DecompressionBombError:  # the WebP reader alone knows Pillow's own limit
@@ -166,6 +184,12 @@ def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
         raise PixelLimitError(f"image: expected at most {max_pixels} pixels; got {width} x {height} = {width * height}")
+    return image
+
+
+def _decode(kind: str, data: bytes, max_pixels: int | None) -> RgbImage:
+    image = _opened(kind, data, max_pixels)
+    width, height = image.size
     try:
         return _to_rgb(image)
     except InputError:

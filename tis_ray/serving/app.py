@@ -30,11 +30,12 @@ from tis_ray.instances import Categories
 from tis_ray.serving.auth import current_tokens, read_tokens
 from tis_ray.serving.calls import ServedViews, bounded, fusion_call
 from tis_ray.serving.fusion import Fusion
-from tis_ray.serving.gateway import RETRY_AFTER, Gateway, version_of
+from tis_ray.serving.gateway import RETRY_AFTER, Gateway
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.resources import Resources
 from tis_ray.serving.routes import build_app
+from tis_ray.serving.versions import version_of
 from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predictor, memory_taken
 from tis_ray.views import SizeHW
 
@@ -181,7 +182,9 @@ def _view_server(ensemble: Ensemble, name: str, categories: Categories, resource
     deployment = _deployment(
         ViewServer,
         name,
-        max_ongoing_requests=4,  # one runs, the others wait beside it so that the model never waits for a message
+        # All that a gateway lets in may wait before the model itself, where pictures find company and second passes
+        # go first; they share the frame, so waiting takes no memory.
+        max_ongoing_requests=max(4, ensemble.limits.max_queued_requests),
         max_queued_requests=ensemble.limits.max_queued_requests,
         # By its name, not the class: only so is the config equal to itself once the controller has read it.
         request_router_config={"request_router_class": _ROUTER},
@@ -203,6 +206,7 @@ def _view_server(ensemble: Ensemble, name: str, categories: Categories, resource
         stuck_after_s=stuck_after_s,
         leave=_end_process,
         name=_replica_name,
+        sizes_hw=ensemble.inference.sizes_hw,
         taken=partial(memory_taken, device),
     )
 

@@ -22,6 +22,7 @@ from tis_ray.instances import Categories
 from tis_ray.serving.asking import Asking
 from tis_ray.serving.calls import ViewCalls
 from tis_ray.serving.messages import Deadline, Explain, FusedAnswer, ViewReport
+from tis_ray.serving.metrics import FusionMetrics
 from tis_ray.views import SizeHW
 
 # Of the views' time, what the first pass may take where a second follows: one late detector shall not cost all masks.
@@ -41,7 +42,9 @@ class Fusion:
         categories: Categories | None = None,
         sizes: Mapping[str, TrainingSizes] | None = None,
         maskless: Collection[str] = (),
+        metrics: FusionMetrics | None = None,
     ) -> None:
+        self._metrics = FusionMetrics() if metrics is None else metrics
         self._servers = dict(servers)
         self._sources = ensemble.views
         self._views = ensemble.deployments
@@ -66,6 +69,11 @@ class Fusion:
         The views have `deadline_s` seconds for both passes; fusing what came by then is added. Raises `OverloadError`
         where a view server's queue is full, and nothing for any other failure of a view.
         """
+        fused = await self._segment(frame, image_hw, deadline_s, explain)
+        self._metrics.reported(fused.reports)
+        return fused
+
+    async def _segment(self, frame: Any, image_hw: SizeHW, deadline_s: float, explain: Explain) -> FusedAnswer:
         fuser = self._fuser  # one section for the whole request
         plans = {name: _plan(fuser.plan(views[0]), explain) for name, views in self._views.items()}
         asking = Asking(self._servers, self._views, plans, frame)

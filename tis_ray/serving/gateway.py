@@ -1,26 +1,22 @@
 """The gateway's side of a request: image bytes in, the JSON answer out. HTTP itself is in `routes`."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from tis_ray.config import Ensemble, Limits
-from tis_ray.errors import InputError
-from tis_ray.formats.images import PixelLimitError, decode_image
-from tis_ray.formats.training_sizes import TRAINING_SIZES
+from tis_ray.config import Limits
 from tis_ray.instances import Categories
 from tis_ray.serving import answer
+from tis_ray.serving.admission import TIME_SHARE, LateError, Pace
 from tis_ray.serving.calls import FusionCall
+from tis_ray.serving.decoding import Decoder, Frame
 from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, OverloadError, UnavailableError
+from tis_ray.serving.metrics import GatewayMetrics
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.schemas import SegmentQuery
 from tis_ray.views import SizeHW
@@ -36,9 +32,10 @@ _FUSED_SHARE = 0.98  # of the time that is left once the picture is decoded; the
 
 
 class Gateway:
-    """Decodes, asks the fusion, writes the answer.
+    """Decodes, asks the fusion, writes the answer, and refuses what would have to wait for too long.
 
-    put: stores a frame where other processes reach it and returns a reference (`ray.put`)
+    put:     stores a frame where other processes reach it and returns a reference (`ray.put`)
+    metrics: told of every request but the warm-up's
     """
 
     def __init__(
@@ -49,14 +46,17 @@ class Gateway:
         categories: Categories,
         limits: Limits,
         model_version: str,
+        metrics: GatewayMetrics | None = None,
     ) -> None:
         self._fusion = fusion
-        self._put = put
+        self._decoder = Decoder(put, max_pixels=limits.max_pixels, max_decoded_pixels=limits.max_decoded_pixels)
         self._categories = categories
         self._limits = limits
         self._model_version = model_version
+        self._pace = Pace()
         self._in_flight = 0
         self._draining = False
+        self.metrics = GatewayMetrics() if metrics is None else metrics
 
     @property
     def limits(self) -> Limits:
@@ -77,17 +77,25 @@ class Gateway:
         return not self._in_flight
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Hold a place for one request. Raises a 503 problem where all places are taken or the service stops."""
+    def admitted(self, deadline: Deadline) -> Iterator[None]:
+        """Hold a place for one request, before its body is read.
+
+        Raises a 503 problem where all places are taken, the service stops, or the time will not be enough.
+        """
         if self._draining:
+            self.metrics.refused("stopping")
             raise ProblemError(503, STOPPING, headers=_RECOVERY)
         if self._in_flight >= self._limits.max_queued_requests:
-            raise ProblemError(503, f"{self._in_flight} requests are waiting already", headers=RETRY_AFTER)
-        self._in_flight += 1
+            self.metrics.refused("full")
+            raise ProblemError(
+                503, f"{self._in_flight} requests are waiting already", headers=self._come_back(deadline)
+            )
+        self._check_in_time(deadline)
+        self._hold(1)
         try:
             yield
         finally:
-            self._in_flight -= 1
+            self._hold(-1)
 
     def deadline(self, query: SegmentQuery) -> Deadline:
         """When the answer has to be there. Raises a 422 problem for more time than the service grants."""
@@ -102,27 +110,63 @@ class Gateway:
             )
         return Deadline(asked - min(_TRAVEL_SHARE * asked, _MAX_TRAVEL_S))
 
-    async def segment(self, image: bytes, query: SegmentQuery, deadline: Deadline, *, whole: bool = False) -> bytes:
-        """The JSON answer for the bytes of an image, with `whole` only one of all views.
+    async def segment(self, image: bytes, query: SegmentQuery, deadline: Deadline) -> bytes:
+        """The JSON answer for the bytes of an image. Raises a `ProblemError`: 400, 413, 503 or 504."""
+        self._check_in_time(deadline)  # many may have come while its body did
+        entered = self._pace.enter()
+        answered = late = False
+        try:
+            content, fused = await self._within(deadline, image, query)
+            answered = True
+        except LateError:
+            late = True
+            raise
+        finally:
+            self._pace.leave(entered, answered=answered, late=late)
+        self.metrics.answered(content["timings"], degraded=fused.degraded)
+        self.metrics.found(answer.chosen(fused.instances, query).labels, self._categories.names)
+        return _dumped(content)
 
-        Raises a `ProblemError`: 400, 413, 503 or 504.
+    async def warm_up(self, image: bytes) -> bytes:
+        """The answer for a picture with the default parameters, and only one of all views: whether all is there.
+
+        Neither metrics nor the pace of requests know of it. Raises what `segment` raises.
         """
+        query = SegmentQuery.model_validate({})
+        content, _ = await self._within(self.deadline(query), image, query, whole=True)
+        return _dumped(content)
+
+    def _hold(self, count: int) -> None:
+        self._in_flight += count
+        self.metrics.in_flight(self._in_flight)
+
+    def _check_in_time(self, deadline: Deadline) -> None:
+        if not self._pace.in_time(deadline.remaining_s):
+            self.metrics.refused("late")
+            detail = f"{self._pace.inside} requests are before this one, which would not be answered in time"
+            raise ProblemError(503, detail, headers=self._come_back(deadline))
+
+    def _come_back(self, deadline: Deadline) -> dict[str, str]:
+        return {"Retry-After": str(self._pace.retry_after_s(deadline.remaining_s))}
+
+    async def _within(
+        self, deadline: Deadline, image: bytes, query: SegmentQuery, *, whole: bool = False
+    ) -> tuple[dict[str, Any], FusedAnswer]:
         try:
             async with asyncio.timeout(deadline.remaining_s) as limit:
                 return await self._segment(image, query, deadline, whole)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise ProblemError(504, "the deadline passed while the image was decoded or the answer written") from None
+            raise LateError(504, "the deadline passed while the image was decoded or the answer written") from None
 
-    async def _segment(self, image: bytes, query: SegmentQuery, deadline: Deadline, whole: bool) -> bytes:
+    async def _segment(
+        self, image: bytes, query: SegmentQuery, deadline: Deadline, whole: bool
+    ) -> tuple[dict[str, Any], FusedAnswer]:
         start = time.perf_counter()
-        frame, image_hw, sha256 = await asyncio.to_thread(self._decode, image)
-        decoded = time.perf_counter()
-        fused = await self._ask(frame, image_hw, query, deadline)
+        fused, image_hw, sha256, decode_s = await self._look(image, query, deadline)
         if fused.instances is None or (whole and fused.degraded):
             raise _missing_views(fused)
-        del frame  # the object store may drop the pixels while the answer is written
         asked = time.perf_counter()
         instances = await asyncio.to_thread(self._write, fused, image_hw, query)
         written = time.perf_counter()
@@ -132,7 +176,7 @@ class Gateway:
             "views": answer.write_views(fused.reports, self._categories),
             "degraded": fused.degraded,
             "timings": {
-                "decode_s": decoded - start,
+                "decode_s": decode_s,
                 "views_s": fused.views_s,
                 "masks_s": fused.masks_s,
                 "fusion_s": fused.fusion_s,
@@ -141,32 +185,35 @@ class Gateway:
             },
             "model_version": self._model_version,
         }
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        return content, fused
 
-    def _decode(self, image: bytes) -> tuple[Any, SizeHW, str]:
+    async def _look(
+        self, image: bytes, query: SegmentQuery, deadline: Deadline
+    ) -> tuple[FusedAnswer, SizeHW, str, float]:
+        """The fused answer, the picture's size and SHA-256, and the seconds of decoding. Its pixels are gone then."""
         try:
-            pixels: NDArray[np.uint8] = decode_image(image, max_pixels=self._limits.max_pixels)
-        except PixelLimitError as error:
-            raise _image_problem(413, error) from None
-        except InputError as error:
-            raise _image_problem(400, error) from None
-        height, width = pixels.shape[:2]
-        return self._put(pixels), (height, width), hashlib.sha256(image).hexdigest()
+            async with self._decoder.decoded(image, Deadline(TIME_SHARE * deadline.remaining_s)) as frame:
+                return await self._ask(frame, query, deadline), frame.image_hw, frame.sha256, frame.seconds
+        except OverloadError as error:
+            logger.warning("overload: %s", error)
+            self.metrics.refused("full")
+            detail = "too many requests are waiting already"
+            raise LateError(503, detail, headers=self._come_back(deadline)) from None
 
-    async def _ask(self, frame: Any, image_hw: SizeHW, query: SegmentQuery, deadline: Deadline) -> FusedAnswer:
+    async def _ask(self, frame: Frame, query: SegmentQuery, deadline: Deadline) -> FusedAnswer:
         try:
             return await self._fusion(
-                frame,
-                image_hw=image_hw,
+                frame.pixels,
+                image_hw=frame.image_hw,
                 deadline_s=_FUSED_SHARE * deadline.remaining_s,
                 explain="boxes" if query.explain else "none",
             )
-        except OverloadError as error:
-            logger.warning("overload: %s", error)
-            raise ProblemError(503, "too many requests are waiting already", headers=RETRY_AFTER) from None
+        except OverloadError:
+            raise
         except (UnavailableError, DeadlineError) as error:  # late although its views are not: it is dead or stuck
             logger.warning("fusion: %s", error)
-            raise ProblemError(503, "the fusion did not answer in time", headers=_RECOVERY) from None
+            kind = LateError if isinstance(error, DeadlineError) else ProblemError
+            raise kind(503, "the fusion did not answer in time", headers=_RECOVERY) from None
 
     def _write(self, fused: FusedAnswer, image_hw: SizeHW, query: SegmentQuery) -> list[dict[str, Any]]:
         assert fused.instances is not None
@@ -178,31 +225,12 @@ class Gateway:
         )
 
 
-def model_version(checkpoints: dict[str, Path]) -> str:
-    """Twelve hexadecimal digits that change with any member's name, weights, recipe, classes or training sizes."""
-    digest = hashlib.sha256()
-    for name, folder in sorted(checkpoints.items()):
-        sizes = [TRAINING_SIZES] if (folder / TRAINING_SIZES).exists() else []
-        for file in ("model.safetensors", "recipe.yaml", "categories.json", *sizes):
-            with (folder / file).open("rb") as stream:
-                digest.update(f"{name}/{file}".encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:12]
-
-
-def version_of(ensemble: Ensemble) -> str:
-    """The model version of an ensemble's checkpoints as they are now."""
-    return model_version({name: member.checkpoint for name, member in ensemble.members.items()})
+def _dumped(content: dict[str, Any]) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _missing_views(fused: FusedAnswer) -> ProblemError:
-    missing = [f"{report.view.name} ({report.status})" for report in fused.reports if report.status != "ok"]
-    detail = f"{len(missing)} of {len(fused.reports)} views did not answer: {', '.join(missing)}"
-    return ProblemError(503, detail, headers=_RECOVERY)
-
-
-def _image_problem(status: int, error: InputError) -> ProblemError:
-    text = str(error).removeprefix("image: ")
-    expected, _, got = text.removeprefix("expected ").partition("; got ")
-    if not got:
-        return ProblemError(status, f"the image cannot be used: {text}", field="image")
-    return ProblemError(status, f"the image cannot be used: {text}", field="image", expected=expected, got=got)
+    missing = [report for report in fused.reports if report.status != "ok"]
+    named = ", ".join(f"{report.view.name} ({report.status})" for report in missing)
+    kind = LateError if any(report.status == "timeout" for report in missing) else ProblemError
+    return kind(503, f"{len(missing)} of {len(fused.reports)} views did not answer: {named}", headers=_RECOVERY)

@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from tis_ray.config import Ensemble, dump
 from tis_ray.errors import ConfigError, ServiceError
-from tis_ray.serving.gateway import version_of
+from tis_ray.serving.versions import version_of
 
 APPLICATION = "tis-ray"
 

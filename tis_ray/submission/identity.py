@@ -6,7 +6,7 @@ from typing import Any
 
 from tis_ray.config import Ensemble, dump
 from tis_ray.formats.image_list import ListedImage
-from tis_ray.serving.gateway import model_version
+from tis_ray.serving.versions import model_version
 
 _NO_DIFFERENCE = {"checkpoint", "groups", "preset"}  # where a member lies and runs, and a name for its scales
 
