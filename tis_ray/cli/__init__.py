@@ -19,6 +19,7 @@ from tis_ray.cli.cluster import jobs, stop
 from tis_ray.cli.data import app as data_commands
 from tis_ray.cli.fusing import fuse
 from tis_ray.cli.models import inspect, models
+from tis_ray.cli.planning import plan
 from tis_ray.cli.self_training import pseudo_label
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
@@ -65,6 +66,7 @@ for _name, _command in (
     ("anchors", fit_anchors),
     ("models", models),
     ("inspect", inspect),
+    ("plan", plan),
     ("jobs", jobs),
     ("stop", stop),
 ):

@@ -1,0 +1,76 @@
+"""What views cost by shapes alone, without weights, pictures or a GPU: for a first plan, and for its proportions.
+
+Memory is that of a forward without a device (`tis_ray.inspection`). Seconds are those of a GPU that does 100 TFLOP a
+second of a detector's work in bf16 and takes 20 ms for each forward whatever its size, about an H200 without compiled
+graphs. Others are slower by a factor that is nearly the same for all views, which changes no plan, but each of its
+seconds: measure before you rely on them.
+"""
+
+from pathlib import Path
+
+from tis_ray.config import Ensemble, Recipe, parse, read_yaml
+from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.formats.categories import read_categories
+from tis_ray.inference.batches import batches_of, most_pictures
+from tis_ray.inspection.assembled import sizes_of
+from tis_ray.inspection.costs import OnProgress
+from tis_ray.inspection.dry_run import DryRun
+from tis_ray.planning.costs import GIB, Costs, MemberCosts, ViewCost, check_meets, twins_of
+from tis_ray.views import SizeHW, View
+
+FLOP_PER_S = 100e12
+FORWARD_S = 0.020
+BATCH_PX = 24_000_000  # of one forward on a GPU, where the ensemble says `auto`
+
+
+def estimate(ensemble: Ensemble, image_hw: SizeHW, *, on_progress: OnProgress | None = None) -> Costs:
+    """The costs of all views on pictures of this size (height, width). Weights of the checkpoints are not read.
+
+    Raises `CheckpointError` for a checkpoint without a recipe or classes, and `ConfigError` for a crop that misses
+    such pictures.
+    """
+    twins = twins_of(ensemble)
+    total, done = sum(map(len, twins.values())), 0
+    members = {}
+    for name, views in twins.items():
+        dry = _dry_run(ensemble.members[name].checkpoint)
+        costs = {}
+        for key, pair in views.items():
+            costs[key] = _cost(dry, pair, image_hw, batch_px=batch_px(ensemble))
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+        weights = sum(size.num_bytes for size in sizes_of(dry.detector)) / GIB
+        members[name] = MemberCosts(weights_gib=weights, views=costs)
+    return Costs(
+        device=f"a GPU of {FLOP_PER_S / 1e12:g} TFLOP/s in bf16",
+        image_size=f"{image_hw[1]}x{image_hw[0]}",
+        seconds="estimated",
+        memory="estimated",
+        members=members,
+    )
+
+
+def batch_px(ensemble: Ensemble) -> int:
+    """Network pixels that share a forward on a GPU."""
+    megapixels = ensemble.inference.batch_megapixels
+    return BATCH_PX if megapixels == "auto" else round(megapixels * 1e6)
+
+
+def _dry_run(checkpoint: Path) -> DryRun:
+    categories = read_categories(checkpoint)
+    try:
+        recipe = parse(Recipe, read_yaml(checkpoint / "recipe.yaml"), source=str(checkpoint / "recipe.yaml"))
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {checkpoint}: {error}") from None
+    return DryRun(recipe.detector, categories)
+
+
+def _cost(dry: DryRun, views: list[View], image_hw: SizeHW, *, batch_px: int) -> ViewCost:
+    check_meets(views, image_hw)
+    batches = batches_of(views, image_hw, batch_px=batch_px)
+    size_hw = batches[0][0].tile.network_hw(image_hw)
+    frames = sum(map(len, batches))
+    together = max(len(batch) * most_pictures(batch, image_hw, batch_px=batch_px) for batch in batches)
+    seconds = FORWARD_S * len(batches) + frames * sum(dry.flops(size_hw).values()) / FLOP_PER_S
+    return ViewCost(seconds=seconds, gib=dry.peak(size_hw, num_frames=together, bfloat16=True).num_bytes / GIB)
