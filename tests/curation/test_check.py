@@ -169,7 +169,8 @@ def test_two_sets_are_compared(tmp_path: Path):
     assert sum(problem.kind == "picture in both" for problem in found) == 5
     same = [problem.kind for problem in compare(first, first)]
     assert same == ["picture in both"] * 6
-    unseen = [problem.kind for problem in compare(first, second, pictures=False)]
+    first, second = (check(*open_leniently(path), pictures=False) for path in (train, val))
+    unseen = [problem.kind for problem in compare(first, second)]
     assert unseen == ["class only in val", "unseen in train"], "files of pictures are not looked at"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tis_ray.cli.shared import Overrides, check_out, console
+from tis_ray.cli.shared import PLACE, Overrides, check_out, console, data_place
 from tis_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def predict(
 
 
 def evaluate(
-    ground_truth: Annotated[Path, typer.Option(help="COCO JSON with annotations, or folder of WAD label images.")],
+    ground_truth: Annotated[
+        str, typer.Option(metavar=PLACE, help="COCO JSON with annotations, or folder of WAD label images.")
+    ],
     predictions: Annotated[Path, typer.Option(help="COCO results JSON.")],
     image_folder: Annotated[
         Path | None, typer.Option(help="For a folder of labels: what was predicted, a folder, .txt or .json of images.")
@@ -94,7 +96,7 @@ def evaluate(
     if metric not in (None, *METRICS):
         raise ConfigError(f"--metric: expected one of {', '.join(METRICS)}; got '{metric}'")
     check_out("--out", out)
-    dataset = open_path(ground_truth, image_folder)
+    dataset = open_path(data_place("--ground-truth", ground_truth), image_folder)
     report = score(dataset, read_results(predictions, dataset), metric=metric, bootstrap=bootstrap)
     console().print(report_table(report))
     if out is not None:

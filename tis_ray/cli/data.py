@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tis_ray.cli.shared import check_out, console, say
+from tis_ray.cli.shared import PLACE, check_out, console, data_place, optional_place, say
 from tis_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ _STYLES = {"error": "red", "warning": "yellow", "remark": "dim"}
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="COCO or LVIS JSON with annotations, or folder of WAD label images.")],
+    data: Annotated[str, typer.Argument(help="COCO or LVIS JSON, or its URL; or folder of WAD label images.")],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures, where they are not beside the annotations.")
+        str | None,
+        typer.Option(metavar=PLACE, help="Folder of the pictures, where they are not beside the annotations."),
     ] = None,
     val: Annotated[
-        Path | None, typer.Option(help="A second set, for validation: classes and pictures are compared.")
+        str | None,
+        typer.Option(metavar=PLACE, help="A second set, for validation: classes and pictures are compared."),
     ] = None,
-    val_images: Annotated[Path | None, typer.Option(help="Folder of its pictures.")] = None,
+    val_images: Annotated[str | None, typer.Option(metavar=PLACE, help="Folder of its pictures.")] = None,
     frames: Annotated[
         list[Path] | None, typer.Option(help="WAD: lists of the frames to look at; may be repeated.")
     ] = None,
@@ -59,7 +61,9 @@ def check(
     from tis_ray.results.progress import shown_on
 
     check_out("--out", out)
-    if frames and not data.is_dir():
+    source, folder = data_place("DATA", data), optional_place("--images", images)
+    val_source, val_folder = optional_place("--val", val), optional_place("--val-images", val_images)
+    if frames and not _is_folder(source):
         raise ConfigError(f"--frames: expected a folder of WAD label images beside it; got {data}")
     progress = shown_on(Console(stderr=True, highlight=False))
     processes = workers or min(8, os.cpu_count() or 1)
@@ -70,9 +74,9 @@ def check(
         return look(truth, problems, pictures=not annotations_only, decode_all=decode_all,
                     workers=1 if few and workers is None else processes, seed=seed, progress=progress)  # fmt: skip
 
-    findings = found(data, images, frames or [])
-    if val is not None:
-        findings.problems.add(compare(findings, found(val, val_images, []), pictures=not annotations_only))
+    findings = found(source, folder, frames or [])
+    if val_source is not None:
+        findings.problems.add(compare(findings, found(val_source, val_folder, [])))
     _print(findings)
     if out is not None:
         _write(findings, out, 0 if annotations_only else pictures, seed)
@@ -83,7 +87,7 @@ def check(
 
 @app.command()
 def split(
-    data: Annotated[Path, typer.Argument(help="COCO or LVIS JSON with annotations, or folder of WAD label images.")],
+    data: Annotated[str, typer.Argument(help="COCO or LVIS JSON, or its URL; or folder of WAD label images.")],
     out: Annotated[Path, typer.Option(help="Folder to write: train.json and val.json, of WAD train.txt and val.txt.")],
     val: Annotated[float, typer.Option(help="Share of the images that becomes the validation set.")] = 0.2,
     by: Annotated[str, typer.Option(help="What is never parted: image or video.")] = "video",
@@ -104,13 +108,14 @@ def split(
     from tis_ray.results.progress import shown_on
 
     progress = shown_on(Console(stderr=True, highlight=False))
-    if data.is_dir():
-        parts = split_wad(data, out, share=val, by=by, frames=frames or (), pattern=video_pattern, seed=seed,
+    source = data_place("DATA", data)
+    if _is_folder(source):
+        parts = split_wad(source, out, share=val, by=by, frames=frames or (), pattern=video_pattern, seed=seed,
                           progress=progress)  # fmt: skip
     elif frames:
         raise ConfigError(f"--frames: expected a folder of WAD label images beside it; got {data}")
     else:
-        parts = split_coco(data, out, share=val, by=by, pattern=video_pattern, seed=seed, progress=progress)
+        parts = split_coco(source, out, share=val, by=by, pattern=video_pattern, seed=seed, progress=progress)
     table = Table("part", "images", "share", "objects", "classes", *(["videos"] if by == "video" else []))
     for name, part in zip(("train", "val"), parts, strict=True):
         share = part.images / sum(one.images for one in parts)
@@ -120,6 +125,13 @@ def split(
     console().print(table)
     for part in parts:
         say(str(part.path))
+
+
+def _is_folder(source: Path) -> bool:
+    """Whether this is WAD's, whose label images lie on this machine."""
+    from tis_ray.formats.locations import is_remote
+
+    return not is_remote(source) and source.is_dir()
 
 
 def _print(findings: "Findings") -> None:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tis_ray.errors import ConfigError
 
+PLACE = "PATH|URL"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
@@ -51,6 +52,21 @@ def check_out(option: str, out: Path | None) -> None:
     if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def data_place(key: str, text: str) -> Path:
+    """The path, or what lies behind the URL, that an argument or option of the name `key` says."""
+    from tis_ray.config.data_path import place
+
+    try:
+        return place(text)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def optional_place(key: str, text: str | None) -> Path | None:
+    """The same of an option that may be left out."""
+    return None if text is None else data_place(key, text)
 
 
 def size_wh(option: str, text: str) -> tuple[int, int]:

@@ -47,6 +47,7 @@ class Findings:
     areas:        float64 (N,) pixels
     crowds:       number of crowds and regions to ignore
     decoded:      number of pictures of which every pixel was read
+    file_bytes:   by image id how large the picture's file is, None where there is none, or none was looked for
     """
 
     truth: GroundTruth
@@ -56,6 +57,7 @@ class Findings:
     areas: NDArray[np.float64]
     crowds: int
     decoded: int
+    file_bytes: Mapping[int, int | None]
 
     @property
     def scales(self) -> NDArray[np.float64]:
@@ -103,6 +105,7 @@ def check(
         areas=_joined([one.objects.areas for one in looked], np.float64),
         crowds=sum(one.objects.crowds for one in looked),
         decoded=sum(one.file_bytes is not None and one.image_id in chosen for one in looked),
+        file_bytes={one.image_id: one.file_bytes for one in looked},
     )
     found.add(_of_the_whole(findings))
     return findings

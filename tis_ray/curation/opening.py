@@ -10,6 +10,7 @@ from tis_ray.formats import coco, wad
 from tis_ray.formats.coco_checks import check_annotations, check_federated, check_images, shown
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.json_file import load_json
+from tis_ray.formats.locations import is_remote
 
 _LISTS = ("images", "annotations", "categories")
 _CHUNK = 4096  # entries checked at a time
@@ -18,14 +19,15 @@ _CHUNK = 4096  # entries checked at a time
 def open_leniently(
     source: Path, images: Path | None = None, *, frames: Sequence[Path] = (), rider: bool = False
 ) -> tuple[GroundTruth, list[Problem]]:
-    """What can be used of the data set at `source`, a COCO or LVIS JSON or a folder of WAD's label images.
+    """What can be used of the data set at `source`, a COCO or LVIS JSON, perhaps behind a URL, or a folder of WAD's
+    label images.
 
     images: the folder of the pictures; of a COCO JSON by default as `coco.read` finds it, of label images the folder
             `images` beside theirs, else their own
     Raises `DataError` where nothing can be made of it: a file that is no COCO JSON, classes that are wrong.
     """
     problems: list[Problem] = []
-    if source.is_dir():
+    if not is_remote(source) and source.is_dir():
         beside = source.parent / "images"
         folder = images or (beside if beside.is_dir() else source)
 

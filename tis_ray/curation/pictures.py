@@ -5,11 +5,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from tis_ray.curation.problems import Problem
 from tis_ray.errors import DataError
 from tis_ray.formats.dataset import ImageRecord
-from tis_ray.formats.images import open_image, read_header
+from tis_ray.formats.images import header_of, image_of
+from tis_ray.formats.locations import is_file, is_remote, opened
 
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what a whole file has near its end
 _TAIL = 1 << 16  # bytes: some cameras and programs write on behind it
@@ -19,24 +21,26 @@ def check_picture(record: ImageRecord, *, decode: bool) -> tuple[int | None, lis
     """The size of a picture's file in bytes, None where there is none, and what is wrong with it.
 
     The header is read and, for JPEG and PNG, whether the file goes on to its end; with `decode`, or where that is in
-    doubt, every pixel.
+    doubt, every pixel. Of what lies behind a URL all is read, once.
     """
+    path = record.path
+    if not _is_there(path):
+        return None, [Problem("missing picture", str(path))]
+    size, problems = None, []
     try:
-        size = record.path.stat().st_size
-    except OSError:
-        return None, [Problem("missing picture", str(record.path))]
-    problems = []
-    try:
-        header = read_header(record.path)
-        if decode or not _has_end(record.path, header.kind):
-            open_image(record.path)
+        with opened(path, what="image ") as file:
+            size = file.seek(0, os.SEEK_END)
+            header = header_of(path, file)
+            if decode or not _has_end(file, size, header.kind):
+                file.seek(0)
+                image_of(path, file.read())
     except DataError as error:
         return size, [Problem("unreadable picture", str(error))]
     if (header.height, header.width) != (record.height, record.width):
         listed = f"{record.width}x{record.height}"
-        problems.append(Problem("other size", f"{record.path}: {header.width}x{header.height}; listed as {listed}"))
+        problems.append(Problem("other size", f"{path}: {header.width}x{header.height}; listed as {listed}"))
     if header.orientation != 1:
-        problems.append(Problem("rotated picture", f"{record.path}: orientation {header.orientation}"))
+        problems.append(Problem("rotated picture", f"{path}: orientation {header.orientation}"))
     return size, problems
 
 
@@ -58,16 +62,20 @@ def copies(sizes: Iterable[tuple[Path, int | None]]) -> Iterator[tuple[Path, Pat
 
 def _digest(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+    except (DataError, OSError):
         return None
 
 
-def _has_end(path: Path, kind: str) -> bool:
+def _is_there(path: Path) -> bool:
+    """Whether there is something of that name, be it no picture."""
+    return is_file(path) if is_remote(path) else path.exists()
+
+
+def _has_end(file: IO[bytes], size: int, kind: str) -> bool:
     """Whether a file of this kind has its end mark; of other kinds nothing is known without decoding them."""
     if kind not in _ENDS:
         return True
-    with path.open("rb") as file:
-        file.seek(-min(_TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
-        return _ENDS[kind] in file.read()
+    file.seek(size - min(_TAIL, size))
+    return _ENDS[kind] in file.read()

@@ -17,6 +17,7 @@ from tis_ray.curation.videos import videos_of_entries, videos_of_frames
 from tis_ray.errors import ConfigError, DataError
 from tis_ray.formats import wad
 from tis_ray.formats.json_stream import JsonStream
+from tis_ray.formats.locations import absolute
 from tis_ray.results.progress import Progress, silent
 
 PARTS = ("train", "val")
@@ -115,7 +116,7 @@ def _check_kept(sources: Sequence[Path], paths: Mapping[str, Path]) -> None:
     """Raise `ConfigError` where what is read would be written over."""
     written = {path.resolve() for path in paths.values()}
     for source in sources:
-        if source.resolve() in written:
+        if absolute(source) in written:
             raise ConfigError(f"--out: expected another folder than that of {source}, which would be overwritten")
 
 

@@ -88,7 +88,11 @@ def open_image(path: Path) -> RgbImage:
     animation the first frame is taken. Raises `DataError` naming the file where it is missing, cut short or not
     an image.
     """
-    data = locations.read_bytes(path, what="image ")
+    return image_of(path, locations.read_bytes(path, what="image "))
+
+
+def image_of(path: Path, data: bytes) -> RgbImage:
+    """The image of a file at `path` that holds `data`, as `open_image` has it."""
     try:
         return decode_image(data, max_pixels=None)
     except InputError as error:
@@ -110,15 +114,21 @@ def read_header(path: Path) -> Header:
 
     Raises `DataError` naming the file where it is missing or not an image.
     """
+    with locations.opened(path, what="image ") as file:
+        return header_of(path, file)
+
+
+def header_of(path: Path, file: IO[bytes]) -> Header:
+    """The header of `file`, which is the one at `path`, as `read_header` has it."""
     try:
-        with path.open("rb") as file:
-            kind = _kind_of(file.read(_SIGNATURE_BYTES))
-            file.seek(0)
-            if kind not in _WARNING_READERS:
-                return _header(kind, file)
-            with _warnings_lock, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return _header(kind, file)
+        file.seek(0)
+        kind = _kind_of(file.read(_SIGNATURE_BYTES))
+        file.seek(0)
+        if kind not in _WARNING_READERS:
+            return _header(kind, file)
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _header(kind, file)
     except InputError as error:
         raise DataError(f"{path}: {error}") from None
     except READER_FAILURES as error:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tis_ray.errors import DataError
+from tis_ray.formats.locations import opened_text, place, reason
 
 _CHUNK = 1 << 20  # characters
 _NEAR = 64  # characters: a fault this close to the end of what was read may be a value that goes on
@@ -24,16 +25,13 @@ class JsonStream:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = place(path)
         self._text = ""  # what was read and not dropped yet
         self._at = 0  # how much of it is behind us
         self._line, self._column = 1, 1  # of where `_text` begins
 
     def __enter__(self) -> Self:
-        try:
-            self._file = self.path.open(encoding="utf-8-sig", newline="")
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
+        self._file = opened_text(self.path)
         return self
 
     def __exit__(
@@ -123,8 +121,8 @@ class JsonStream:
             chunk = self._file.read(max(_CHUNK, len(rest)))  # twice as much each time: a long value is tried again
         except UnicodeDecodeError:
             raise DataError(f"{self.path}: expected a JSON file; got bytes that are not UTF-8 text") from None
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
+        except Exception as error:  # each file system has failures of its own
+            raise DataError(f"{self.path}: cannot be read ({reason(error)})") from None
         self._text, self._at = rest + chunk, 0
         return bool(chunk)
 

@@ -4,17 +4,30 @@ A file system is asked for anew each time: fsspec keeps one for each process, an
 which loader processes begin.
 """
 
+import io
 import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tis_ray.config.data_path import absolute, is_remote, place
 from tis_ray.errors import DataError
 
-__all__ = ["absolute", "is_dir", "is_file", "is_remote", "missing_files", "place", "read_bytes", "version"]
+__all__ = [
+    "absolute",
+    "is_dir",
+    "is_file",
+    "is_remote",
+    "missing_files",
+    "opened",
+    "opened_text",
+    "place",
+    "read_bytes",
+    "reason",
+    "version",
+]
 
 _WAITS_S = (0.5, 2.0)  # after a failure that may pass
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
@@ -40,16 +53,40 @@ def read_bytes(path: Path, *, what: str = "") -> bytes:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise DataError(f"{path}: {what}cannot be read ({error.strerror})") from None
+            raise DataError(f"{path}: {what}cannot be read ({reason(error)})") from None
     for wait_s in (*_WAITS_S, None):
         try:
-            file_system, name = _opened(path)
+            file_system, name = _found(path)
             return bytes(file_system.cat_file(name))
         except Exception as error:  # each file system has failures of its own
             if wait_s is None or isinstance(error, _FINAL):
-                raise DataError(f"{path}: {what}cannot be read ({_reason(error)})") from None
+                raise DataError(f"{path}: {what}cannot be read ({reason(error)})") from None
             time.sleep(wait_s)
     raise AssertionError
+
+
+def opened(path: Path, *, what: str = "") -> io.BufferedReader | io.BytesIO:
+    """A file to read here and there in; of what lies behind a URL all is read first. Raises as `read_bytes` does."""
+    if is_remote(path):
+        return io.BytesIO(read_bytes(path, what=what))
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: {what}cannot be read ({reason(error)})") from None
+
+
+def opened_text(path: Path) -> IO[str]:
+    """A file of UTF-8 text to read from front to back, with or without a mark at its front; line ends stay.
+
+    Raises `DataError` naming it. Reading on raises what the file system does, for `reason`.
+    """
+    try:
+        if not is_remote(path):
+            return path.open(encoding="utf-8-sig", newline="")
+        file_system, name = _found(path)
+        return io.TextIOWrapper(file_system.open(name, "rb"), encoding="utf-8-sig", newline="")
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from None
 
 
 def is_file(path: Path) -> bool:
@@ -68,7 +105,7 @@ def version(path: Path) -> tuple[int, str] | None:
         if not is_remote(path):
             found = path.stat()
             return found.st_size, str(found.st_mtime_ns)
-        file_system, name = _opened(path)
+        file_system, name = _found(path)
         about = file_system.info(name)
         told = [f"{key} {about[key]}" for key in _VERSIONS if about.get(key)]
         return (int(about["size"]), ", ".join(told)) if told else None
@@ -103,7 +140,7 @@ def _listing(folder: Path) -> set[str] | None:
         if not is_remote(folder):
             with os.scandir(folder) as entries:
                 return {entry.name for entry in entries if entry.is_file()}
-        file_system, name = _opened(folder)
+        file_system, name = _found(folder)
         return {str(found).rstrip("/").rpartition("/")[2] for found in file_system.ls(name, detail=False)}
     except FileNotFoundError:
         return None if _is_web(folder) else set()
@@ -117,13 +154,13 @@ def _is_web(path: Path) -> bool:
 
 def _ask(path: Path, question: str) -> bool:
     try:
-        file_system, name = _opened(path)
+        file_system, name = _found(path)
         return bool(getattr(file_system, question)(name))
     except Exception:
         return False
 
 
-def _opened(path: Path) -> tuple[Any, str]:
+def _found(path: Path) -> tuple[Any, str]:
     """The file system of a URL in this process, and how it names the file."""
     from fsspec.core import url_to_fs
 
@@ -131,7 +168,10 @@ def _opened(path: Path) -> tuple[Any, str]:
     return file_system, str(name)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why something cannot be read, in few words."""
+    if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.strerror:  # aiohttp has its own
+        return error.strerror
     if isinstance(error, FileNotFoundError):
         return "No such file"
     text = " ".join(str(error).split())
