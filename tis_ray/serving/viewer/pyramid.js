@@ -1,14 +1,16 @@
 // A picture in halving sizes: what is shown small is drawn from a small one, which is smoother and faster.
 
+import { decode } from "./stored.js";
+
 export class Pyramid {
   constructor(levels) {
     this.levels = levels;
     [this.width, this.height] = [levels[0].width, levels[0].height];
   }
 
-  /** From a file, its pixels as stored: the service ignores EXIF orientation, too. Rejects what the browser cannot show. */
+  /** From a file, its pixels as they are stored. Rejects what the browser cannot show. */
   static async open(file) {
-    const levels = [await createImageBitmap(file, { imageOrientation: "none" })];
+    const levels = [await decode(file)];
     while (Math.max(levels.at(-1).width, levels.at(-1).height) > 512) {
       const last = levels.at(-1);
       const [resizeWidth, resizeHeight] = [Math.ceil(last.width / 2), Math.ceil(last.height / 2)];

@@ -1,5 +1,7 @@
 // The row of pictures on this page: a button each, with a small copy of it and how far it is.
 
+import { decode } from "./stored.js";
+
 const WORDS = {
   waiting: "waiting", running: "segmenting", pausing: "trying again soon", locked: "needs a token",
   done: "done", failed: "failed", cancelled: "cancelled",
@@ -45,7 +47,7 @@ export class Strip {
 
 async function thumbnail(file, canvas) {
   try {
-    const bitmap = await createImageBitmap(file, { resizeHeight: 2 * canvas.height, resizeQuality: "medium", imageOrientation: "none" });
+    const bitmap = await decode(file, { resizeHeight: 2 * canvas.height, resizeQuality: "medium" });
     const scale = Math.max(canvas.width / bitmap.width, canvas.height / bitmap.height);
     const [width, height] = [bitmap.width * scale, bitmap.height * scale];
     canvas.getContext("2d").drawImage(bitmap, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);

@@ -1,0 +1,190 @@
+"""The viewer's tests: the page in Chromium, in front of a service whose models are a function of the test."""
+
+import asyncio
+import io
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from tis_ray.config import Ensemble, Limits
+from tis_ray.instances import Categories, Instances
+from tis_ray.masks import BoxMasks
+from tis_ray.ops import rle
+from tis_ray.serving.gateway import Gateway
+from tis_ray.serving.messages import FusedAnswer, ViewReport
+from tis_ray.serving.routes import build_app
+
+ENSEMBLE = Ensemble.model_validate({"members": {"a": {"checkpoint": "a", "scales": [64, 96]}}})
+CATEGORIES = Categories((3, 7, 9), ("car", "person", "bus"))
+SIZE_WH = (400, 300)
+# What Chromium itself says on the console: an answer was an error, there is no network, a test reads pixels.
+EXPECTED = re.compile("^Failed to load resource: (the server|net::ERR_INTERNET)|readback operations")
+# Boxes x1, y1, x2, y2, scores and classes of what "is found" in every picture: a bus, a car, a person 4 px wide.
+BOXES = np.array([[40, 60, 140, 160], [200, 100, 240, 120], [300, 200, 304, 208]], dtype=np.float32)
+SCORES = [0.9, 0.6, 0.35]
+LABELS = [2, 0, 1]
+
+
+def found() -> Instances:
+    """Three instances whose masks fill their boxes, and a pixel around them where that is interpolated."""
+    return Instances.of(BOXES, SCORES, LABELS, BoxMasks(BOXES, np.ones((3, 14, 14), dtype=np.float16)))
+
+
+@dataclass
+class Site:
+    """A running page: where it is, what its models answer, after how long, and the tokens that open it."""
+
+    url: str = ""
+    answer: Callable[[], Instances] = found
+    seconds: float = 0.0
+    failures: list[Exception] = field(default_factory=list)
+    tokens: tuple[str, ...] = ()
+    asked: int = 0
+    missing: bool = False
+
+    async def fuse(self, frame: Any, *, image_hw: Any, deadline_s: float, explain: str) -> FusedAnswer:
+        self.asked += 1
+        start = time.monotonic()
+        while time.monotonic() - start < self.seconds:  # until a test has no more use for it
+            await asyncio.sleep(0.01)
+        if self.failures:
+            raise self.failures.pop(0)
+        instances = self.answer()
+        reports = []
+        for i, view in enumerate(sorted(ENSEMBLE.views)):
+            status = "timeout" if self.missing and i == 1 else "ok"
+            own = instances[: i % 2 + 1].without_masks() if status == "ok" else Instances.empty()
+            shown = own if explain == "boxes" else None
+            reports.append(ViewReport(view, status, 0.1 * (i + 1), len(own), shown))
+        return FusedAnswer(instances, tuple(reports), 0.4, 0.1)
+
+
+@pytest.fixture(scope="module")
+def running_site() -> Iterator[Site]:
+    site = Site()
+    gateway = Gateway(
+        site.fuse, put=lambda frame: frame, categories=CATEGORIES, limits=Limits(), model_version="0123456789ab"
+    )
+
+    async def section() -> tuple[Any, None]:
+        return ENSEMBLE.fusion, None
+
+    app = build_app(
+        gateway,
+        ensemble=ENSEMBLE,
+        categories=CATEGORIES,
+        model_version="0123456789ab",
+        fusion_section=section,
+        tokens=lambda: site.tokens,
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    site.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield site
+    server.should_exit = True
+    thread.join()
+    listener.close()
+
+
+@pytest.fixture
+def site(running_site: Site) -> Site:
+    """The page's service, as at first."""
+    running_site.__dict__.update(Site(url=running_site.url).__dict__)
+    return running_site
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        try:
+            chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        except sync_api.Error as error:
+            pytest.skip(f"no chromium: {error}")
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, site: Site) -> Iterator[Callable[..., Any]]:
+    """Opens the viewer; afterwards nothing may have been said on the console or asked of another host."""
+    said: list[str] = []
+    contexts = []
+
+    def open_(width: int = 1440, height: int = 900, path: str = "/", **options: Any) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, reduced_motion="reduce", accept_downloads=True, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text) if not EXPECTED.search(message.text) else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on(
+            "request", lambda asked: said.append(asked.url) if not asked.url.startswith((site.url, "blob:")) else None
+        )
+        page.goto(site.url + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def picture(name: str = "street.png", size_wh: tuple[int, int] = SIZE_WH, grey: int = 0) -> dict[str, Any]:
+    """A grey picture, as Playwright's file inputs take it."""
+    stream = io.BytesIO()
+    Image.new("RGB", size_wh, (grey, grey, grey)).save(stream, format="PNG")
+    return {"name": name, "mimeType": "image/png", "buffer": stream.getvalue()}
+
+
+def pixels_found() -> np.ndarray:
+    """bool (3, height, width): the pixels of their masks, bus, car, person."""
+    masks = found().masks
+    assert masks is not None
+    encoded = rle.from_runs(masks.to_runs(SIZE_WH[1], SIZE_WH[0]))
+    return np.stack([coco_mask.decode(one) for one in encoded]).astype(bool)
+
+
+def segment(page: Any, *files: dict[str, Any]) -> None:
+    """Give the page pictures and wait until the first of them is shown with what was found."""
+    page.set_input_files("#files", list(files) or [picture()])
+    page.wait_for_selector("#save-coco:not([disabled])")
+
+
+def colour_at(page: Any, x: float, y: float, size_wh: tuple[int, int] = SIZE_WH) -> list[int]:
+    """Red, green and blue of the canvas where (x, y) of the whole, fitted picture is shown, after the next frame."""
+    return page.evaluate(
+        """async ([x, y, width, height]) => {
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+          const canvas = document.getElementById("canvas");
+          const scale = Math.min(canvas.width / width, canvas.height / height);
+          const [left, top] = [(canvas.width - scale * width) / 2, (canvas.height - scale * height) / 2];
+          return [...canvas.getContext("2d").getImageData(left + scale * x, top + scale * y, 1, 1).data.slice(0, 3)];
+        }""",
+        [x, y, *size_wh],
+    )
+
+
+def place_of(page: Any, x: float, y: float, size_wh: tuple[int, int] = SIZE_WH) -> tuple[float, float]:
+    """Where (x, y) of the whole, fitted picture is in the window."""
+    box = page.locator("#canvas").bounding_box()
+    scale = min(box["width"] / size_wh[0], box["height"] / size_wh[1])
+    left = box["x"] + (box["width"] - scale * size_wh[0]) / 2
+    top = box["y"] + (box["height"] - scale * size_wh[1]) / 2
+    return left + scale * x, top + scale * y
