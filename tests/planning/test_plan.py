@@ -57,7 +57,7 @@ def test_no_way_to_group_the_views_of_small_ensembles_is_faster(gpus: int, repli
 
 def test_all_views_in_one_deployment_balance_and_one_for_each_scale_answers_a_lone_frame_sooner() -> None:
     found = compare(ensemble(r50=[600, 800, 1200]), THREE, gpus=4, memory_gb=2.2)
-    whole, single = found.others["one deployment a member"], found.others["one deployment a scale"]
+    whole, single = found.others["one for each member"], found.others["one for each scale"]
     assert whole is not None
     assert single is not None
     assert (whole.throughput, whole.alone_s) == (pytest.approx(4.0), pytest.approx(1.0))

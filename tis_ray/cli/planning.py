@@ -60,7 +60,7 @@ def plan(
     for part in report(found, known, gpus=gpus, memory_gb=memory_gb):
         console().print(part)
     say("")
-    say(yaml.safe_dump(fragment(loaded, found.best), sort_keys=False).rstrip())
+    say(yaml.safe_dump(fragment(loaded, found.best), sort_keys=False, default_flow_style=None).rstrip())
     if out is not None:
         out.write_text(yaml.safe_dump(dump_views(planned(loaded, found.best)), sort_keys=False))
         say(f"planned: {out}")

@@ -12,6 +12,7 @@ from tis_ray.config import Ensemble, Recipe, parse, read_yaml
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.formats.categories import read_categories
 from tis_ray.inference.batches import batches_of, most_pictures
+from tis_ray.inference.predictor import GPU_BATCH_PX
 from tis_ray.inspection.assembled import sizes_of
 from tis_ray.inspection.costs import OnProgress
 from tis_ray.inspection.dry_run import DryRun
@@ -20,7 +21,6 @@ from tis_ray.views import SizeHW, View
 
 FLOP_PER_S = 100e12
 FORWARD_S = 0.020
-BATCH_PX = 24_000_000  # of one forward on a GPU, where the ensemble says `auto`
 
 
 def estimate(ensemble: Ensemble, image_hw: SizeHW, *, on_progress: OnProgress | None = None) -> Costs:
@@ -36,7 +36,7 @@ def estimate(ensemble: Ensemble, image_hw: SizeHW, *, on_progress: OnProgress | 
         dry = _dry_run(ensemble.members[name].checkpoint)
         costs = {}
         for key, pair in views.items():
-            costs[key] = _cost(dry, pair, image_hw, batch_px=batch_px(ensemble))
+            costs[key] = _cost(dry, ensemble, pair, image_hw)
             done += 1
             if on_progress is not None:
                 on_progress(done, total)
@@ -54,7 +54,7 @@ def estimate(ensemble: Ensemble, image_hw: SizeHW, *, on_progress: OnProgress | 
 def batch_px(ensemble: Ensemble) -> int:
     """Network pixels that share a forward on a GPU."""
     megapixels = ensemble.inference.batch_megapixels
-    return BATCH_PX if megapixels == "auto" else round(megapixels * 1e6)
+    return GPU_BATCH_PX if megapixels == "auto" else round(megapixels * 1e6)
 
 
 def _dry_run(checkpoint: Path) -> DryRun:
@@ -66,11 +66,14 @@ def _dry_run(checkpoint: Path) -> DryRun:
     return DryRun(recipe.detector, categories)
 
 
-def _cost(dry: DryRun, views: list[View], image_hw: SizeHW, *, batch_px: int) -> ViewCost:
+def _cost(dry: DryRun, ensemble: Ensemble, views: list[View], image_hw: SizeHW) -> ViewCost:
     check_meets(views, image_hw)
-    batches = batches_of(views, image_hw, batch_px=batch_px)
+    most_px = batch_px(ensemble)
+    batches = batches_of(views, image_hw, batch_px=most_px)
     size_hw = batches[0][0].tile.network_hw(image_hw)
     frames = sum(map(len, batches))
-    together = max(len(batch) * most_pictures(batch, image_hw, batch_px=batch_px) for batch in batches)
     seconds = FORWARD_S * len(batches) + frames * sum(dry.flops(size_hw).values()) / FLOP_PER_S
-    return ViewCost(seconds=seconds, gib=dry.peak(size_hw, num_frames=together, bfloat16=True).num_bytes / GIB)
+    # Of the pictures that may share a forward each takes as much again; more than may wait never come together.
+    pictures = min(most_pictures(batches[0], image_hw, batch_px=most_px), ensemble.limits.max_queued_requests)
+    peak = dry.peak(size_hw, num_frames=len(batches[0]), bfloat16=True)
+    return ViewCost(seconds=seconds, gib=pictures * peak.num_bytes / GIB)

@@ -17,7 +17,7 @@ from tis_ray.inference.predictor import Predictor
 from tis_ray.inspection.costs import OnProgress
 from tis_ray.instances import Instances
 from tis_ray.planning.costs import GIB, Costs, MemberCosts, ViewCost, check_meets, twins_of
-from tis_ray.planning.estimating import estimate
+from tis_ray.planning.estimating import batch_px, estimate
 from tis_ray.views import SizeHW, View
 
 _KEY = "planned"
@@ -74,7 +74,12 @@ class _Member:
             device=device,
             categories=ensemble_categories(ensemble),
             memory=FeatureMemory(2**62),
+            precision=ensemble.inference.precision,
+            batch_px=batch_px(ensemble) if device.type == "cuda" else None,
         )
+        self._compiles = ensemble.inference.compile
+        if self._compiles:
+            self._predictor.compile(bucket_px=ensemble.inference.size_bucket_px, cache=ensemble.inference.compile_cache)
         self._device = device
         self.weights_gib = (_allocated(device) - before) / GIB
         role = ensemble.fusion.role(name)
@@ -83,10 +88,13 @@ class _Member:
         self._second = masks and (role == "masks" or (role == "both" and ensemble.fusion.second_pass))
         self._own_masks = masks and role == "both" and not ensemble.fusion.second_pass
         self._top_k = ensemble.fusion.top_k
+        self._most_waiting = ensemble.limits.max_queued_requests
 
     def seconds(self, image: NDArray[np.uint8], views: list[View], repetitions: int) -> float:
         """Of one picture, all that is asked for: the first time, when memory is taken, does not count."""
         look = partial(self._look, image, views)
+        if self._compiles:
+            self._predictor.warm_up([(image.shape[0], image.shape[1])], views)
         look()
         return median(_timed(look) for _ in range(repetitions))
 
@@ -96,7 +104,8 @@ class _Member:
         torch.cuda.reset_peak_memory_stats(self._device)
         before = torch.cuda.memory_reserved(self._device)
         self._look(image, views)
-        together = self._predictor.pictures_at_once((image.shape[0], image.shape[1]), views)
+        may = self._predictor.pictures_at_once((image.shape[0], image.shape[1]), views)
+        together = min(may, self._most_waiting)
         if together > 1 and self._boxes:
             self._predictor.predict_together([Asked(image)] * together, views, masks=self._own_masks)
         return (torch.cuda.max_memory_reserved(self._device) - before) / GIB

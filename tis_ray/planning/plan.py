@@ -6,8 +6,9 @@ which groups there are is tried member by member, from three starting points, un
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
@@ -100,7 +101,7 @@ class Planner:
         whole = {name: (views,) for name, views in self._views.items()}
         single = {name: tuple((view,) for view in views) for name, views in self._views.items()}
         written = self._as_written()
-        others = {"one deployment a member": self._plan(whole), "one deployment a scale": self._plan(single)}
+        others = {"one for each member": self._plan(whole), "one for each scale": self._plan(single)}
         if written not in (whole, single):
             others["groups as written"] = self._plan(written)
         for start in (whole, single, written):
@@ -244,11 +245,11 @@ def planned(ensemble: Ensemble, plan: Plan) -> Ensemble:
     return ensemble.model_copy(update={"members": members, "replicas": {**kept, **servers}})
 
 
-def fragment(ensemble: Ensemble, plan: Plan) -> Mapping[str, object]:
+def fragment(ensemble: Ensemble, plan: Plan) -> dict[str, Any]:
     """What a plan changes in an ensemble's file: each member's `groups`, and `replicas`."""
     changed = planned(ensemble, plan)
     groups = {
-        name: {"groups": {group: list(views) for group, views in member.groups.items()}}
+        name: {"groups": {group: [_number(view) for view in views] for group, views in member.groups.items()}}
         for name, member in changed.members.items()
     }
     replicas = {
@@ -256,3 +257,8 @@ def fragment(ensemble: Ensemble, plan: Plan) -> Mapping[str, object]:
         for name, replica in changed.replicas.items()
     }
     return {"members": groups, "replicas": replicas}
+
+
+def _number(view: str) -> int | str:
+    """A scale as a person would write it."""
+    return int(view) if view.isdecimal() else view
