@@ -35,6 +35,9 @@ SCORES = [0.9, 0.6, 0.35]
 LABELS = [2, 0, 1]
 
 
+NEXT_FRAME = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 def found() -> Instances:
     """Three instances whose masks fill their boxes, and a pixel around them where that is interpolated."""
     return Instances.of(BOXES, SCORES, LABELS, BoxMasks(BOXES, np.ones((3, 14, 14), dtype=np.float16)))
@@ -134,9 +137,8 @@ def open_page(browser: Any, site: Site) -> Iterator[Callable[..., Any]]:
         page.set_default_timeout(10_000)
         page.on("console", lambda message: said.append(message.text) if not EXPECTED.search(message.text) else None)
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on(
-            "request", lambda asked: said.append(asked.url) if not asked.url.startswith((site.url, "blob:")) else None
-        )
+        allowed = (site.url, "blob:")
+        page.on("request", lambda asked: said.append(asked.url) if not asked.url.startswith(allowed) else None)
         page.goto(site.url + path)
         return page
 

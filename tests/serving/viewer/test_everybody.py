@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.serving.viewer.conftest import picture, segment
+from tests.serving.viewer.conftest import NEXT_FRAME, picture, segment
 
 USABLE = ["button", "checkbox", "slider", "spinbutton", "combobox", "tab", "textbox", "link", "listbox", "group"]
 CONTRAST = """() => {
@@ -40,8 +40,12 @@ def test_everything_can_be_done_by_keys(open_page):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the picture"
     page.keyboard.press("Enter")
     page.focus("#canvas")
-    zoom = page.locator("#zoom")
-    fitted = zoom.inner_text()
+
+    def zoom() -> str:
+        page.evaluate(NEXT_FRAME)
+        return page.locator("#zoom").inner_text()
+
+    fitted = zoom()
     page.keyboard.press("n")
     assert page.locator("#said").inner_text().startswith("bus, score 0.90")
     page.keyboard.press("n")
@@ -49,13 +53,13 @@ def test_everything_can_be_done_by_keys(open_page):
     page.keyboard.press("p")
     assert page.locator("#said").inner_text().startswith("bus")
     page.keyboard.press("0")
-    assert zoom.inner_text() == fitted
+    assert zoom() == fitted
     page.keyboard.press("+")
-    assert zoom.inner_text() != fitted
+    assert zoom() != fitted
     page.keyboard.press("-")
-    assert zoom.inner_text() == fitted
+    assert zoom() == fitted
     page.keyboard.press("Enter")
-    assert zoom.inner_text() != fitted
+    assert zoom() != fitted
     page.keyboard.press("Escape")
     assert page.locator("#selected").is_hidden()
     for key, box in (("m", "#masks"), ("b", "#boxes"), ("l", "#labels")):

@@ -7,7 +7,17 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from tests.serving.viewer.conftest import BOXES, SIZE_WH, colour_at, found, picture, pixels_found, place_of, segment
+from tests.serving.viewer.conftest import (
+    BOXES,
+    NEXT_FRAME,
+    SIZE_WH,
+    colour_at,
+    found,
+    picture,
+    pixels_found,
+    place_of,
+    segment,
+)
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 
@@ -26,6 +36,8 @@ def names(page) -> list[str]:
 
 
 def zoom(page) -> int:
+    """Percent, after the next frame."""
+    page.evaluate(NEXT_FRAME)
     return int(page.locator("#zoom").inner_text().removesuffix(" %"))
 
 
@@ -102,7 +114,6 @@ def test_the_wheel_zooms_to_the_pointer_and_a_drag_moves_the_picture(open_page):
     page.mouse.move(*place)
     for _ in range(10):
         page.mouse.wheel(0, -200)
-    page.wait_for_timeout(50)
     assert zoom(page) > 2000
     assert page.locator("#tip").inner_text().startswith("person"), "it is still under the pointer"
     page.mouse.down()
@@ -206,7 +217,8 @@ def test_the_saved_json_is_a_coco_data_set_and_its_annotations_are_results(open_
         for ann, box, pixels in zip(anns, BOXES, pixels_found(), strict=False):
             assert ann["bbox"] == [*box[:2], *(box[2:] - box[:2])]
             np.testing.assert_array_equal(results.annToMask(ann), pixels)
-            assert ann["area"] == pixels.sum()
+        own = coco.loadAnns(coco.getAnnIds(image_id))
+        assert [ann["area"] for ann in own] == pixels_found()[:2].sum(axis=(1, 2)).tolist()
 
 
 def test_the_saved_picture_has_its_own_size_and_the_masks(open_page, tmp_path):
