@@ -26,6 +26,25 @@ ENSEMBLE = {"members": {"a": {"checkpoint": "a", "scales": [64]}}}
             ["replicas.fusion={num_replicas: 2, autoscaling: {max_replicas: 3}}"],
             r"replicas\.fusion: num_replicas: expected none beside autoscaling.*",
         ),
+        (
+            ["replicas.default.autoscaling={max_replicas: 2, upscale_delay_s: 20}"],
+            r"replicas\.default\.autoscaling: upscale_delay_s: expected more than look_back_period_s, 20, .*; got 20",
+        ),
+        (
+            ["replicas.default.autoscaling={max_replicas: 2, look_back_period_s: 700, upscale_delay_s: 800}"],
+            r"replicas\.default\.autoscaling: downscale_delay_s: expected more than look_back_period_s, 700, .* got 600",
+        ),
+        (
+            ["replicas.default.autoscaling={min_replicas: 2, max_replicas: 3, initial_replicas: 1}"],
+            r"replicas\.default\.autoscaling: initial_replicas: expected 2 to 3, .*; got 1",
+        ),
+        (
+            ["replicas.default.autoscaling.downscaling_factor=1"],
+            r"replicas\.default\.autoscaling\.downscaling_factor: .* less than 1; got 1",
+        ),
+        (["replicas.default.autoscaling.min_replicas=0"], r"replicas\.default\.autoscaling\.min_replicas: .*; got 0"),
+        (["replicas.default.max_surge_percent=101"], r"replicas\.default\.max_surge_percent.*: expected auto or 0 .*"),
+        (["replicas.default.rolling_update_percentage=0"], r"replicas\.default\.rolling_update_percentage: .*; got 0"),
         (["replicas.default.num_gpus=-1"], r"replicas\.default\.num_gpus.*: expected auto, a share .*; got -1"),
         (["replicas.default.num_gpus=1.5"], r"replicas\.default\.num_gpus.*: expected auto, a share .*; got 1\.5"),
         (["replicas.default.num_gpus=.inf"], r"replicas\.default\.num_gpus.*: expected auto, a share .*"),

@@ -29,8 +29,11 @@ WORKERS = {
     "groupName", "idleTimeoutSeconds", "labels", "maxReplicas", "minReplicas", "numOfHosts", "rayStartParams",
     "replicas", "resources", "scaleStrategy", "suspend", "template",
 }  # fmt: skip
-POD = {"containers", "volumes", "tolerations", "nodeSelector", "affinity", "serviceAccountName"}
-CONTAINER = {"name", "image", "resources", "ports", "volumeMounts", "env", "command", "args"}
+POD = {
+    "containers", "volumes", "tolerations", "nodeSelector", "affinity", "securityContext", "serviceAccountName",
+    "terminationGracePeriodSeconds",
+}  # fmt: skip
+CONTAINER = {"name", "image", "resources", "ports", "volumeMounts", "env", "command", "args", "securityContext"}
 
 
 @pytest.fixture(scope="module")
