@@ -35,6 +35,7 @@ class Gateway:
     """Decodes, asks the fusion, writes the answer, and refuses what would have to wait for too long.
 
     put:     stores a frame where other processes reach it and returns a reference (`ray.put`)
+    pace:    how long requests take, which it learns here
     metrics: told of every request but the warm-up's
     """
 
@@ -46,6 +47,7 @@ class Gateway:
         categories: Categories,
         limits: Limits,
         model_version: str,
+        pace: Pace | None = None,
         metrics: GatewayMetrics | None = None,
     ) -> None:
         self._fusion = fusion
@@ -53,7 +55,7 @@ class Gateway:
         self._categories = categories
         self._limits = limits
         self._model_version = model_version
-        self._pace = Pace()
+        self._pace = Pace() if pace is None else pace
         self._in_flight = 0
         self._draining = False
         self.metrics = GatewayMetrics() if metrics is None else metrics
