@@ -106,7 +106,7 @@ def running_site() -> Iterator[Site]:
 @pytest.fixture
 def site(running_site: Site) -> Site:
     """The page's service, as at first."""
-    running_site.__dict__.update(Site(url=running_site.url).__dict__)
+    vars(running_site).update(vars(Site(url=running_site.url)))
     return running_site
 
 

@@ -41,12 +41,12 @@ function paintInstances(visible, what, context, scale, device) {
   for (const instance of visible) {
     const [left, top, width, height] = instance.box;
     context.fillStyle = context.strokeStyle = instance.colour;
-    if (scale * Math.max(width, height) < DOT) {
+    if (scale * Math.max(width, height) < DOT && (what.masks || what.boxes)) {
       const side = DOT / scale;
       context.fillRect(left + (width - side) / 2, top + (height - side) / 2, side, side);
       continue;
     }
-    let boxed = what.boxes || !instance.spans;
+    let boxed = what.boxes || (what.masks && !instance.spans);
     if (what.masks && instance.spans) {
       if (instance.isTraced(device) || performance.now() < until) paintMask(instance, what.opacity, context, device);
       else boxed = waiting = true;

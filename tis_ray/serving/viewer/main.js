@@ -2,6 +2,7 @@
 
 import { cocoOf, pngOf, save } from "./download.js";
 import { Filters } from "./filters.js";
+import { listenForFiles } from "./intake.js";
 import { InstanceList } from "./list.js";
 import { Palette } from "./palette.js";
 import { Pyramid } from "./pyramid.js";
@@ -10,6 +11,7 @@ import { instancesOf } from "./scene.js";
 import { ensemble } from "./service.js";
 import { Stage } from "./stage.js";
 import { Strip } from "./strip.js";
+import { tabs } from "./tabs.js";
 import { Views } from "./views.js";
 import { Work } from "./work.js";
 
@@ -17,7 +19,8 @@ const $ = (id) => document.getElementById(id);
 const found = new Map(); // instances by picture
 let palette = new Palette();
 let categories = null; // of the service, once it has said them
-let current = null; // the picture that is shown
+let current = null; // the picture that was chosen
+let drawn = null; // the picture on the stage: the chosen one as soon as it is decoded
 let opening = 0; // counts pictures that were opened: a slow one must not replace a later one
 
 const queue = new Queue(changed);
@@ -39,14 +42,12 @@ function say(words) {
 }
 
 function take(files) {
-  const pictures = files.filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|bmp|tiff?)$/i.test(file.name));
-  if (pictures.length < files.length) say(`${files.find((file) => !pictures.includes(file)).name} is no picture.`);
-  if (!pictures.length) return;
   document.body.classList.add("busy");
-  open(queue.add(pictures)[0]);
+  open(queue.add(files)[0]);
 }
 
 function changed(picture) {
+  if (picture.state === "done" && !categories) describe(queue.token);
   if (picture.state === "done" && found.get(picture)?.answer !== picture.answer) {
     found.set(picture, { answer: picture.answer, instances: instancesOf(picture.answer, palette) });
   }
@@ -64,19 +65,25 @@ async function open(picture) {
   if (turn !== opening) return pyramid?.close();
   stage.what.pyramid?.close();
   stage.open(pyramid);
+  drawn = picture;
   return showAnswer();
+}
+
+/** Whether the chosen picture is on the stage and its answer is there. */
+function isReady() {
+  return current !== null && current === drawn && current.state === "done";
 }
 
 /** Bring everything in line with the state of the picture that is shown. */
 function showAnswer() {
   work.show(current);
-  const { answer, instances = [] } = (current.state === "done" && found.get(current)) || {};
+  const { answer, instances = [] } = (isReady() && found.get(current)) || {};
   const isNew = filters.instances !== instances;
   $("tab-panel-instances").inert = $("tab-panel-views").inert = !answer;
   if (answer && !stage.what.pyramid) stage.open(Pyramid.blank(answer.image.width, answer.image.height));
   if (!isNew && stage.what.instances.length) return;
   filters.open(instances);
-  if (answer) views.open(answer);
+  views.open(answer);
   select(null);
   refresh();
 }
@@ -91,8 +98,8 @@ function refresh() {
   });
   list.show(shown);
   $("count").textContent = `${shown.length} of ${filters.instances.length}`;
-  $("save-coco").disabled = $("save-png").disabled = current?.state !== "done";
-  if (current?.state === "done") say(summary(current, shown.length));
+  $("save-coco").disabled = $("save-png").disabled = !isReady();
+  if (isReady()) say(summary(current, shown.length));
 }
 
 /** The view whose own boxes are shown, with those that the filters let through; else null. */
@@ -135,11 +142,10 @@ function step(by) {
 }
 
 async function unlock(token) {
-  await describe(token);
-  queue.unlock(token);
+  if (await describe(token)) queue.unlock(token);
 }
 
-/** Learn what the service runs: classes for the colours and the download, limits for what can be sent. */
+/** Learn what the service runs: classes for the colours and files, and what can be sent. Whether the token opens it. */
 async function describe(token) {
   try {
     const content = await ensemble(token);
@@ -150,7 +156,9 @@ async function describe(token) {
   } catch (error) {
     $("about").textContent = error.status === 401 ? "asks for a token" : error.message;
     if (error.status === 401) work.askForToken(Boolean(token));
+    return error.status !== 401;
   }
+  return true;
 }
 
 function count(number, one, many = `${one}s`) {
@@ -163,7 +171,7 @@ function saveCoco() {
     name: picture.name, answer: picture.answer,
     instances: found.get(picture).instances.filter((instance) => filters.accepts(instance)),
   }));
-  const blob = new Blob([JSON.stringify(cocoOf(pictures, categories))], { type: "application/json" });
+  const blob = new Blob([JSON.stringify(cocoOf(pictures, categories ?? []))], { type: "application/json" });
   save(blob, "instances.json");
   say(`Saved instances.json: ${count(pictures.length, "picture")}.`);
 }
@@ -171,50 +179,15 @@ function saveCoco() {
 async function savePng() {
   const name = `${current.name.replace(/\.[^.]*$/, "")}-instances.png`;
   say("Drawing …");
-  save(await pngOf(stage.what), name);
-  say(`Saved ${name}.`);
-}
-
-function tabs() {
-  const all = [...document.querySelectorAll("[role=tab]")];
-  const choose = (tab) => {
-    for (const one of all) {
-      one.ariaSelected = String(one === tab);
-      one.tabIndex = one === tab ? 0 : -1;
-      $(one.getAttribute("aria-controls")).hidden = one !== tab;
-    }
-  };
-  for (const tab of all) {
-    tab.addEventListener("click", () => choose(tab));
-    tab.addEventListener("keydown", ({ key: name }) => {
-      if (name !== "ArrowLeft" && name !== "ArrowRight") return;
-      const next = all[(all.indexOf(tab) + (name === "ArrowRight" ? 1 : all.length - 1)) % all.length];
-      choose(next);
-      next.focus();
-    });
+  try {
+    save(await pngOf(stage.what), name);
+    say(`Saved ${name}.`);
+  } catch (error) {
+    say(`This browser cannot make a PNG of that size: ${error.message}`);
   }
 }
 
-function drops() {
-  const over = (is) => document.body.classList.toggle("over", is);
-  addEventListener("dragover", (event) => {
-    event.preventDefault();
-    over(true);
-  });
-  addEventListener("dragleave", (event) => event.relatedTarget ?? over(false));
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    over(false);
-    take([...event.dataTransfer.files]);
-  });
-  addEventListener("paste", (event) => take([...event.clipboardData.files]));
-}
-
-for (const button of document.querySelectorAll(".choose")) button.addEventListener("click", () => $("files").click());
-$("files").addEventListener("change", () => {
-  take([...$("files").files]);
-  $("files").value = "";
-});
+listenForFiles({ input: $("files"), buttons: document.querySelectorAll(".choose") }, take, say);
 $("explain").addEventListener("change", () => (queue.explain = $("explain").checked));
 $("segment-again").addEventListener("click", () => queue.again(current));
 for (const id of ["masks", "boxes", "labels", "opacity"]) $(id).addEventListener("input", refresh);
@@ -225,6 +198,5 @@ $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("save-coco").addEventListener("click", saveCoco);
 $("save-png").addEventListener("click", savePng);
-tabs();
-drops();
+tabs(document.querySelector("[role=tablist]"));
 describe("");

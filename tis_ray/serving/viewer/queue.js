@@ -14,10 +14,6 @@ export class Picture {
     this.retryAt = 0;
     this.controller = null;
   }
-
-  get isOpen() {
-    return ["waiting", "running", "pausing", "locked"].includes(this.state);
-  }
 }
 
 export class Queue {
@@ -46,9 +42,9 @@ export class Queue {
   }
 
   cancel(picture) {
-    if (!picture.isOpen) return;
-    this.set(picture, { state: "cancelled", problem: "Cancelled." });
+    if (!["waiting", "running", "pausing"].includes(picture.state)) return;
     picture.controller?.abort();
+    this.set(picture, { state: "cancelled", problem: "Cancelled." });
   }
 
   /** Go on with a token; it is kept in this object alone and is gone with the page. */
@@ -61,8 +57,14 @@ export class Queue {
   async run() {
     if (this.isRunning) return;
     this.isRunning = true;
-    for (let next; (next = this.pictures.find((picture) => picture.state === "waiting")); ) await this.ask(next);
+    for (let next; (next = this.next()); ) await this.ask(next);
     this.isRunning = false;
+  }
+
+  /** The first that waits; none while the door is locked, where each would be sent for nothing. */
+  next() {
+    if (this.pictures.some((picture) => picture.state === "locked")) return null;
+    return this.pictures.find((picture) => picture.state === "waiting");
   }
 
   async ask(picture) {
@@ -72,14 +74,15 @@ export class Queue {
       return this.set(picture, { state: "failed", problem: words });
     }
     const controller = new AbortController();
+    const { signal } = controller;
     this.set(picture, { state: "running", startedAt: performance.now(), controller });
-    for (let tries = 1; picture.isOpen; tries++) {
+    for (let tries = 1; !signal.aborted; tries++) {
       try {
         const { token, explain } = this;
-        const answer = await segment(picture.file, { token, explain, signal: controller.signal });
-        if (picture.isOpen) this.set(picture, { state: "done", answer, problem: "" });
+        const answer = await segment(picture.file, { token, explain, signal });
+        if (!signal.aborted) this.set(picture, { state: "done", answer, problem: "" });
       } catch (error) {
-        if (!picture.isOpen) break; // cancelled
+        if (signal.aborted) break;
         if (error.status === 401) this.set(picture, { state: "locked", problem: error.message });
         else if (error.retryAfter && tries < MAX_TRIES) {
           await this.pause(picture, error);
@@ -88,20 +91,20 @@ export class Queue {
       }
       break;
     }
-    picture.controller = null;
     return undefined;
   }
 
   async pause(picture, { message, retryAfter }) {
+    const { signal } = picture.controller;
     this.set(picture, { state: "pausing", problem: message, retryAt: performance.now() + 1000 * retryAfter });
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, 1000 * retryAfter);
-      picture.controller.signal.addEventListener("abort", () => {
+      signal.addEventListener("abort", () => {
         clearTimeout(timer);
         resolve();
       });
     });
-    if (picture.isOpen) this.set(picture, { state: "running" });
+    if (!signal.aborted) this.set(picture, { state: "running" });
   }
 
   set(picture, changes) {

@@ -10,7 +10,8 @@ export class Views {
     Object.assign(this, { table, stages, hint, onShow, views: [], buttons: [], shown: null });
   }
 
-  open({ views, timings }) {
+  /** Another picture's `views` and `timings`; without an answer, none. */
+  open({ views, timings } = { views: [], timings: null }) {
     this.views = views;
     this.shown = null;
     const explained = views.some((view) => view.detections);
@@ -20,7 +21,7 @@ export class Views {
     const longest = Math.max(1e-9, ...views.map((view) => view.seconds));
     this.buttons = views.map((view) => this.button(view));
     this.table.replaceChildren(...views.map((view, i) => this.row(view, this.buttons[i], longest)));
-    this.stages.replaceChildren(...stageRows(timings));
+    this.stages.replaceChildren(...(timings ? stageRows(timings) : []));
   }
 
   /** Mark the views that found an instance; their number in words, or "" where it is not known. */
