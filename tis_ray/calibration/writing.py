@@ -1,7 +1,6 @@
 """Calibrations into the YAML file that names the members; its comments and the order of its keys stay."""
 
 import io
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.util import load_yaml_guess_indent
 
+from tis_ray import whole_files
 from tis_ray.calibration.fitting import MemberFit
 from tis_ray.config import Choice, dump, read_yaml
 from tis_ray.errors import ConfigError
@@ -37,12 +37,7 @@ def write_calibrated(source: Path, out: Path, fits: Mapping[str, MemberFit]) -> 
     `ConfigError` where the file cannot be changed without changing more.
     """
     written = _checked(source, fits)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(written)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    whole_files.write(out, written)
 
 
 class _Representer(RoundTripRepresenter):

@@ -3,7 +3,6 @@
 Whoever reaches a cluster may write what is read from it here: no name that it sends becomes a path.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tis_ray.cluster.head import Head
 from tis_ray.cluster.job import FILES, MANIFEST, OPTIONAL_FILES, describe, shelf
 from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.models.checkpoint import RECIPE
+from tis_ray.whole_files import replacing
 
 
 def fetch_checkpoint(head: Head, *, job: str, recipe: str, target: Path, say: Callable[[str], None]) -> None:
@@ -34,19 +34,13 @@ def fetch_checkpoint(head: Head, *, job: str, recipe: str, target: Path, say: Ca
         return
     _check_replaceable(target)
     say(f"fetching {recipe}, {sum(entry['bytes'] for entry in listed.values()) / 2**20:.1f} MiB")
-    partial = target.with_name(f".partial-fetched-{target.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with replacing(target) as partial:
+        partial.mkdir(parents=True)
         for name, entry in listed.items():
             with (partial / name).open("wb") as file, head.file(node, f"{place}/{name}") as pieces:
                 file.writelines(pieces)
             if describe(partial / name) != entry:
                 raise ServiceError(f"{recipe}/{name}: expected {entry['bytes']} bytes; got others; fetch it again")
-        shutil.rmtree(target, ignore_errors=True)
-        partial.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_replaceable(target: Path) -> None:

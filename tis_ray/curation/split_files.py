@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tis_ray import whole_files
 from tis_ray.curation.split import choose
 from tis_ray.curation.videos import videos_of_entries, videos_of_frames
 from tis_ray.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from tis_ray.formats import wad
 from tis_ray.formats.json_stream import JsonStream
 from tis_ray.formats.locations import absolute
 from tis_ray.results.progress import Progress, silent
+from tis_ray.whole_files import replacing
 
 PARTS = ("train", "val")
 WAYS = ("image", "video")
@@ -65,7 +67,8 @@ def split_coco(
     paths = {part: out / f"{part}.json" for part in PARTS}
     _check_kept([source], paths)
     with ExitStack() as stack:
-        files = {part: stack.enter_context(_replacing(path)) for part, path in paths.items()}
+        partials = {part: stack.enter_context(replacing(path)) for part, path in paths.items()}
+        files = {part: stack.enter_context(one.open("w", encoding="utf-8")) for part, one in partials.items()}
         _copy(source, files, split.part_of, progress)
     return _parts(paths, split, classes)
 
@@ -99,7 +102,7 @@ def split_wad(
     paths = {part: out / f"{part}.txt" for part in PARTS}
     _check_kept(frames, paths)
     for part, path in paths.items():
-        path.write_text("".join(f"{name}.jpg\n" for name in names if split.part_of[name] == part))
+        whole_files.write(path, "".join(f"{name}.jpg\n" for name in names if split.part_of[name] == part))
     return _parts(paths, split, classes)
 
 
@@ -221,21 +224,3 @@ def _deal(entries: Iterator[Any], files: Mapping[str, IO[str]], part_of: Callabl
         begun[part] = True
     for file in files.values():
         file.write("\n]")
-
-
-class _replacing:
-    """A text file that has its name once it is whole."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._partial = path, path.with_name(f".partial-{path.name}")
-
-    def __enter__(self) -> IO[str]:
-        self._file = self._partial.open("w", encoding="utf-8")
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink()

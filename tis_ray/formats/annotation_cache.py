@@ -13,12 +13,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 from tis_ray.formats import coco, coco_parquet
 from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_columns import CocoColumns
 from tis_ray.formats.locations import absolute, place, version
+from tis_ray.whole_files import replacing
 
 VARIABLE, OFF = "TIS_RAY_CACHE", "off"
 LEAST_BYTES = 4 << 20  # less is read in half a second
@@ -86,23 +86,12 @@ def _keep(dataset: CocoDataset, file: Path, stamp: list[str]) -> CocoDataset:
     except OverflowError:
         return dataset
     try:
-        with _replacing(file) as partial:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as partial:
             coco_parquet.write(partial, dataset.images, dataset.categories, columns, stamp)
     except Exception as error:  # a training must not end for want of a cache
         logger.warning("%s cannot be written, %s will be parsed each time: %s", file, dataset.path, error)
     return CocoDataset(dataset.path, dataset.images, dataset.categories, columns)
-
-
-@contextmanager
-def _replacing(file: Path) -> Iterator[Path]:
-    """Another name to write, which becomes `file` when all is well."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.stem}-{uuid4().hex}.partial")
-    try:
-        yield partial
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,7 +4,6 @@
 predicts how well its masks fit, is the score by which the mask is ranked: `score`, by which its box is, or less.
 """
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ import numpy as np
 import orjson
 from pycocotools import mask as coco_mask
 
+from tis_ray import whole_files
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
 from tis_ray.formats.coco_checks import is_box, shown
@@ -66,7 +66,7 @@ class ResultsWriter:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.num_results = 0
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._partial = whole_files.partial_of(self.path)
 
     def __enter__(self) -> Self:
         try:
@@ -94,12 +94,12 @@ class ResultsWriter:
                 self._file.write(b"\n]\n")
             self._file.close()
             if kind is None:
-                self._partial.replace(self.path)
+                whole_files.replace(self._partial, self.path)
         except OSError as failure:  # a full disk tells of itself again, or for the first time
             if kind is None:
                 raise self._refused(failure) from None
         finally:
-            self._partial.unlink(missing_ok=True)
+            whole_files.remove(self._partial)
 
     def _refused(self, error: OSError) -> DataError:
         return DataError(f"{self.path}: cannot be written ({error.strerror})")

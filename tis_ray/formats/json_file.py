@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from tis_ray import whole_files
 from tis_ray.errors import DataError
 from tis_ray.formats import locations
 
@@ -38,14 +38,10 @@ def load_json(path: Path) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content`; the file appears when it is whole. Raises `DataError` where it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        partial.write_bytes(orjson.dumps(content))
-        partial.replace(path)
+        whole_files.write(path, orjson.dumps(content))
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

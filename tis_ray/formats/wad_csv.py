@@ -5,7 +5,6 @@ order as `start length|start length|`, starts counted from 0 over the whole imag
 """
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tis_ray import whole_files
 from tis_ray.errors import ConfigError, DataError, InputError
 from tis_ray.formats.wad_classes import EVALUATED, WITH_RIDER
 from tis_ray.instances import Categories, Instances
@@ -49,7 +49,7 @@ class WadWriter:
         self.path = Path(path)
         self.disjoint = disjoint
         self.num_rows = self.num_dropped = 0
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._partial = whole_files.partial_of(self.path)
 
     def __enter__(self) -> Self:
         try:
@@ -95,9 +95,9 @@ class WadWriter:
         try:
             self._file.close()
             if kind is None:
-                self._partial.replace(self.path)
+                whole_files.replace(self._partial, self.path)
         finally:
-            self._partial.unlink(missing_ok=True)
+            whole_files.remove(self._partial)
 
 
 def read_csv(path: Path | str, *, size_hw: tuple[int, int]) -> dict[str, list[WadRow]]:

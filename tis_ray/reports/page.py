@@ -15,6 +15,8 @@ from typing import ClassVar
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
+from tis_ray import whole_files
+
 Cell = str | int | float | None  # None is nothing to say, shown as a dash
 
 _QUALITY = 82  # of pictures, in WebP
@@ -119,9 +121,7 @@ def render(page: Page) -> str:
 def write(page: Page, path: Path) -> None:
     """Write the page whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(render(page), encoding="utf-8")
-    partial.replace(path)
+    whole_files.write(path, render(page))
 
 
 @cache

@@ -1,6 +1,5 @@
 """The files of a batch run: results in one or several formats, and which images are not among them, or not in full."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tis_ray import menu
+from tis_ray import menu, whole_files
 from tis_ray.errors import ConfigError
 from tis_ray.formats.categories import class_map
 from tis_ray.formats.image_list import ListedImage
@@ -136,12 +135,7 @@ def _opened(files: Sequence[ResultsFile]) -> Iterator[list[Callable[..., int]]]:
 
 def write_whole(path: Path, content: object) -> None:
     """Write `content` as JSON; the file appears when it is whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    whole_files.write(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def _write_failures(out: Path, failed: Sequence[ImageResult]) -> Path | None:

@@ -18,21 +18,21 @@ from typing import Any
 
 import yaml
 
+from tis_ray import whole_files
 from tis_ray.config import Recipe, dump, parse, read_yaml
 from tis_ray.config.weights import is_weight_file
 from tis_ray.errors import ConfigError
 from tis_ray.training.position import Position
+from tis_ray.whole_files import PARTIAL
 
 FINISHED = "checkpoint"
 RECIPE = "recipe.yaml"
 STATE = "training_state.pt"
 KEPT_CHECKPOINTS = 2
-_PARTIAL = ".partial-"
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})(?:\.(\d{7,}))?")
 _DECIDING = {"data", "detector", "start", "schedule", "seed", "resources.workers"}
 _NOT_DECIDING = {"data.loader_processes", "schedule.checkpoint_every_iterations", "schedule.validate_every_epochs"}
 _LOCK = ".lock"
-_CANNOT_SAY = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"
 
 
@@ -59,6 +59,9 @@ def absolute(recipe: Recipe) -> Recipe:
 def check(recipe: Recipe, *, resume: bool) -> None:
     """Raise `ConfigError` where a run of `recipe` must not begin (or go on, with `resume`) in its folder."""
     folder, noted = recipe.run_dir, recipe.run_dir / RECIPE
+    if not finished(folder):
+        with _writable(folder):
+            _check_writable(folder)
     if newest(folder) is None and not finished(folder):  # no run, or one that failed before it learned anything
         if not noted.exists() and folder.exists() and (not folder.is_dir() or _holds_files(folder)):
             raise ConfigError(f"output: expected a folder of a run; {folder} holds something else")
@@ -108,9 +111,7 @@ def prepare(recipe: Recipe) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder)
         prune(folder)
-        noted = folder / f"{_PARTIAL}{RECIPE}"
-        noted.write_text(yaml.safe_dump(dump(recipe), sort_keys=False))
-        noted.replace(folder / RECIPE)
+        whole_files.write(folder / RECIPE, yaml.safe_dump(dump(recipe), sort_keys=False))
         # Ray Train writes its notes in place, so a kill can tear them, and refuses to start where they name a folder
         # that is gone. Checkpoints are found by name instead, and Ray begins its notes anew.
         (folder / _RAY_SNAPSHOT).unlink(missing_ok=True)
@@ -118,11 +119,16 @@ def prepare(recipe: Recipe) -> None:
 
 def clear(folder: Path) -> None:
     """Delete what is half written, as far as that is possible."""
-    for leftover in folder.glob(f"{_PARTIAL}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        whole_files.remove(leftover)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise `OSError` where the folder cannot be there; nothing is made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    number = errno.ENOTDIR if not there.is_dir() else 0 if os.access(there, os.W_OK | os.X_OK) else errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 @contextmanager
@@ -156,7 +162,7 @@ def position_of(checkpoint: Path) -> Position:
 def partial(folder: Path, position: Position) -> Path:
     """A fresh folder in which the checkpoint at `position` is to be written. What a lost worker left is deleted."""
     batches = f".{position.batches:07d}" if position.batches else ""
-    path = folder / f"{_PARTIAL}checkpoint_{position.epochs:06d}{batches}"
+    path = folder / f"{PARTIAL}checkpoint_{position.epochs:06d}{batches}"
     clear(folder)
     path.mkdir(parents=True)
     return path
@@ -164,8 +170,8 @@ def partial(folder: Path, position: Position) -> Path:
 
 def commit(written: Path) -> Path:
     """Give a folder from `partial` its final name, once all of it is on the disk."""
-    final = written.with_name(written.name.removeprefix(_PARTIAL))
-    _replace(written, final)
+    final = written.with_name(written.name.removeprefix(PARTIAL))
+    whole_files.replace(written, final, durable=True)
     return final
 
 
@@ -174,10 +180,8 @@ def publish(folder: Path) -> Path:
     found = newest(folder)
     if found is None:
         raise ConfigError(f"output: expected a training checkpoint in {folder}; there is none")
-    written = folder / f"{_PARTIAL}{FINISHED}"
-    shutil.rmtree(written, ignore_errors=True)
-    shutil.copytree(found[0], written, ignore=shutil.ignore_patterns(STATE))
-    _replace(written, folder / FINISHED)
+    with whole_files.replacing(folder / FINISHED, durable=True) as written:
+        shutil.copytree(found[0], written, ignore=shutil.ignore_patterns(STATE))
     prune(folder)
     return folder / FINISHED
 
@@ -191,32 +195,6 @@ def _checkpoints(folder: Path) -> list[Path]:
     """Complete training checkpoints, oldest first."""
     found = (path for path in folder.glob("checkpoint_*") if _CHECKPOINT.fullmatch(path.name) and path.is_dir())
     return sorted(found, key=position_of)
-
-
-def _replace(written: Path, final: Path) -> None:
-    for file in [*written.iterdir(), written]:
-        _flush(file)
-    old = final.with_name(f"{_PARTIAL}old-{final.name}")  # a kill while it is deleted leaves nothing torn
-    if final.exists():
-        final.replace(old)
-    written.replace(final)
-    _flush(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder has reached the disk; file systems that cannot say so are trusted.
-
-    Others, such as NFS, say only now that the disk is full.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _CANNOT_SAY:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _check_same(began: Recipe, recipe: Recipe) -> None:

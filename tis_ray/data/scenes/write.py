@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tis_ray import whole_files
 from tis_ray.data.scenes.classes import SceneClass, scene_classes
 from tis_ray.data.scenes.render import DEFAULT_SIZE_WH, check_settings, render_scene
 from tis_ray.data.scenes.stuff import stuff_categories
@@ -116,7 +117,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"out: expected a new folder or a scene set; got another data set in {out}")
     for name in ("images", "stuff"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    _replace(noted, json.dumps(settings, indent=1) + "\n")
+    whole_files.write(noted, json.dumps(settings, indent=1) + "\n")
 
 
 def _in_order(make: Callable[[int], Annotations], num_images: int, processes: int | None) -> Iterator[Annotations]:
@@ -156,7 +157,7 @@ def _write_annotations(
             "categories": entries,
             "stuff_categories": stuff_categories(),
         }
-        _replace(out / _JSON_FILES[split], json.dumps(content, separators=(",", ":")))
+        whole_files.write(out / _JSON_FILES[split], json.dumps(content, separators=(",", ":")))
 
 
 def _image(
@@ -205,13 +206,6 @@ def _categories(classes: tuple[SceneClass, ...], training: list[Annotations], *,
             entry["instance_count"] = sum(int((scene.labels == k).sum()) for scene in training)
             entry["frequency"] = "f" if images >= _FREQUENT_FROM else "c" if images >= _COMMON_FROM else "r"
     return entries
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file at once or not at all."""
-    partial_path = path.with_suffix(".partial")
-    partial_path.write_text(text)
-    partial_path.replace(path)
 
 
 def _summary(out: Path, scenes: list[Annotations], num_val: int, classes: tuple[SceneClass, ...]) -> ScenesSummary:
