@@ -97,7 +97,17 @@ MISTAKES = {
         ["train", "trains.yaml", "--working-dir", "."],
         "--working-dir: expected --submit beside it",
     ),
-    "nobody serves": (["segment", "x.jpg", "--url", "http://127.0.0.1:9"], "x.jpg"),
+    "nobody serves": (
+        ["segment", "good.yaml", "--url", "http://127.0.0.1:9"],
+        "http://127.0.0.1:9: expected a tis-ray service; nobody listens there",
+    ),
+    "no address": (["segment", "good.yaml", "--url", "127.0.0.1:9"], "url: expected the address of a service as http:"),
+    "no such image": (["segment", "x.jpg"], "images: expected files, folders or globs; got x.jpg"),
+    "nothing to go on with": (["segment", "good.yaml", "--resume"], "--resume: expected --out beside it"),
+    "unknown format of answers": (
+        ["segment", "good.yaml", "--out", "x.json", "--format", "voc"],
+        "--format: expected one of json, jsonl, coco; got 'voc'",
+    ),
     "port out of range": (["serve", "bad.yaml", "--port", "99999"], "less than or equal to 65535"),
     "scenes nowhere": (["scenes", "--out", "gt.json/s"], "error: gt.json/s/images: Not a directory"),
     "demo nowhere": (["demo", "--out", "gt.json/d"], "error: gt.json/d: Not a directory"),

@@ -5,6 +5,7 @@ Fields that a newer service adds are left out here, so that an older client goes
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tis_ray.errors import InputError
@@ -148,13 +149,18 @@ def _view(row: Mapping[str, Any]) -> ViewOutcome:
 
 
 def _row(kind: type[_Row], row: Mapping[str, Any], **changed: Any) -> _Row:
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # both kinds are dataclasses
+    known = _names(kind)  # type: ignore[arg-type]  # mypy takes a type variable for no object
     return kind(**({key: value for key, value in row.items() if key in known} | changed))
+
+
+@cache
+def _names(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
 
 
 def _plain(row: FoundInstance | ViewOutcome, *, optional: str) -> dict[str, Any]:
     """The fields of a row, without `optional` where the service gave none."""
-    plain = {field.name: getattr(row, field.name) for field in fields(row)}
+    plain = {name: getattr(row, name) for name in row.__slots__}
     if plain[optional] is None:
         del plain[optional]
     return plain
