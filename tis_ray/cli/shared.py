@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from tis_ray.errors import ConfigError
 
@@ -24,13 +24,9 @@ def console() -> Console:
 
 def progress() -> Progress:
     """A progress bar on stderr, so that results on stdout can be piped."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+    from tis_ray.results.progress import bar
+
+    return bar(Console(stderr=True))
 
 
 def news(line: str) -> None:

@@ -1,12 +1,13 @@
 """Progress of a long pass: a bar with speed on a terminal, a plain line now and then elsewhere."""
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 PLAIN_LINE_EVERY_S = 10.0
 _SHOWN_EVERY = 100  # a bar that moves with each of a million results would take longer than they do
@@ -25,15 +26,31 @@ def silent(items: Iterable[Item], doing: str, total: int | None, unit: str) -> G
     yield from items
 
 
-def shown_on(console: Console) -> Progress:
-    """Progress told on `console`."""
+def bar(console: Console) -> Bar:
+    """Rows with a bar for each task, of which a field `told` is shown; nothing where `console` is no terminal."""
+    return Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Told(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+class _Told(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("told", ""))
+
+
+def shown_on(console: Console, *, note: Callable[[], str] = str) -> Progress:
+    """Progress told on `console`, with what `note` says then behind the speed."""
 
     def shown(items: Iterable[Item], doing: str, total: int | None, unit: str) -> Generator[Item]:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
         started = told = time.monotonic()
-        described = TextColumn("{task.description}", markup=False)
-        with Bar(described, *columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task(doing, total=total, speed="")
+        with bar(console) as rows:
+            task = rows.add_task(doing, total=total)
             done = 0
             for item in items:
                 yield item
@@ -41,8 +58,8 @@ def shown_on(console: Console) -> Progress:
                 if total is None and done % _SHOWN_EVERY:
                     continue
                 now = time.monotonic()
-                speed = f"{done / (now - started):.1f} {unit}/s"
-                bar.update(task, completed=done, speed=speed)
+                speed = f"{done / max(now - started, 1e-9):.1f} {unit}/s{note()}"
+                rows.update(task, completed=done, told=speed)
                 if not console.is_terminal and now - told >= PLAIN_LINE_EVERY_S:
                     of = "" if total is None else f"/{total}"
                     console.print(f"{doing}: {done}{of}, {speed}", markup=False, soft_wrap=True)

@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
+
+from tis_ray.results.progress import bar
 
 PLAIN_LINE_EVERY_S = 10.0
 SHOWN_WAIT = 0.05  # share of a step's time; less is not worth a person's attention
@@ -145,17 +147,8 @@ class Bars:
     """One row per run: bar, steps, loss, images/s and time left."""
 
     def __init__(self, console: Console, names: list[str]) -> None:
-        self._bars = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[numbers]}"),
-            console=console,
-        )
-        self._rows: dict[str, TaskID] = {
-            name: self._bars.add_task(name, total=None, start=False, numbers="") for name in names
-        }
+        self._bars = bar(console)
+        self._rows: dict[str, TaskID] = {name: self._bars.add_task(name, total=None, start=False) for name in names}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -172,7 +165,7 @@ class Bars:
             if run.total_steps:
                 self._bars.start_task(self._rows[name])  # waiting for workers says nothing about the time left
             shown = run.numbers() if run.state == "training" else ", ".join(filter(None, [run.state, run.numbers()]))
-            self._bars.update(self._rows[name], completed=run.step, total=run.total_steps or None, numbers=shown)
+            self._bars.update(self._rows[name], completed=run.step, total=run.total_steps or None, told=shown)
 
     def line(self, text: str) -> None:
         """Print above the bars."""
