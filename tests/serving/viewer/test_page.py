@@ -175,7 +175,7 @@ def test_each_views_own_boxes_can_be_seen(open_page, site):
     assert stages["Views"].strip() == "400 ms"
     assert stages["Masks of the fused boxes"].strip() == "\u2013"
     page.mouse.click(*place_of(page, *at(CAR)))
-    assert "found by 2 of 4 views themselves" in page.locator("#selected").inner_text()
+    assert "2 of 4 views found it" in page.locator("#selected").inner_text()
     page.uncheck("#explain")
     page.get_by_role("button", name="Segment again").click()
     page.wait_for_selector("#views button:disabled")

@@ -29,7 +29,7 @@ export class Views {
     const explained = this.views.filter((view) => view.detections);
     const seers = instance ? seenBy(instance, explained) : [];
     this.views.forEach((view, i) => this.table.rows[i].classList.toggle("seer", seers.includes(view)));
-    return instance && explained.length ? `found by ${seers.length} of ${explained.length} views themselves` : "";
+    return instance && explained.length ? `${seers.length} of ${explained.length} views found it` : "";
   }
 
   button(view) {
