@@ -6,7 +6,6 @@ Pillow's readers are used one by one rather than through `Image.open`, whose lim
 readers (PostScript among them) belong to the whole process. The limit here belongs to the call.
 """
 
-import io
 import threading
 import warnings
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from PIL import (
 )
 
 from tis_ray.errors import DataError, InputError
-from tis_ray.formats import locations
+from tis_ray.formats import image_guards, locations
 
 RgbImage = NDArray[np.uint8]  # (H, W, 3)
 
@@ -155,7 +154,8 @@ def decode_image(data: bytes, *, max_pixels: int | None) -> RgbImage:
     """The image in `data`, uint8 (H, W, 3) RGB; conversions as for `open_image`.
 
     `max_pixels` is compared with the header's width x height before any pixel is decoded: `PixelLimitError`.
-    An image that is cut short or damaged, and bytes that are no image, raise `InputError`.
+    An image that is cut short or damaged, one that is made to take long (see `image_guards`), and bytes that are no
+    image, raise `InputError`.
     """
     return _quietly(_decode, data, max_pixels)
 
@@ -184,7 +184,7 @@ def _size(kind: str, data: bytes, max_pixels: int | None) -> tuple[int, int]:
 
 def _opened(kind: str, data: bytes, max_pixels: int | None) -> ImageFile.ImageFile:
     try:
-        image = _READERS[kind](io.BytesIO(data), "")
+        image = _READERS[kind](image_guards.PatientFile(data), "")
     except Image.DecompressionBombError:  # the WebP reader alone knows Pillow's own limit
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         allowed = limit if max_pixels is None else min(limit, max_pixels)
@@ -194,6 +194,7 @@ def _opened(kind: str, data: bytes, max_pixels: int | None) -> ImageFile.ImageFi
     width, height = image.size
     if max_pixels is not None and width * height > max_pixels:
         raise PixelLimitError(f"image: expected at most {max_pixels} pixels; got {width} x {height} = {width * height}")
+    image_guards.check(image, data)
     return image
 
 
@@ -221,7 +222,8 @@ def _kind_of(data: bytes) -> str:
 def _to_rgb(image: ImageFile.ImageFile) -> RgbImage:
     image.load()
     if image.mode.startswith("I"):
-        grey = (np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8).astype(np.uint8)
+        deep = np.asarray(image)
+        grey = ((deep if deep.itemsize == 2 else np.clip(deep, 0, 65535)) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise InputError("image: expected 8 or 16 bits per channel; got floating-point pixels")
