@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving import app
 from tis_ray.serving.resources import auto_gpus
+from tis_ray.serving.view_server import ViewServer, load_predictor, memory_taken
+from tis_ray.views import View
 
 LOCAL = Path(__file__).parents[2] / "deployments" / "local.yaml"
 
@@ -79,8 +82,19 @@ def test_a_view_server_without_a_gpu_computes_on_the_cpu(tmp_path):
         }
     )
     built = _deployments(app.build(ensemble))
-    devices = {name: built[name].init_args[0].keywords["device"] for name in ("one@64", "one@96")}
-    assert devices == {"one@64": "cpu", "one@96": "cuda"}
+    loads = {name: built[name].init_args[0].keywords for name in ("one@64", "one@96")}
+    assert {name: load["device"] for name, load in loads.items()} == {"one@64": "cpu", "one@96": "cuda"}
+    assert loads["one@96"]["gpu_share"] == 0.5
+
+
+def test_a_view_server_tells_what_its_warm_up_took_of_the_gpu(tiny_checkpoint, caplog):
+    load = partial(load_predictor, tiny_checkpoint, CATEGORIES, device="cpu", feature_bytes=0, feature_age_s=60)
+    with caplog.at_level("INFO", logger="ray.serve"):
+        ViewServer(load, [View("one", 64), View("one", 96)], taken=lambda: 3 * 2**29)
+        ViewServer(load, [View("one", 64)], taken=partial(memory_taken, "cpu"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the warm-up of 2 views took up to 1.50 GiB of the GPU"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,6 @@ def estimate(ensemble: Ensemble, image_hw: SizeHW, *, on_progress: OnProgress | 
     )
 
 
-def batch_px(ensemble: Ensemble) -> int:
-    """Network pixels that share a forward on a GPU."""
-    megapixels = ensemble.inference.batch_megapixels
-    return GPU_BATCH_PX if megapixels == "auto" else round(megapixels * 1e6)
-
-
 def _dry_run(checkpoint: Path) -> DryRun:
     categories = read_categories(checkpoint)
     try:
@@ -68,7 +62,7 @@ def _dry_run(checkpoint: Path) -> DryRun:
 
 def _cost(dry: DryRun, ensemble: Ensemble, views: list[View], image_hw: SizeHW) -> ViewCost:
     check_meets(views, image_hw)
-    most_px = batch_px(ensemble)
+    most_px = ensemble.inference.batch_px or GPU_BATCH_PX
     batches = batches_of(views, image_hw, batch_px=most_px)
     size_hw = batches[0][0].tile.network_hw(image_hw)
     frames = sum(map(len, batches))

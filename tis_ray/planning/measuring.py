@@ -17,7 +17,7 @@ from tis_ray.inference.predictor import Predictor
 from tis_ray.inspection.costs import OnProgress
 from tis_ray.instances import Instances
 from tis_ray.planning.costs import GIB, Costs, MemberCosts, ViewCost, check_meets, twins_of
-from tis_ray.planning.estimating import batch_px, estimate
+from tis_ray.planning.estimating import estimate
 from tis_ray.views import SizeHW, View
 
 _KEY = "planned"
@@ -75,7 +75,7 @@ class _Member:
             categories=ensemble_categories(ensemble),
             memory=FeatureMemory(2**62),
             precision=ensemble.inference.precision,
-            batch_px=batch_px(ensemble) if device.type == "cuda" else None,
+            batch_px=ensemble.inference.batch_px,
         )
         self._compiles = ensemble.inference.compile
         if self._compiles:
