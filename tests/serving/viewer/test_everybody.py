@@ -125,5 +125,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("#canvas").bounding_box()["height"] > 300
     page.get_by_role("tab", name="Instances").click()
+    page.evaluate("scrollTo(0, 1e6)")
+    assert page.locator("#canvas").bounding_box()["y"] == 0, "the picture stays while the list is scrolled"
     page.locator("#list .row", has_text="car").tap()
     assert page.locator("#selected").inner_text().startswith("car")

@@ -20,9 +20,9 @@ function kind(schema) {
 
 /** The values that a schema allows, in words. */
 function bounds(schema) {
-  const words = { minimum: "from", maximum: "to", exclusiveMinimum: "above" };
+  const words = { minimum: "from", exclusiveMinimum: "above", maximum: "to" };
   const parts = [schema, ...(schema.anyOf || [])];
-  return parts.flatMap((part) => Object.keys(words).filter((key) => key in part).map((key) => `${words[key]} ${part[key]}`)).join(" ");
+  return Object.entries(words).flatMap(([key, word]) => parts.filter((part) => key in part).map((part) => `${word} ${part[key]}`)).join(" ");
 }
 
 /** A table whose first column is code; a narrow window scrolls it and not the page. */
