@@ -19,13 +19,16 @@ def _check_sizes(sizes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Inference(Section):
-    """How view servers run their models; none of it changes an answer beyond rounding.
+    """How view servers run their models; beyond rounding only buckets change an answer.
 
     precision:        `auto` is bf16 on a GPU and float32 without
-    compile:          backbone and neck become one graph for each size of network input, made while a replica starts
+    compile:          backbone and neck become one graph for each size of network input, made while a replica starts;
+                      other sizes are computed without one
     compile_cache:    folder in which compiled kernels are kept, so that a restart takes seconds; on storage that all
-                      nodes see, or on each node
-    size_bucket_px:   with `compile`, network inputs are padded to multiples of it, so that there are few graphs
+                      nodes see, or on each node. What it holds is run: nobody else may write there
+    size_bucket_px:   with `compile`, network inputs are padded with zeros to multiples of it, so that there are few
+                      graphs. 32 changes no answer; more moves scores near the right and lower edges, and those of a
+                      network that looks at whole maps, by group norms, squeezing or pooled context, everywhere
     image_sizes:      WIDTHxHEIGHT of the pictures to come, on which a replica warms up: their graphs are compiled and
                       their memory is taken before the first request
     batch_megapixels: network pixels of one forward. Tiles of a grid and pictures of one size that wait at the same time
@@ -52,3 +55,8 @@ class Inference(Section):
         """`image_sizes` as (height, width)."""
         pairs = (size.split("x") for size in self.image_sizes)
         return tuple((int(height), int(width)) for width, height in pairs)
+
+    @property
+    def batch_px(self) -> int | None:
+        """`batch_megapixels` in pixels; None for `auto`."""
+        return None if self.batch_megapixels == "auto" else round(self.batch_megapixels * 1e6)

@@ -43,9 +43,13 @@ def batches_of(views: Sequence[View], image_hw: SizeHW, *, batch_px: int) -> lis
     return sorted(batches, key=lambda batch: -_network_px(batch[0].tile, image_hw))
 
 
-def most_pictures(batch: Batch, image_hw: SizeHW, *, batch_px: int) -> int:
-    """How many images of this size may share a forward of such a batch, at least 1."""
-    return max(1, batch_px // (len(batch) * _network_px(batch[0].tile, image_hw)))
+def pictures_at_once(batches: Sequence[Batch], image_hw: SizeHW, *, batch_px: int) -> int:
+    """How many images of this size may share the forwards of these batches: as many as the largest one allows.
+
+    More would share the others alone, which are little of the work, and all of them would wait for each other.
+    """
+    largest = max((len(batch) * _network_px(batch[0].tile, image_hw) for batch in batches), default=batch_px)
+    return max(1, batch_px // largest)
 
 
 def _network_px(tile: View, image_hw: SizeHW) -> int:

@@ -5,6 +5,7 @@ The same predictors, views and fusion as the service, so the same answer.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -108,18 +109,24 @@ class EnsemblePredictor:
 def load(ensemble: Ensemble | Path | str, *, device: str | None = None) -> EnsemblePredictor:
     """Read an ensemble file, or the one in a checkpoint folder, and its checkpoints.
 
-    It runs on the GPU if there is one, unless `device` says otherwise. Raises `ConfigError` or `CheckpointError` naming
-    what is wrong.
+    It runs on the GPU if there is one, unless `device` says otherwise, in the precision and by the batches of the
+    section `inference`; nothing is compiled, which pays for services alone. Raises `ConfigError` or `CheckpointError`
+    naming what is wrong.
     """
     if not isinstance(ensemble, Ensemble):
         ensemble = load_ensemble(ensemble)
     categories = ensemble_categories(ensemble)
     fuser = Fuser.of(ensemble, categories, sizes=ensemble_sizes(ensemble), maskless=maskless_members(ensemble))
     memory = FeatureMemory(max_age_s=math.inf)  # what is kept of a picture is forgotten once it is answered
-    predictors = {
-        name: Predictor.from_checkpoint(member.checkpoint, device=device, categories=categories, memory=memory)
-        for name, member in ensemble.members.items()
-    }
+    load_member = partial(
+        Predictor.from_checkpoint,
+        device=device,
+        categories=categories,
+        memory=memory,
+        precision=ensemble.inference.precision,
+        batch_px=ensemble.inference.batch_px,
+    )
+    predictors = {name: load_member(member.checkpoint) for name, member in ensemble.members.items()}
     return EnsemblePredictor(predictors, ensemble.views, fuser, categories)
 
 

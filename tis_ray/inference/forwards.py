@@ -83,6 +83,12 @@ class Forwards:
         ends = np.cumsum(counts)[:-1]
         return lambda: _box_masks(tiles, boxes, [np.split(one, ends) for one in arrived()])
 
+    def mark(self) -> Callable[[], None]:
+        """Calling the answer waits for all that the device has been given so far."""
+        if self.device.type != "cuda":
+            return lambda: None
+        return torch.cuda.current_stream(self.device).record_event().synchronize
+
     def _segment(self, looked: Remembered, boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """Patches float16 (N, M, M) of all inputs' boxes; before them their quality float32 (N,), where it is said."""
         with self._autocast():

@@ -1,6 +1,6 @@
 """Images that are looked at together: their pixels on the device, and whose turn it is."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -62,17 +62,17 @@ class Picture:
 
 
 def turns(
-    pictures: Sequence[Picture], batches: Sequence[Batch], *, most: Callable[[Batch], int], all_or_one: bool
+    pictures: Sequence[Picture], batches: Sequence[Batch], *, most: int, all_or_one: bool
 ) -> Iterator[tuple[Batch, list[Picture]]]:
     """The forwards that answer for all `pictures`, which are of one size: a batch and whose pieces of it share one.
 
     Before each forward every picture that still needs it is asked whether it is wanted, and left out for good where
-    it is not. At most `most` of a batch share a forward; with `all_or_one` so many or one: for compiled graphs, of
+    it is not. At most `most` share a forward; with `all_or_one` so many or one: for compiled graphs, of
     which each number of pictures would need another.
     """
     for batch in batches:
         waiting: Sequence[Picture] = pictures
         while waiting := [picture for picture in waiting if picture.still_wanted()]:
-            count = 1 if all_or_one and len(waiting) < most(batch) else most(batch)
+            count = 1 if all_or_one and len(waiting) < most else most
             yield batch, waiting[:count]
             waiting = waiting[count:]

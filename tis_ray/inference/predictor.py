@@ -5,6 +5,7 @@ whoever brings that box again gets the same mask, to the bit where the boxes tha
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from tis_ray.errors import InputError
 from tis_ray.inference.asked import Asked, NotWantedError, always
-from tis_ray.inference.batches import Batch, batches_of, most_pictures
+from tis_ray.inference.batches import Batch, batches_of, pictures_at_once
 from tis_ray.inference.checks import check_boxes, check_image
 from tis_ray.inference.feature_memory import FeatureMemory, Remembered
 from tis_ray.inference.forwards import Forwards
@@ -25,12 +26,14 @@ from tis_ray.inference.tiles import merge_tiles
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.models import checkpoint
-from tis_ray.models.detector import Detector, Looked
+from tis_ray.models.compiling import FeatureGraphs, keep_compiled
+from tis_ray.models.detector import SIZE_DIVISOR, Detector, Looked
 from tis_ray.ops.boxes import Boxes
 from tis_ray.views import SizeHW, View
 
 BATCH_PX = 2_000_000  # of a forward on a CPU
 GPU_BATCH_PX = 24_000_000
+WARM_UP_BOXES = 100
 BOXES_AT_ONCE = 1000  # of a view, whose masks are predicted together: their features take memory
 
 
@@ -39,8 +42,9 @@ class Predictor:
 
     `index_map` int32 (K,) turns the detector's labels into the ensemble's; by default they are the same. `batch_px`
     bounds the network pixels of one forward, and so its memory, where a grid's tiles or several pictures could share
-    one; a tile and its mirror image always do. On a CPU no two pictures ever share one. `memory` holds the features of
-    pictures that will be asked about again.
+    one; a tile and its mirror image always do. Pictures do so where `share` says it, by default on a GPU alone: for a
+    CPU a forward of two is no faster than two, and rounds differently. `memory` holds the features of pictures that
+    will be asked about again.
 
     `dtype` is what convolutions and linear layers compute in: bfloat16 on a GPU and float32 without, by default.
     Whatever it is, pixels are normalised, boxes decoded and scores compared in float32.
@@ -53,16 +57,18 @@ class Predictor:
         device: torch.device | str,
         index_map: NDArray[np.int32] | None = None,
         batch_px: int | None = None,
+        share: bool | None = None,
         memory: FeatureMemory | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.detector = detector.to(self.device, memory_format=torch.channels_last).eval()
-        if batch_px is None:
-            batch_px = BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
-        self.batch_px = batch_px
+        on_cpu = self.device.type == "cpu"
+        self.batch_px = (BATCH_PX if on_cpu else GPU_BATCH_PX) if batch_px is None else batch_px
+        self.share = not on_cpu if share is None else share
         self.memory = FeatureMemory() if memory is None else memory
         self._index_map = index_map
+        self._graphs: FeatureGraphs | None = None
         dtype = dtype_of("auto", self.device) if dtype is None else dtype
         self._forwards = Forwards(self.detector, device=self.device, dtype=dtype, index_map=index_map)
 
@@ -85,6 +91,16 @@ class Predictor:
             round_weights(detector)
         index_map = own.index_map(categories or own, key=f"checkpoint {folder}")
         return cls(detector, device=device, index_map=index_map, batch_px=batch_px, memory=memory, dtype=dtype)
+
+    def compile(self, *, bucket_px: int = SIZE_DIVISOR, cache: Path | None = None, backend: str = "inductor") -> None:
+        """From now on `warm_up` compiles backbone and neck for each size that it sees, and pads them to `bucket_px`.
+
+        One picture or as many as may share a forward then do so, nothing in between. What is compiled is kept in the
+        folder `cache` and taken from there, if one is given: by everything in this process.
+        """
+        if cache is not None:
+            keep_compiled(cache)
+        self._graphs = self.detector.graphs = FeatureGraphs(self.detector, bucket_px=bucket_px, backend=backend)
 
     @property
     def predicts_masks(self) -> bool:
@@ -139,15 +155,20 @@ class Predictor:
         False for who was no longer wanted before one of the forwards. Raises `InputError` for images of several sizes.
         """
         pictures = self._opened(asked, views)
-        if self.memory.max_bytes > 0:
-            for batch, some in self._turns(pictures, views):
-                self._look(batch, some)
+        finish = _nothing_to_finish
+        for batch, some in self._turns(pictures, views) if self.memory.max_bytes > 0 else ():
+            self._look(batch, some)
+            finish()
+            finish = self._forwards.mark()
+        finish()
         return [picture.wanted for picture in pictures]
 
     def pictures_at_once(self, image_hw: SizeHW, views: Sequence[View]) -> int:
-        """How many images of this size may share a forward in one of `views` at least; 1 where none ever do."""
+        """How many images of this size share the forwards of `views` at most; 1 where each has its own."""
+        if not self.share:
+            return 1
         batches = batches_of(views, image_hw, batch_px=self.batch_px)
-        return max((self._most_pictures(batch, image_hw) for batch in batches), default=1)
+        return pictures_at_once(batches, image_hw, batch_px=self.batch_px)
 
     @torch.inference_mode()
     def predict_masks(
@@ -181,9 +202,8 @@ class Predictor:
         own = self._own_labels(labels)
         holders = {view: holders_of(boxes, view.tiles(image_hw), image_hw) for view in views}
         found = {view: BoxMasks.absent(boxes) for view in views}
-        for batch in reversed(
-            batches_of(views, image_hw, batch_px=self.batch_px)
-        ):  # the last one is remembered longest
+        batches = batches_of(views, image_hw, batch_px=self.batch_px)
+        for batch in reversed(batches):  # where not all is remembered, it is the last that is
             rows = [np.flatnonzero((own > 0) & (holders[piece.view] == piece.number)) for piece in batch]
             if not any(map(len, rows)):
                 continue
@@ -200,14 +220,16 @@ class Predictor:
     def warm_up(self, sizes_hw: Sequence[SizeHW], views: Sequence[View]) -> None:
         """Run `views` on noise of each size (height, width), so that nothing is done for the first time later on.
 
-        As many pictures as may share a forward do so.
+        Once alone and once as many pictures as may share a forward. After `compile` that makes their graphs, and raises
+        `ConfigError` where the compiler does not work. The largest comes first, so that memory is taken but once.
         """
-        for height, width in sorted(sizes_hw, key=lambda size: -size[0] * size[1]):
-            noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-            self.predict(noise, views)
-            together = self.pictures_at_once((height, width), views)
-            if together > 1:
-                self.predict_together([Asked(noise)] * together, views)
+        with nullcontext() if self._graphs is None else self._graphs.being_made():
+            for image_hw in sorted(sizes_hw, key=lambda size: -size[0] * size[1]):
+                noise = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), dtype=np.uint8)
+                for count in sorted({self.pictures_at_once(image_hw, views), 1}, reverse=True):
+                    self.predict_together([Asked(noise)] * count, views)
+                if self.predicts_masks:
+                    self.predict_masks(noise, *_some_boxes(image_hw), views)
 
     def check_device(self) -> None:
         """Raise unless the device still computes: a small sum there, fetched back."""
@@ -230,11 +252,8 @@ class Predictor:
             return iter(())
         image_hw = pictures[0].image_hw
         batches = batches_of(views, image_hw, batch_px=self.batch_px)
-        return turns(pictures, batches, most=lambda batch: self._most_pictures(batch, image_hw), all_or_one=False)
-
-    def _most_pictures(self, batch: Batch, image_hw: SizeHW) -> int:
-        """On a CPU a forward of two is no faster than two, and would round differently."""
-        return 1 if self.device.type == "cpu" else most_pictures(batch, image_hw, batch_px=self.batch_px)
+        most = self.pictures_at_once(image_hw, views)
+        return turns(pictures, batches, most=most, all_or_one=self._graphs is not None)
 
     def _look(self, batch: Batch, pictures: Sequence[Picture]) -> Looked:
         """What backbone and neck make of the pieces of all pictures, one after the other; kept where that is asked."""
@@ -283,6 +302,13 @@ def _remembered(looked: Looked) -> Remembered:
 
 def _nothing_to_finish() -> None:
     pass
+
+
+def _some_boxes(image_hw: SizeHW) -> tuple[Boxes, NDArray[np.int32]]:
+    """As many boxes as pictures often have, of the first class, in the middle of the image."""
+    height, width = image_hw
+    middle = np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4], dtype=np.float32)
+    return np.tile(middle, (WARM_UP_BOXES, 1)), np.zeros(WARM_UP_BOXES, dtype=np.int32)
 
 
 def _some_at_a_time(rows: Sequence[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:

@@ -8,15 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_TYPES = {name: getattr(torch, name) for name in ("uint8", "int64", "float32", "float64")}
+_NAMES = ("uint8", "int32", "int64", "float16", "float32", "float64")
+_TORCH = {np.dtype(name): getattr(torch, name) for name in _NAMES}
+_NUMPY = {kind: dtype for dtype, kind in _TORCH.items()}
 
 
 def to_device(values: NDArray[np.generic], device: torch.device) -> Tensor:
-    """A copy of an array of bytes, float or int64 numbers on `device`; nobody waits for it to arrive on a GPU."""
+    """A copy of an array on `device`; nobody waits for it to arrive on a GPU."""
     if device.type != "cuda":
         # A copy, since PyTorch takes neither read-only arrays nor negative strides.
         return torch.from_numpy(np.array(values, order="C")).to(device)
-    staged = torch.empty(values.shape, dtype=_TYPES[values.dtype.name], pin_memory=True)
+    staged = torch.empty(values.shape, dtype=_TORCH[values.dtype], pin_memory=True)
     np.copyto(staged.numpy(), values)
     return staged.to(device, non_blocking=True)  # what was staged is used again once it has arrived
 
@@ -24,7 +26,7 @@ def to_device(values: NDArray[np.generic], device: torch.device) -> Tensor:
 def to_host(values: Sequence[Tensor]) -> Callable[[], list[NDArray[np.generic]]]:
     """Send tensors of one device to the host in a single copy; calling the answer waits for it and gives arrays."""
     packed = torch.cat([one.contiguous().flatten().view(torch.uint8) for one in values])
-    shapes = [(one.shape, torch.empty(0, dtype=one.dtype).numpy().dtype) for one in values]
+    shapes = [(one.shape, _NUMPY[one.dtype]) for one in values]
     if packed.device.type != "cuda":
         return lambda: _unpacked(packed.cpu().numpy(), shapes)
     landing = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=True)

@@ -1,7 +1,7 @@
 """A two-stage detector at work (Faster R-CNN, Ren et al. 2015; Mask R-CNN, He et al. 2017)."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,14 @@ class Looked(NamedTuple):
     features: Features
 
 
+class Graphs(Protocol):
+    """What takes the place of `Detector.features` in testing, for batches padded to multiples of `bucket_px`."""
+
+    bucket_px: int
+
+    def __call__(self, pictures: Tensor) -> Features: ...
+
+
 class Detector(nn.Module):
     """Backbone, neck, proposal network and RoI heads in a row; beside the heads perhaps a branch that learns stuff.
 
@@ -30,11 +38,12 @@ class Detector(nn.Module):
     list of `Detections` in the network frame.
 
     In training alone, batches are padded to multiples of `size_bucket_px`, and `compiled` takes the place of `features`
-    where it is set: for evaluation a picture's answer depends on neither.
+    where it is set; in testing `graphs` say both.
     """
 
     size_bucket_px = SIZE_DIVISOR
     compiled: Callable[[Tensor], Features] | None = None
+    graphs: Graphs | None = None
 
     def __init__(
         self,
@@ -71,7 +80,7 @@ class Detector(nn.Module):
     def look(self, images: Sequence[Tensor]) -> Looked:
         """Backbone and neck over uint8 RGB images (3, h, w): most of the work of a detection."""
         batch = self._batch(images)
-        features = self.compiled if self.training and self.compiled is not None else self.features
+        features = (self.compiled if self.training else self.graphs) or self.features
         return Looked(batch, features(batch.tensors))
 
     def features(self, pictures: Tensor) -> Features:
@@ -101,11 +110,14 @@ class Detector(nn.Module):
         return branch is not None and not branch.only_in_training
 
     def _batch(self, images: Sequence[Tensor]) -> ImageList:
-        """One float batch (B, 3, H, W), zero beyond each image, H and W multiples of 32 or of the size bucket."""
+        """One batch (B, 3, H, W) of the weights' type, zero beyond each image, H and W multiples of 32 or a bucket."""
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        unit = self.size_bucket_px if self.training else SIZE_DIVISOR
+        testing = SIZE_DIVISOR if self.graphs is None else self.graphs.bucket_px
+        unit = self.size_bucket_px if self.training else testing
         height, width = (-(-max(edge) // unit) * unit for edge in zip(*sizes, strict=True))
-        batch = self.pixel_mean.new_zeros((len(images), 3, height, width))
+        dtype = next((weights.dtype for weights in self.backbone.parameters()), self.pixel_mean.dtype)
+        options = {"dtype": dtype, "device": self.pixel_mean.device, "memory_format": torch.channels_last}
+        batch = torch.empty((len(images), 3, height, width), **options).zero_()
         for row, image, (h, w) in zip(batch, images, sizes, strict=True):
             row[:, :h, :w] = (image - self.pixel_mean) / self.pixel_std
-        return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes)
+        return ImageList(batch, sizes)

@@ -198,6 +198,7 @@ def _view_server(ensemble: Ensemble, name: str, categories: Categories, resource
         gpu_share=min(num_gpus, 1.0),
         feature_bytes=ensemble.replica(name).feature_bytes(on_gpu=device == "cuda"),
         feature_age_s=ensemble.limits.max_deadline_s,
+        inference=ensemble.inference,
     )
     stuck_after_s = max(STUCK_AFTER_S, ensemble.limits.max_deadline_s)
     return deployment.bind(

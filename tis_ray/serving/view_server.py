@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tis_ray.config import Inference
 from tis_ray.fusion.two_pass import Plan
 from tis_ray.instances import Categories
 from tis_ray.ops.boxes import Boxes
@@ -35,11 +36,13 @@ def load_predictor(
     feature_bytes: int,
     feature_age_s: float,
     gpu_share: float = 1.0,
+    inference: Inference = Inference(),
 ) -> Predicts:
     """The member in a checkpoint directory on `device`, answering in `categories`' labels. Imports PyTorch.
 
     Features of images that a second pass is to come for take up to `feature_bytes` there, and for `feature_age_s`.
-    With a `gpu_share` below 1 this process takes no more than that of the GPU's memory.
+    With a `gpu_share` below 1 this process takes no more than that of the GPU's memory. It runs as `inference` says;
+    compiled graphs are made by `warm_up`, which then raises `ConfigError` where the compiler does not work.
     """
     from tis_ray.inference.device_memory import keep_to_share
     from tis_ray.inference.feature_memory import FeatureMemory
@@ -47,7 +50,17 @@ def load_predictor(
 
     keep_to_share(device, gpu_share)
     memory = FeatureMemory(feature_bytes, feature_age_s)
-    return Predictor.from_checkpoint(checkpoint, device=device, categories=categories, memory=memory)
+    predictor = Predictor.from_checkpoint(
+        checkpoint,
+        device=device,
+        categories=categories,
+        memory=memory,
+        precision=inference.precision,
+        batch_px=inference.batch_px,
+    )
+    if inference.compile:
+        predictor.compile(bucket_px=inference.size_bucket_px, cache=inference.compile_cache)
+    return predictor
 
 
 def memory_taken(device: str) -> int | None:
