@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tis_ray.errors import ConfigError
-from tis_ray.training import run_folder
-from tis_ray.training.run import run
-from tis_ray.training.saving import StorageError
+from tis_ray.errors import CheckpointError, ConfigError
+from tis_ray.training import job as jobs
+from tis_ray.training import optim, run_folder
+from tis_ray.training.run import Worker, assemble, run
+from tis_ray.training.saving import StorageError, restore
 
 
 @contextmanager
@@ -70,3 +71,43 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_begins(make_recipe
     for begin in (lambda: run_folder.prepare(recipe), lambda: run(recipe)):
         with pytest.raises(ConfigError, match=r"^output: expected a folder that can be written; got .*: "):
             begin()
+
+
+def test_every_worker_goes_on_with_what_learns_and_the_first_alone_keeps_the_mean(make_recipe: Callable):
+    recipe = make_recipe("toy", "schedule.epochs=1", "schedule.ema_decay=0.9")
+    run(recipe)
+    folder, _ = run_folder.newest(recipe.run_dir)
+    learnt = torch.load(folder / run_folder.STATE, weights_only=True)["weights"]
+    mean = load_file(folder / "model.safetensors")
+    for rank in (0, 1):
+        job = jobs.assemble(recipe, Worker(rank=rank, world_size=2), goes_on=True)
+        restore(job, folder)
+        assert all(torch.equal(value, learnt[key]) for key, value in job.detector.state_dict().items())
+        assert (job.mean is None) == (rank == 1)
+        if job.mean is not None:
+            assert all(torch.equal(value, mean[key]) for key, value in job.mean.detector.state_dict().items())
+
+
+def test_what_a_device_says_while_a_state_is_taken_over_is_no_damage_of_the_file(
+    make_recipe: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = make_recipe("toy", "schedule.epochs=1")
+    run(recipe)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB")
+
+    monkeypatch.setattr(optim, "restore", full)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        assemble(recipe, Worker())
+
+
+def test_a_state_of_other_weights_is_refused(make_recipe: Callable):
+    recipe = make_recipe("toy", "schedule.epochs=1", "schedule.ema_decay=0.9")
+    run(recipe)
+    folder, _ = run_folder.newest(recipe.run_dir)
+    state = torch.load(folder / run_folder.STATE, weights_only=True)
+    state["weights"].popitem()
+    torch.save(state, folder / run_folder.STATE)
+    with pytest.raises(CheckpointError, match=r"training_state\.pt cannot be read \(ValueError\); delete the folder"):
+        assemble(recipe, Worker())

@@ -10,7 +10,7 @@ from ray.train.torch import TorchTrainer
 from tis_ray.config import Recipe, dump
 from tis_ray.training import run_folder
 from tis_ray.training.failures import EndedError, ending, told, was_taken_away
-from tis_ray.training.worker import await_end, train_worker
+from tis_ray.training.worker import await_known, train_worker
 
 RESIZE_EVERY_S = 300.0  # a run of a range of workers loses what it did since its last checkpoint when it takes more
 BOARD_S = 5.0
@@ -24,7 +24,7 @@ def fit(recipe: Recipe, board: ActorHandle, *, gpus: float, awaited: str) -> Exc
     try:
         result = _trainer(recipe, board, gpus=gpus, awaited=awaited).fit()
         if result.checkpoint is not None:  # a run that had ended before reports none
-            await_end(recipe, Path(result.checkpoint.path), ray.util.get_node_ip_address())
+            await_known(recipe, Path(result.checkpoint.path).name, ray.util.get_node_ip_address())
     except Exception as error:
         return error
     return None
@@ -34,7 +34,11 @@ def _trainer(recipe: Recipe, board: ActorHandle, *, gpus: float, awaited: str) -
     resources = {"CPU": recipe.resources.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
     return TorchTrainer(
         train_worker,
-        train_loop_config={"recipe": dump(recipe), "board": board},
+        train_loop_config={
+            "recipe": dump(recipe),
+            "board": board,
+            "known": run_folder.newest_name(recipe.run_dir),
+        },
         scaling_config=ScalingConfig(
             num_workers=recipe.resources.workers,
             elastic_resize_monitor_interval_s=RESIZE_EVERY_S,

@@ -44,7 +44,7 @@ class Worker:
 class Job:
     """What a worker keeps in its hands during a run. `detector` is the bare one, `model` what the loop calls.
 
-    mean:       of the weights, or None where nobody asked for it
+    mean:       of the weights, on rank 0, which tests and writes it; None elsewhere and where nobody asked for it
     categories: with counts, and `sizes`: what checkpoints say of the training set; rank 0 writes them
     note:       what a person should know of how the run begins
     position:   how far the run has got, in `step` steps
@@ -88,22 +88,23 @@ class Job:
         self.loss_count += 1
 
 
-def assemble(recipe: Recipe, worker: Worker) -> Job:
-    """Read the data and build the parts: a run before its first step, or whose state is yet to be restored."""
+def assemble(recipe: Recipe, worker: Worker, *, goes_on: bool = False) -> Job:
+    """Read the data and build the parts: a run before its first step, or one that `goes_on`, yet to be restored."""
     data, schedule = recipe.data, recipe.schedule
     truth = read_truth(recipe, check_images=worker.rank == 0)
     # Every worker surveys: parts of the detector depend on how often each class was seen.
     scales = standing_for(data.scales, data.scale_sampling)
     categories, sizes = survey(truth, scales=scales, max_long_edge=data.max_long_edge)
     seed_step(recipe.seed, 0, 0)  # every worker builds the same first weights
-    detector, note = first_detector(recipe, categories)
+    detector, note = first_detector(recipe, categories, goes_on=goes_on)
     # Layout decides the order of sums: the same from the first step on as after any resume or validation.
     detector = detector.to(worker.device, memory_format=torch.channels_last)
     detector.size_bucket_px = recipe.resources.size_bucket_px
     freeze(detector, schedule.frozen)
     if recipe.resources.activation_checkpointing:
         checkpoint_activations(detector)
-    mean = None if schedule.ema_decay is None else RunningMean(detector, decay=schedule.ema_decay)
+    averages = schedule.ema_decay is not None and worker.rank == 0  # weights are the same on all workers
+    mean = RunningMean(detector, decay=schedule.ema_decay) if averages else None
     if recipe.resources.compile:
         compile_features(detector)
     batches = build_batches(

@@ -27,9 +27,18 @@ Tell = Callable[[RunProgress], None]
 Write = Callable[[dict[str, Any], int], None]
 
 
-def run(recipe: Recipe, *, worker: Worker = Worker(), report: Report | None = None, tell: Tell | None = None) -> None:
+def run(
+    recipe: Recipe,
+    *,
+    worker: Worker = Worker(),
+    begin: str | None = None,
+    report: Report | None = None,
+    tell: Tell | None = None,
+) -> None:
     """Train `recipe` (with absolute paths) to its end.
 
+    begin:  name of the checkpoint of the run's folder to go on from, the same on all workers, empty to begin anew;
+            None goes on from the newest that there is
     report: called by every worker after each epoch, and as often as the schedule asks for checkpoints in between,
             with metrics and, on rank 0, the folder of the committed checkpoint; the others get None. It may wait for
             all workers.
@@ -37,13 +46,16 @@ def run(recipe: Recipe, *, worker: Worker = Worker(), report: Report | None = No
     Raises a `TisRayError` for a user's mistake; checkpoints written so far stay good.
     """
     with run_folder.locked(recipe.run_dir, starting=False) if worker.rank == 0 else nullcontext():
-        _run(assemble(recipe, worker), report or _ignore, tell if tell is not None and worker.rank == 0 else _ignore)
+        job = assemble(recipe, worker, begin)
+        _run(job, report or _ignore, tell if tell is not None and worker.rank == 0 else _ignore)
 
 
-def assemble(recipe: Recipe, worker: Worker) -> Job:
-    """Read the data, build the parts and load the newest checkpoint of the run folder where there is one."""
-    job = jobs.assemble(recipe, worker)
-    restore(job)
+def assemble(recipe: Recipe, worker: Worker, begin: str | None = None) -> Job:
+    """Read the data, build the parts and load the checkpoint where there is one; `begin` as for `run`."""
+    name = run_folder.newest_name(recipe.run_dir) if begin is None else begin
+    job = jobs.assemble(recipe, worker, goes_on=bool(name))
+    if name:
+        restore(job, recipe.run_dir / name)
     if worker.world_size > 1:
         job.model = nn.parallel.DistributedDataParallel(job.detector)
     return job

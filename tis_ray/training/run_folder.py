@@ -152,6 +152,12 @@ def newest(folder: Path) -> tuple[Path, Position] | None:
     return (found[-1], position_of(found[-1])) if found else None
 
 
+def newest_name(folder: Path) -> str:
+    """The name of the last complete training checkpoint, empty where there is none."""
+    found = newest(folder)
+    return "" if found is None else found[0].name
+
+
 def position_of(checkpoint: Path) -> Position:
     """What a training checkpoint stands for, by its name."""
     found = _CHECKPOINT.fullmatch(checkpoint.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from tis_ray.errors import CheckpointError, TisRayError
 from tis_ray.models import checkpoint
@@ -76,26 +77,35 @@ def _reason(error: OSError | SafetensorError) -> str:
     return os.strerror(int(number[1])) if number else str(error)
 
 
-def restore(job: Job) -> None:
-    """Go on from the newest checkpoint, if there is one. All ranks see the same folder and restore the same."""
-    found = run_folder.newest(job.recipe.run_dir)
-    if found is None:
-        return
-    folder, position = found
+def restore(job: Job, folder: Path) -> None:
+    """Go on from a training checkpoint, on all ranks the same. Raises `CheckpointError` where that cannot be."""
     loaded, _, categories = checkpoint.load(folder)
     if categories.names != job.truth.categories.names:
         raise CheckpointError(
             f"checkpoint {folder}: expected the classes of {job.truth.path}, {', '.join(job.truth.categories.names)}; "
             f"got {', '.join(categories.names)}"
         )
-    job.tested.load_state_dict(loaded.state_dict())
+    state = _read(folder)
     try:
-        _take_over(job, position, torch.load(folder / run_folder.STATE, map_location="cpu", weights_only=True))
+        _take_over(job, run_folder.position_of(folder), loaded.state_dict(), state)
+    except (KeyError, TypeError, ValueError) as error:  # what a device says of itself is none of them
+        raise _damaged(folder, error) from error
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What only resuming needs. PyTorch's reader has a `RuntimeError` for most of what may be wrong with the file."""
+    try:
+        state: dict[str, Any] = torch.load(folder / run_folder.STATE, map_location="cpu", weights_only=True)
     except (OSError, EOFError, UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {folder}: {run_folder.STATE} cannot be read ({type(error).__name__}); "
-            "delete the folder to go on from the one before"
-        ) from error
+        raise _damaged(folder, error) from error
+    return state
+
+
+def _damaged(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {folder}: {run_folder.STATE} cannot be read ({type(error).__name__}); "
+        "delete the folder to go on from the one before"
+    )
 
 
 def _state(job: Job) -> dict[str, Any]:
@@ -110,9 +120,14 @@ def _state(job: Job) -> dict[str, Any]:
     }
 
 
-def _take_over(job: Job, position: Position, state: dict[str, Any]) -> None:
+def _take_over(job: Job, position: Position, tested: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """`tested`: the weights that the checkpoint has as its detector, which are their mean where one was kept."""
+    learns = tested if job.recipe.schedule.ema_decay is None else state["weights"]
+    if [(key, value.shape) for key, value in learns.items()] != [(key, one.shape) for key, one in tested.items()]:
+        raise ValueError("expected the weights of this detector; got others")
+    job.detector.load_state_dict(learns)
     if job.mean is not None:
-        job.detector.load_state_dict(state["weights"])
+        job.mean.detector.load_state_dict(tested)
     optim.restore(job.optimizer, state["optimizer"])
     job.position, job.step = position, state["step"]
     if position.batches:  # an earlier version wrote checkpoints at the ends of epochs alone, and no sums

@@ -7,19 +7,18 @@ from tis_ray.models import checkpoint
 from tis_ray.models.assembly import build_detector, without_weights
 from tis_ray.models.detector import Detector
 from tis_ray.models.transfer import Transferred, transfer
-from tis_ray.training import run_folder
 
 MOST_NAMES = 10  # of classes or parts in one line
 
 
-def first_detector(recipe: Recipe, categories: Categories) -> tuple[Detector, str]:
+def first_detector(recipe: Recipe, categories: Categories, *, goes_on: bool = False) -> tuple[Detector, str]:
     """The detector before its first step, and a line about where its weights are from, empty where nobody asked.
 
-    Where the run folder has a checkpoint neither `start` nor the backbone's weights are looked at: what they are good
-    for has been learned from. Raises `CheckpointError` where nothing of `start.checkpoint` fits.
+    Where the run `goes_on` from a checkpoint of its own neither `start` nor the backbone's weights are looked at: what
+    they are good for has been learned from. Raises `CheckpointError` where nothing of `start.checkpoint` fits.
     """
     bare = without_weights(recipe.detector)
-    if run_folder.newest(recipe.run_dir) is not None:
+    if goes_on:
         return build_detector(bare, categories), ""
     if recipe.start is None:
         return build_detector(recipe.detector, categories), ""

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.train import Checkpoint, CheckpointUploadMode, get_context, report
+from ray.train import Checkpoint, CheckpointUploadMode, get_checkpoint, get_context, report
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 
@@ -27,7 +27,7 @@ STORAGE_S = 60.0  # file systems in a network may show other nodes' files that l
 def train_worker(config: dict[str, Any]) -> None:
     """Train the recipe in `config` on this worker and tell its board."""
     try:
-        _train(Recipe.model_validate(config["recipe"]), config["board"])
+        _train(Recipe.model_validate(config["recipe"]), config["board"], config["known"])
     except TisRayError:
         raise
     except Exception as error:
@@ -35,7 +35,8 @@ def train_worker(config: dict[str, Any]) -> None:
         raise
 
 
-def _train(recipe: Recipe, board: ActorHandle) -> None:
+def _train(recipe: Recipe, board: ActorHandle, known: str) -> None:
+    """`known`: the name of the checkpoint that the driver has seen as the newest, empty where there was none."""
     import torch  # the driver, which imports this module too, needs no PyTorch of its own for this
 
     from tis_ray.training.run import Worker, run
@@ -45,12 +46,16 @@ def _train(recipe: Recipe, board: ActorHandle) -> None:
     board.place.remote(recipe.name, rank, _place())
     node = ray.util.get_node_ip_address()
     check_node(recipe, node)
+    reported = get_checkpoint()  # since the driver has started the run
+    await_known(recipe, known if reported is None else Path(reported.path).name, node)
+    begin = run_folder.newest_name(recipe.run_dir)
     if world_size > 1:
-        await_checkpoint(recipe, broadcast_from_rank_zero(newest(recipe)), node)
+        begin = broadcast_from_rank_zero(begin)
+        await_checkpoint(recipe, begin, node)
     if device.type == "cpu":
         torch.set_num_threads(max(1, round(recipe.resources.cpus_per_worker)))
     worker = Worker(rank=rank, world_size=world_size, device=device)
-    run(recipe, worker=worker, report=_report, tell=_Teller(board, world_size))
+    run(recipe, worker=worker, begin=begin, report=_report, tell=_Teller(board, world_size))
 
 
 def check_node(recipe: Recipe, node: str, *, within_s: float = STORAGE_S) -> None:
@@ -70,37 +75,34 @@ def missing_data(recipe: Recipe) -> str | None:
     return next((f"data.{key}.{missing}" for key, missing in found if missing), None)
 
 
-def await_checkpoint(recipe: Recipe, name: str, node: str, *, within_s: float = STORAGE_S) -> None:
-    """Wait until this node sees the checkpoint from which the first worker goes on, else raise `ConfigError`.
+def await_known(recipe: Recipe, name: str, node: str, *, within_s: float = STORAGE_S) -> None:
+    """Wait until this node sees the checkpoint `name`, or a later one, else raise `ConfigError`; empty: nothing.
 
-    Workers that began from different ones would learn something that nobody asked for.
+    Otherwise what was learned would be learned again, or an earlier checkpoint be published as the run's end.
     """
-    if not _comes(lambda: newest(recipe) == name, within_s):
-        raise ConfigError(
-            f"output: expected storage that all nodes share; node {node} sees {newest(recipe) or 'no checkpoint'} in "
-            f"{recipe.run_dir}, the first worker {name or 'none'}"
-        )
-
-
-def await_end(recipe: Recipe, last: Path, node: str, *, within_s: float = STORAGE_S) -> None:
-    """Wait until this node sees `last`, which was reported last, or a later checkpoint, else raise `ConfigError`.
-
-    Otherwise an earlier one would be published as the run's end.
-    """
-    end = run_folder.position_of(last)
 
     def seen() -> bool:
         found = run_folder.newest(recipe.run_dir)
-        return found is not None and found[1] >= end
+        return found is not None and found[1] >= run_folder.position_of(recipe.run_dir / name)
 
-    if not _comes(seen, within_s):
-        raise ConfigError(f"output: expected storage that all nodes share; node {node} does not see {last}")
+    if name and not _comes(seen, within_s):
+        raise _not_seen(recipe, name, node)
 
 
-def newest(recipe: Recipe) -> str:
-    """The name of the checkpoint that this node sees as the newest of a run, empty where there is none."""
-    found = run_folder.newest(recipe.run_dir)
-    return "" if found is None else found[0].name
+def await_checkpoint(recipe: Recipe, name: str, node: str, *, within_s: float = STORAGE_S) -> None:
+    """Wait until this node sees the checkpoint `name` from which the first worker goes on, else raise `ConfigError`.
+
+    All workers go on from that, though one of them may see a later one already: from different ones they would learn
+    something that nobody asked for.
+    """
+    if not _comes((recipe.run_dir / name).is_dir, within_s):
+        raise _not_seen(recipe, name, node)
+
+
+def _not_seen(recipe: Recipe, name: str, node: str) -> ConfigError:
+    return ConfigError(
+        f"output: expected storage that all nodes share; node {node} does not see {recipe.run_dir / name}"
+    )
 
 
 def _comes(true: Callable[[], bool], within_s: float) -> bool:
