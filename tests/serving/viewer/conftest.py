@@ -1,106 +1,28 @@
-"""The viewer's tests: the page in Chromium, in front of a service whose models are a function of the test."""
+"""The viewer in Chromium: fixtures that open it, and what its tests do there again and again."""
 
-import asyncio
 import io
 import re
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tis_ray.config import Ensemble, Limits
-from tis_ray.instances import Categories, Instances
-from tis_ray.masks import BoxMasks
+from tests.serving.viewer.site import SIZE_WH, Site, found, serving
 from tis_ray.ops import rle
-from tis_ray.serving.gateway import Gateway
-from tis_ray.serving.messages import FusedAnswer, ViewReport
-from tis_ray.serving.routes import build_app
 
-ENSEMBLE = Ensemble.model_validate({"members": {"a": {"checkpoint": "a", "scales": [64, 96]}}})
-CATEGORIES = Categories((3, 7, 9), ("car", "person", "bus"))
-SIZE_WH = (400, 300)
 # What Chromium itself says on the console: an answer was an error, there is no network, a test reads pixels.
 EXPECTED = re.compile("^Failed to load resource: (the server|net::ERR_INTERNET)|readback operations")
-# Boxes x1, y1, x2, y2, scores and classes of what "is found" in every picture: a bus, a car, a person 4 px wide.
-BOXES = np.array([[40, 60, 140, 160], [200, 100, 240, 120], [300, 200, 304, 208]], dtype=np.float32)
-SCORES = [0.9, 0.6, 0.35]
-LABELS = [2, 0, 1]
-
-
 NEXT_FRAME = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-
-
-def found() -> Instances:
-    """Three instances whose masks fill their boxes, and a pixel around them where that is interpolated."""
-    return Instances.of(BOXES, SCORES, LABELS, BoxMasks(BOXES, np.ones((3, 14, 14), dtype=np.float16)))
-
-
-@dataclass
-class Site:
-    """A running page: where it is, what its models answer, after how long, and the tokens that open it."""
-
-    url: str = ""
-    answer: Callable[[], Instances] = found
-    seconds: float = 0.0
-    failures: list[Exception] = field(default_factory=list)
-    tokens: tuple[str, ...] = ()
-    asked: int = 0
-    missing: bool = False
-
-    async def fuse(self, frame: Any, *, image_hw: Any, deadline_s: float, explain: str) -> FusedAnswer:
-        self.asked += 1
-        start = time.monotonic()
-        while time.monotonic() - start < self.seconds:  # until a test has no more use for it
-            await asyncio.sleep(0.01)
-        if self.failures:
-            raise self.failures.pop(0)
-        instances = self.answer()
-        reports = []
-        for i, view in enumerate(sorted(ENSEMBLE.views)):
-            status = "timeout" if self.missing and i == 1 else "ok"
-            own = instances[: i % 2 + 1].without_masks() if status == "ok" else Instances.empty()
-            shown = own if explain == "boxes" else None
-            reports.append(ViewReport(view, status, 0.1 * (i + 1), len(own), shown))
-        return FusedAnswer(instances, tuple(reports), 0.4, 0.1)
 
 
 @pytest.fixture(scope="module")
 def running_site() -> Iterator[Site]:
     site = Site()
-    gateway = Gateway(
-        site.fuse, put=lambda frame: frame, categories=CATEGORIES, limits=Limits(), model_version="0123456789ab"
-    )
-
-    async def section() -> tuple[Any, None]:
-        return ENSEMBLE.fusion, None
-
-    app = build_app(
-        gateway,
-        ensemble=ENSEMBLE,
-        categories=CATEGORIES,
-        model_version="0123456789ab",
-        fusion_section=section,
-        tokens=lambda: site.tokens,
-    )
-    listener = socket.create_server(("127.0.0.1", 0))
-    site.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield site
-    server.should_exit = True
-    thread.join()
-    listener.close()
+    with serving(site):
+        yield site
 
 
 @pytest.fixture

@@ -7,17 +7,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from tests.serving.viewer.conftest import (
-    BOXES,
-    NEXT_FRAME,
-    SIZE_WH,
-    colour_at,
-    found,
-    picture,
-    pixels_found,
-    place_of,
-    segment,
-)
+from tests.serving.viewer.conftest import NEXT_FRAME, colour_at, picture, pixels_found, place_of, segment
+from tests.serving.viewer.site import BOXES, SIZE_WH, found
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
 

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from tests.serving.viewer.conftest import Site, colour_at, place_of, segment
+from tests.serving.viewer.conftest import colour_at, place_of, segment
+from tests.serving.viewer.site import Site
 
 pytestmark = [
     pytest.mark.ray,
