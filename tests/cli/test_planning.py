@@ -78,6 +78,7 @@ def test_costs_are_estimated_without_a_gpu_and_measured_on_a_cpu(tmp_path, monke
     ("arguments", "message"),
     [
         (["--gpus", "2", "--memory-gb", "1"], r"view r50@600: expected at most 0.93 GiB"),
+        (["--gpus", "2", "--group", "all"], "--group: expected one of auto, member, scale, written; got 'all'"),
         (["--gpus", "2", "--measure"], "--costs: expected neither --measure nor --image"),
         (["--gpus", "2", "--set", "members.r50.scales=[600,700]"], "costs.json: expected what view r50@700 costs"),
     ],

@@ -96,7 +96,18 @@ def test_shares_of_a_chain_fit_in_whatever_order_they_come(chain: tuple[int, ...
 
 
 def test_chains_are_all_that_there_are() -> None:
-    found = set(chains(8))
-    wanted = {(1, 2, 4, 8), (1, 2, 6), (1, 3, 6), (1, 5), (1, 7)}
-    assert found == wanted
+    wanted = {(1,), (1, 2), (1, 3), (1, 5), (1, 7), (1, 2, 4), (1, 2, 6), (1, 3, 6), (1, 2, 4, 8)}
+    assert set(chains(8)) == wanted
+    assert len(chains(32)) == len(set(chains(32)))
     assert all(math.gcd(a, b) == a for chain in chains(32) for a, b in itertools.pairwise(chain))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_little_less_throughput_may_take_far_fewer_replicas(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    seconds, most = rng.uniform(0.1, 1, 3).tolist(), [12, 12, 12]
+    best, enough = fill(seconds, most, 8), fill(seconds, most, 8, nearly=0.9)
+    assert best is not None
+    assert enough is not None
+    assert enough.throughput(seconds) >= 0.9 * best.throughput(seconds)
+    assert sum(enough.replicas) <= sum(best.replicas)

@@ -36,7 +36,7 @@ def partitions(items: list[str]):
 @pytest.mark.parametrize("gpus", [1, 2, 3, 5])
 @pytest.mark.parametrize("replicas_on_a_gpu", [1, 2, 4])
 def test_no_way_to_group_the_views_of_small_ensembles_is_faster(gpus: int, replicas_on_a_gpu: int) -> None:
-    """Against all partitions of the views of both members; chosen groups may give up 2% for a shorter wait."""
+    """All partitions of the views are tried; a plan may give up 5% for fewer replicas, 2% for a shorter wait."""
     of = ensemble(r50=[600, 800, 1200], x101=[600, 1000])
     best = 0.0
     for groups in product(partitions(["r50@600", "r50@800", "r50@1200"]), partitions(["x101@600", "x101@1000"])):
@@ -49,7 +49,7 @@ def test_no_way_to_group_the_views_of_small_ensembles_is_faster(gpus: int, repli
             compare(of, TWO_MEMBERS, gpus=gpus, memory_gb=memory_gb)
         return
     found = compare(of, TWO_MEMBERS, gpus=gpus, memory_gb=memory_gb)
-    assert 0.98 * best - 1e-9 <= found.best.throughput <= best + 1e-9
+    assert 0.95 * 0.98 * best - 1e-9 <= found.best.throughput <= best + 1e-9
     assert found.best.gpus <= gpus + 1e-9
     for plan in filter(None, found.others.values()):
         assert plan.throughput <= found.best.throughput / 0.98 + 1e-9
@@ -57,7 +57,7 @@ def test_no_way_to_group_the_views_of_small_ensembles_is_faster(gpus: int, repli
 
 def test_all_views_in_one_deployment_balance_and_one_for_each_scale_answers_a_lone_frame_sooner() -> None:
     found = compare(ensemble(r50=[600, 800, 1200]), THREE, gpus=4, memory_gb=2.2)
-    whole, single = found.others["one for each member"], found.others["one for each scale"]
+    whole, single = found.others["member"], found.others["scale"]
     assert whole is not None
     assert single is not None
     assert (whole.throughput, whole.alone_s) == (pytest.approx(4.0), pytest.approx(1.0))
@@ -124,7 +124,9 @@ def test_what_the_gateway_and_the_fusion_ask_for_goes_off() -> None:
     greedy = Ensemble.model_validate({**of.model_dump(), "replicas": {"fusion": {"num_gpus": 0.5}}})
     plan = compare(greedy, {"r50@600": 1.0}, gpus=3).best
     assert plan.gpus == pytest.approx(2)
-    with pytest.raises(ConfigError, match=r"--gpus: expected at least 2, for one replica of each member; got 1"):
+    with pytest.raises(
+        ConfigError, match=r"--gpus: expected at least 2, for one replica of each of . deployments; got 1"
+    ):
         compare(greedy, {"r50@600": 1.0}, gpus=1)
 
 
@@ -145,7 +147,9 @@ def test_a_view_that_fits_no_gpu_is_named() -> None:
 
 def test_too_few_gpus_are_said_with_how_many_it_takes() -> None:
     of = ensemble(a=[600], b=[600], c=[600])
-    with pytest.raises(ConfigError, match=r"^--gpus: expected at least 3, for one replica of each member; got 2$"):
+    with pytest.raises(
+        ConfigError, match=r"^--gpus: expected at least 3, for one replica of each of 3 deployments; got 2$"
+    ):
         compare(of, dict.fromkeys(["a@600", "b@600", "c@600"], 1.0), gpus=2, memory_gb=3)
 
 
@@ -170,3 +174,13 @@ def test_shares_are_counted_as_ray_does() -> None:
         "a@600": (1, 0.3333),
         "b@600": (2, 0.3333),
     }
+
+
+def test_groups_may_be_told() -> None:
+    of = ensemble(r50=[600, 800, 1200])
+    planner = Planner(of, costs(of, seconds=THREE), gpus=4, memory_gb=2.2)
+    for group, number in (("member", 1), ("scale", 3), ("written", 3)):
+        found = planner.compare(group)
+        assert (found.group, len(found.best.placed)) == (group, number)
+    with pytest.raises(ConfigError, match=r"^--gpus: expected at least 3, .* each of 3 deployments; got 2$"):
+        Planner(of, costs(of, seconds=THREE), gpus=2, memory_gb=2.2).compare("scale")

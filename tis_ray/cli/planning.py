@@ -1,7 +1,7 @@
 """The command that spreads an ensemble over GPUs: plan."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -31,6 +31,9 @@ def plan(
     repetitions: Annotated[int, typer.Option(min=1, help="Runs of each view, of which the median counts.")] = 5,
     costs: Annotated[Path | None, typer.Option(help="Costs from a file that --save-costs wrote.")] = None,
     save_costs: Annotated[Path | None, typer.Option(help="Write what the views cost, as .json.")] = None,
+    group: Annotated[
+        str, typer.Option(help="Which views share a model: by member, by scale, as written, or auto.")
+    ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the ensemble with the plan's groups and replicas.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -42,13 +45,15 @@ def plan(
 
     from tis_ray.config import dump_views, load_ensemble
     from tis_ray.planning.costs import write_costs
-    from tis_ray.planning.plan import Planner, fragment, planned
+    from tis_ray.planning.plan import Group, Planner, fragment, planned
     from tis_ray.planning.table import report
 
     if costs is not None and (measure or image is not None):
         raise ConfigError("--costs: expected neither --measure nor --image beside it, which would make others")
     if image is not None and not measure:
         raise ConfigError("--image: expected --measure beside it; estimates look at no picture")
+    if group not in get_args(Group):
+        raise ConfigError(f"--group: expected one of {', '.join(get_args(Group))}; got '{group}'")
     for option, path in (("--out", out), ("--save-costs", save_costs)):
         check_out(option, path)
     loaded = load_ensemble(ensemble, overrides or ())
@@ -56,7 +61,7 @@ def plan(
     if save_costs is not None:
         write_costs(save_costs, known)
     memory_gb = memory_gb or known.memory_gb or _MEMORY_GB
-    found = Planner(loaded, known, gpus=gpus, memory_gb=memory_gb).compare()
+    found = Planner(loaded, known, gpus=gpus, memory_gb=memory_gb).compare(cast(Group, group))
     for part in report(found, known, gpus=gpus, memory_gb=memory_gb):
         console().print(part)
     say("")

@@ -11,7 +11,7 @@ from pathlib import Path
 from tis_ray.config import Ensemble, Recipe, parse, read_yaml
 from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.formats.categories import read_categories
-from tis_ray.inference.batches import batches_of, most_pictures
+from tis_ray.inference.batches import batches_of, pictures_at_once
 from tis_ray.inference.predictor import GPU_BATCH_PX
 from tis_ray.inspection.assembled import sizes_of
 from tis_ray.inspection.costs import OnProgress
@@ -68,6 +68,6 @@ def _cost(dry: DryRun, ensemble: Ensemble, views: list[View], image_hw: SizeHW) 
     frames = sum(map(len, batches))
     seconds = FORWARD_S * len(batches) + frames * sum(dry.flops(size_hw).values()) / FLOP_PER_S
     # Of the pictures that may share a forward each takes as much again; more than may wait never come together.
-    pictures = min(most_pictures(batches[0], image_hw, batch_px=most_px), ensemble.limits.max_queued_requests)
+    pictures = min(pictures_at_once(batches, image_hw, batch_px=most_px), ensemble.limits.max_queued_requests)
     peak = dry.peak(size_hw, num_frames=len(batches[0]), bfloat16=True)
     return ViewCost(seconds=seconds, gib=pictures * peak.num_bytes / GIB)

@@ -13,7 +13,7 @@ everything on small cases): any better plan has at least as many replicas of eac
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_PER_GPU = 32  # replicas that may share a GPU: each is a process, with a context of its own
+_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 _EPS = 1e-9
 
 
@@ -43,20 +44,21 @@ class Filling:
         )
 
 
-def fill(seconds: Sequence[float], most_per_gpu: Sequence[int], gpus: int) -> Filling | None:
+def fill(seconds: Sequence[float], most_per_gpu: Sequence[int], gpus: int, *, nearly: float = 1.0) -> Filling | None:
     """The most frames a second on `gpus` GPUs; None where not even one replica of each deployment fits.
 
     seconds:      of one frame in each deployment, on a GPU of its own
     most_per_gpu: how many replicas of each deployment a GPU's memory holds, at least 1
+    nearly:       the part of that throughput that is enough, if it takes fewer replicas
 
-    Of plans of one throughput, it is one with the fewest replicas.
+    Of plans that are fast enough, it is one with the fewest replicas.
     """
     useful = min(MOST_PER_GPU, max(most_per_gpu))
     found = [filling for chain in chains(useful) if (filling := _fill(seconds, most_per_gpu, gpus, chain))]
     if not found:
         return None
-    best = max(filling.throughput(seconds) for filling in found)
-    near = [filling for filling in found if filling.throughput(seconds) >= best * (1 - _EPS)]
+    enough = max(filling.throughput(seconds) for filling in found) * nearly * (1 - _EPS)
+    near = [filling for filling in found if filling.throughput(seconds) >= enough]
     return min(near, key=lambda filling: (sum(filling.replicas), filling.per_gpu))
 
 
@@ -68,17 +70,12 @@ def least_gpus(most_per_gpu: Sequence[int]) -> int:
 
 @cache
 def chains(most: int) -> tuple[tuple[int, ...], ...]:
-    """All chains 1, ..., k of numbers that divide the next one, with k at most `most`, that are part of no other."""
-    return tuple(_chains((1,), most))
-
-
-def _chains(start: tuple[int, ...], most: int) -> Iterator[tuple[int, ...]]:
-    # Steps by primes alone: a chain with 1, 4 is part of the one with 1, 2, 4.
-    steps = [prime for prime in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31) if start[-1] * prime <= most]
-    if not steps:
-        yield start
-    for prime in steps:
-        yield from _chains((*start, start[-1] * prime), most)
+    """All chains 1, ..., k of numbers that divide the next one, with k at most `most`, by steps of primes alone: one
+    with 1, 4 has nothing that the one with 1, 2, 4 has not."""
+    found: list[tuple[int, ...]] = [(1,)]
+    for chain in found:  # grows meanwhile
+        found += [(*chain, chain[-1] * prime) for prime in _PRIMES if chain[-1] * prime <= most]
+    return tuple(found)
 
 
 def _finest(most_per_gpu: Sequence[int], chain: Sequence[int]) -> tuple[int, ...]:
@@ -103,10 +100,10 @@ def _fill(seconds: Sequence[float], most_per_gpu: Sequence[int], gpus: int, chai
 
 def _paces(speeds: NDArray[np.float64], most: NDArray[np.int64]) -> NDArray[np.float64]:
     """Every pace at which some deployment is exactly busy, from that of the slowest with one replica each, rising."""
-    all_of_them = np.unique(
-        np.concatenate([speed * np.arange(1, n + 1) for speed, n in zip(speeds, most, strict=True)])
-    )
-    return all_of_them[all_of_them >= speeds.min() * (1 - _EPS)]
+    paces = [speed * np.arange(1, count + 1) for speed, count in zip(speeds, most, strict=True)]
+    found: NDArray[np.float64] = np.unique(np.concatenate(paces))
+    kept: NDArray[np.float64] = found[found >= speeds.min() * (1 - _EPS)]
+    return kept
 
 
 def _needed(pace: float, speeds: NDArray[np.float64]) -> NDArray[np.int64]:

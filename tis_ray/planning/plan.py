@@ -1,14 +1,15 @@
 """A plan for an ensemble on so many GPUs: replicas and shares of each deployment, for the groups that suit best.
 
 The seconds of a deployment are the sum of its views', which run one after another; its memory is the model's, the
-largest of its views' and what it keeps for a second pass. `filling.py` finds the replicas of given groups exactly;
-which groups there are is tried member by member, from three starting points, until no change makes it faster.
+largest of its views' and what it keeps for a second pass. `filling.py` knows the most that given groups come to; which
+groups there are is tried member by member, from three starting points, until no change makes it faster. Every replica
+is a process that loads weights, so a throughput within 5% of the best will do for fewer of them.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
 
 from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
@@ -17,7 +18,10 @@ from tis_ray.planning.filling import Filling, fill, least_gpus
 from tis_ray.planning.grouping import Grouping, Groups, even_groups, named
 
 CONTEXT_GIB = 0.75  # what each process takes of a GPU beside its tensors
-_NEARLY = 0.98  # a plan as fast as this part of the fastest counts as fast: a shorter wait decides between them
+_NEARLY = 0.95  # this part of the most that groups could come to is enough, for fewer replicas
+_AS_FAST = 0.98  # groups that come to this part of the fastest are as fast, for a shorter wait
+Group = Literal["auto", "member", "scale", "written"]
+_AS_SOON = 1.2  # so much longer a wait is as short, for fewer deployments and replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,12 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One way to serve an ensemble. `grouping` has each member's views by deployment.
+    """One way to serve an ensemble: `grouping` has each member's views by deployment.
 
     throughput: frames a second when all are busy
     alone_s:    the most that a lone frame waits for its views, however its deployments lie on GPUs
     """
 
-    title: str
     grouping: Grouping
     placed: tuple[Placed, ...]
     throughput: float
@@ -71,10 +74,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The plan that suits best, and the others beside it: a title for each, None for what there is no room for."""
+    """The plan, by which `group` its views are grouped, and plans for fixed groups: None where there is no room."""
 
     best: Plan
-    others: dict[str, Plan | None]
+    group: Group
+    others: dict[Group, Plan | None]
 
 
 class Planner:
@@ -96,28 +100,40 @@ class Planner:
         self._tried: dict[tuple[tuple[str, Groups], ...], Plan | None] = {}
         self._check_memory(memory_gb)
 
-    def compare(self) -> Comparison:
-        """The best plan among all that were tried. Raises `ConfigError` where even the smallest needs more GPUs."""
-        whole = {name: (views,) for name, views in self._views.items()}
-        single = {name: tuple((view,) for view in views) for name, views in self._views.items()}
-        written = self._as_written()
-        others = {"one for each member": self._plan(whole), "one for each scale": self._plan(single)}
-        if written not in (whole, single):
-            others["groups as written"] = self._plan(written)
-        for start in (whole, single, written):
-            self._climb(start)
+    def compare(self, group: Group = "auto") -> Comparison:
+        """The plan for views grouped so, or by `auto` the one that suits best of all that were tried.
+
+        Raises `ConfigError` where there is no room for it: by `auto`, not even for one deployment of each member.
+        """
+        groupings = self._fixed()
+        others = {key: self._plan(grouping) for key, grouping in groupings.items()}
+        if group == "auto":
+            for start in groupings.values():
+                self._climb(start)
+            best = self._best()
+            group = next((key for key, plan in others.items() if plan and plan.grouping == best.grouping), "auto")
+        else:
+            best = others[group] or self._no_room(groupings[group])
+        shown = {
+            key: plan for key, plan in others.items() if key != "written" or groupings[key] not in _rest(groupings)
+        }
+        return Comparison(best, group, shown)
+
+    def _fixed(self) -> dict[Group, Grouping]:
+        return {
+            "member": {name: (views,) for name, views in self._views.items()},
+            "scale": {name: tuple((view,) for view in views) for name, views in self._views.items()},
+            "written": self._as_written(),
+        }
+
+    def _best(self) -> Plan:
         plans = [plan for plan in self._tried.values() if plan is not None]
         if not plans:
-            raise ConfigError(self._too_few(whole))
+            return self._no_room(self._fixed()["member"])
         fastest = max(plan.throughput for plan in plans)
-        near = [plan for plan in plans if plan.throughput >= fastest * _NEARLY]
-        best = min(near, key=lambda plan: (plan.alone_s, -plan.throughput, plan.num_replicas))
-        title = next(
-            (title for title, plan in others.items() if plan and plan.grouping == best.grouping), "chosen groups"
-        )
-        return Comparison(
-            replace(best, title=title), {t: plan and replace(plan, title=t) for t, plan in others.items()}
-        )
+        near = [plan for plan in plans if plan.throughput >= fastest * _AS_FAST]
+        soon = min(plan.alone_s for plan in near) * _AS_SOON
+        return min((plan for plan in near if plan.alone_s <= soon), key=_size)
 
     def _climb(self, start: Grouping) -> None:
         """Better groups of one member at a time, until none is."""
@@ -149,7 +165,7 @@ class Planner:
         seconds = [self._seconds(member, group) for member, group in zip(members, groups, strict=True)]
         gib = [self._gib(name, member, group) for name, member, group in zip(names, members, groups, strict=True)]
         most = [math.floor(self._memory_gib / one) for one in gib]
-        filling = fill(seconds, most, self._gpus) if min(most) > 0 and self._gpus > 0 else None
+        filling = fill(seconds, most, self._gpus, nearly=_NEARLY) if min(most) > 0 and self._gpus > 0 else None
         if filling is None:
             return None
         pace = filling.throughput(seconds)
@@ -159,7 +175,7 @@ class Planner:
                 names, groups, seconds, gib, filling.replicas, filling.per_gpu, strict=True
             )
         )
-        return Plan("", grouping, placed, pace, longest_alone(seconds, filling))
+        return Plan(grouping, placed, pace, longest_alone(seconds, filling))
 
     def _deployments(self, grouping: Grouping) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         """Name, member and views of each."""
@@ -201,10 +217,21 @@ class Planner:
                         f"{memory_gb:g} GB; it takes {needed:.2f} GiB with its model"
                     )
 
-    def _too_few(self, whole: Grouping) -> str:
-        gib = [self._gib(name, member, group) for name, member, group in self._deployments(whole)]
-        needed = least_gpus([math.floor(self._memory_gib / one) for one in gib]) + self._asked - self._gpus
-        return f"--gpus: expected at least {needed}, for one replica of each member; got {self._asked}"
+    def _no_room(self, grouping: Grouping) -> NoReturn:
+        gib = [self._gib(name, member, group) for name, member, group in self._deployments(grouping)]
+        most = [math.floor(self._memory_gib / one) for one in gib]
+        needed = least_gpus([max(1, one) for one in most]) + self._asked - self._gpus
+        raise ConfigError(
+            f"--gpus: expected at least {needed}, for one replica of each of {len(gib)} deployments; got {self._asked}"
+        )
+
+
+def _rest(groupings: dict[Group, Grouping]) -> list[Grouping]:
+    return [grouping for key, grouping in groupings.items() if key != "written"]
+
+
+def _size(plan: Plan) -> tuple[float, ...]:
+    return len(plan.placed), plan.num_replicas, plan.alone_s
 
 
 def longest_alone(seconds: Sequence[float], filling: Filling) -> float:

@@ -8,12 +8,19 @@ from rich.table import Table
 from rich.text import Text
 
 from tis_ray.planning.costs import Costs
-from tis_ray.planning.plan import Comparison, Plan
+from tis_ray.planning.plan import Comparison, Group, Plan
+
+TITLES: dict[Group, str] = {
+    "member": "one for each member",
+    "scale": "one for each scale",
+    "written": "groups as written",
+    "auto": "chosen groups",
+}
 
 
 def report(found: Comparison, costs: Costs, *, gpus: int, memory_gb: float) -> Iterator[RenderableType]:
     """The plan, the ways to group views beside it, and what the reader should know."""
-    yield Text.assemble((f"{found.best.title}", "bold"), f": {gpus} GPUs of {memory_gb:g} GB, {costs.image_size} px")
+    yield Text.assemble((TITLES[found.group], "bold"), f", {gpus} GPUs of {memory_gb:g} GB, {costs.image_size} px")
     yield deployments_table(found.best)
     yield comparison_table(found)
     yield Text(_provenance(costs))
@@ -41,11 +48,8 @@ def deployments_table(plan: Plan) -> Table:
 def comparison_table(found: Comparison) -> Table:
     """A row for each way of grouping: what it comes to at its best."""
     table = _table("", right=("deployments", "replicas", "GPUs", "frames/s", "a lone frame, s"))
-    rows = dict(found.others)
-    rows.setdefault(found.best.title, found.best)
-    for title, plan in rows.items():
-        chosen = plan is not None and title == found.best.title
-        heading = Text(title, style="bold" if chosen else "")
+    for group, plan in {**found.others, found.group: found.best}.items():
+        heading = Text(TITLES[group], style="bold" if group == found.group else "")
         if plan is None:
             table.add_row(heading, Text("no room"), "", "", "", "")
             continue
