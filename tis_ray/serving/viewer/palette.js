@@ -1,6 +1,6 @@
-// Colours of classes that people with any colour vision can tell apart; names stand beside them all the same.
+// Colours of classes, after palettes made for every colour vision; names stand beside them all the same.
 
-// Okabe and Ito 2008 without black, its blues and red lightened for thin lines on photographs, then Tol's light tones.
+// Okabe and Ito 2008 without black, its dark tones lightened for thin lines on photographs, then some of Tol's light ones.
 const COLOURS = [
   "#56b4e9", "#e69f00", "#2fc39a", "#f0e442", "#d98cb3", "#ff7f3f", "#8aa8ff",
   "#bbcc33", "#ee8866", "#99ddff", "#ffaabb", "#44bb99", "#eedd88", "#c9a0ff",
