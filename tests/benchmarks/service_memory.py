@@ -23,7 +23,7 @@ import ray
 from tests.benchmarks import pages
 from tests.serving.bad_days import wait_until
 from tests.serving.load.answers import street
-from tests.serving.load.footprint import of_process
+from tests.serving.load.footprint import cpu_s, of_process
 from tests.serving.load.offering import Pictures, ask
 from tests.serving.replicas import replica_processes
 from tests.tiny import save_tiny_checkpoint
@@ -96,7 +96,7 @@ def _start_anew(deployment: str) -> Start:
 
     wait_until(there)
     wall_s, pid, own_s = found[-1]
-    start = Start(wall_s, own_s, _cpu_s(pid), of_process(pid).pss_mb)
+    start = Start(wall_s, own_s, cpu_s(pid), of_process(pid).pss_mb)
     wait_until(lambda: [int(one.name) for one in replica_processes().get(deployment, [])] == [pid])
     return start
 
@@ -113,11 +113,6 @@ def _started(deployment: str) -> Iterator[tuple[float, int, float]]:
 def _process(deployment: str) -> int:
     wait_until(lambda: len(replica_processes().get(deployment, [])) == 1)
     return int(replica_processes()[deployment][0].name)
-
-
-def _cpu_s(pid: int) -> float:
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def imports() -> list[Import]:

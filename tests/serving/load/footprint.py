@@ -1,10 +1,10 @@
-"""How much memory the service's processes take, by what the kernel says of them."""
+"""What memory and how much computing the service's processes take, by what the kernel says of them."""
 
 import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,23 @@ def footprint() -> dict[str, Memory]:
         except OSError:
             continue
     return dict(sorted(found.items()))
+
+
+def cpu_seconds() -> dict[str, float]:
+    """What this process's Ray has computed since it started, by what its processes are."""
+    found: dict[str, float] = {}
+    for pid, title in _descendants(os.getpid()):
+        name = kind(title)
+        if name is not None:
+            with suppress(OSError):
+                found[name] = found.get(name, 0.0) + cpu_s(pid)
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """What one process has computed since it started. Raises `OSError` where it has ended."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def total(processes: dict[str, Memory]) -> Memory:

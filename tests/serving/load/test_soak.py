@@ -5,9 +5,12 @@ import time
 
 import pytest
 
+from tests.running_service import write_ensemble
 from tests.serving.load.answers import essence, street
 from tests.serving.load.footprint import Memory, footprint, settled, total
 from tests.serving.load.offering import Pictures, ask, in_words
+from tests.serving.load.standing import standing
+from tis_ray.config import load_ensemble
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -17,9 +20,11 @@ SIZE_HW = (128, 192)
 
 
 @pytest.fixture(scope="module")
-def pictures(service):
-    """Sixteen pictures for the session's service: two members, three view servers."""
-    return Pictures(service.url, [street(seed, SIZE_HW) for seed in range(16)], 30.0)
+def pictures(request, tmp_path_factory):
+    """Sixteen pictures for a service of two members and three view servers."""
+    ensemble = load_ensemble(write_ensemble(tmp_path_factory.mktemp("soak")))
+    with standing(ensemble, request) as url:
+        yield Pictures(url, [street(seed, SIZE_HW) for seed in range(16)], 30.0)
 
 
 def test_answers_and_memory_after_thousands_of_requests_are_those_of_the_first(pictures):
