@@ -1,11 +1,14 @@
-"""The image bytes of a request, counted while they arrive: a body over the limit is never held whole."""
+"""The image bytes of a request, counted while they arrive: a body over the limit is never held whole, and no part of
+one is written to the disk."""
 
 import asyncio
+import io
+import re
 from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -13,6 +16,7 @@ from tis_ray.serving.messages import Deadline
 from tis_ray.serving.problems import ProblemError
 
 CONTENT_TYPES = "image/jpeg, image/png, image/webp or another image type, or multipart/form-data with a field 'image'"
+_BOUNDARY = re.compile(rb"[\w'()+,\-./:=? ]{1,70}")  # RFC 2046
 _FORM_OVERHEAD = 64 * 1024  # boundaries and part headers around an image in a form
 
 
@@ -23,7 +27,7 @@ async def read_image(request: Request, *, max_bytes: int, stall_s: float, deadli
     all of it before the deadline, 400 empty or malformed.
     """
     content_type = request.headers.get("content-type", "")
-    kind, _ = parse_options_header(content_type)
+    kind, options = parse_options_header(content_type)
     is_form = kind == b"multipart/form-data"
     if not is_form and not kind.startswith(b"image/"):
         raise ProblemError(
@@ -34,8 +38,11 @@ async def read_image(request: Request, *, max_bytes: int, stall_s: float, deadli
             got=content_type or "none",
         )
     cap = max_bytes + (_FORM_OVERHEAD if is_form else 0)
-    body = await _read(request, cap, max_bytes, stall_s, deadline)
-    image = await _from_form(request, body) if is_form else body
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > cap:
+        raise _too_large(max_bytes, f"{announced} bytes announced")
+    stream = _counted(request, cap, max_bytes, stall_s, deadline)
+    image = await (_from_form(options.get(b"boundary", b""), stream, cap) if is_form else _whole(stream))
     if len(image) > max_bytes:
         raise _too_large(max_bytes, f"{len(image)} bytes")
     if not image:
@@ -43,40 +50,56 @@ async def read_image(request: Request, *, max_bytes: int, stall_s: float, deadli
     return image
 
 
-async def _read(request: Request, cap: int, max_bytes: int, stall_s: float, deadline: Deadline) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > cap:
-        raise _too_large(max_bytes, f"{announced} bytes announced")
-    body = bytearray()
-    loop = asyncio.get_running_loop()
-    remaining_s = deadline.remaining_s
-    try:
-        async with asyncio.timeout(min(stall_s, remaining_s)) as limit:
-            async for chunk in request.stream():
-                remaining_s = deadline.remaining_s
-                limit.reschedule(loop.time() + min(stall_s, remaining_s))
-                body += chunk
-                if len(body) > cap:
-                    raise _too_large(max_bytes, f"more than {cap} bytes")
-    except TimeoutError:  # the loop's clock may ring a moment before the deadline's own: say which limit was set
-        reason = "the deadline passed" if remaining_s <= stall_s else f"nothing came for {stall_s:g} s"
+async def _counted(
+    request: Request, cap: int, max_bytes: int, stall_s: float, deadline: Deadline
+) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece, as long as it keeps coming and is not too long."""
+    count = 0
+    pieces = aiter(request.stream())
+    while True:
+        remaining_s = deadline.remaining_s
+        try:
+            async with asyncio.timeout(min(stall_s, remaining_s)):
+                piece = await anext(pieces, None)
+        except TimeoutError:  # the loop's clock may ring a moment before the deadline's: say which limit was set
+            reason = "the deadline passed" if remaining_s <= stall_s else f"nothing came for {stall_s:g} s"
+            raise ProblemError(
+                408, f"{reason} before the body had arrived", field="body", expected="all of it", got=f"{count} bytes"
+            ) from None
+        except ClientDisconnect:
+            raise ProblemError(400, "the connection was closed before the body ended") from None
+        if piece is None:
+            return
+        count += len(piece)
+        if count > cap:
+            raise _too_large(max_bytes, f"more than {cap} bytes")
+        yield piece
+
+
+async def _whole(stream: AsyncGenerator[bytes, None]) -> bytes:
+    body = io.BytesIO()
+    async for piece in stream:
+        body.write(piece)
+    return body.getvalue()  # its own buffer: the bytes are not there twice
+
+
+async def _from_form(boundary: bytes, stream: AsyncGenerator[bytes, None], cap: int) -> bytes:
+    """The file in the field `image`. What the form calls the file is not looked at."""
+    if not _BOUNDARY.fullmatch(boundary):
         raise ProblemError(
-            408, f"{reason} before the body had arrived", field="body", expected="all of it", got=f"{len(body)} bytes"
-        ) from None
-    except ClientDisconnect:
-        raise ProblemError(400, "the connection was closed before the body ended") from None
-    return bytes(body)
-
-
-async def _from_form(request: Request, body: bytes) -> bytes:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=8)
-    parser.spool_max_size = len(body) + 1  # what is in memory already never goes to the disk
+            400,
+            "the multipart body is malformed",
+            field="Content-Type",
+            expected="a boundary of 1 to 70 characters",
+            got=f"{len(boundary)}",
+        )
+    # Of the header the boundary alone: a charset would choose which of Python's codecs reads names and texts.
+    headers = Headers({"Content-Type": f'multipart/form-data; boundary="{boundary.decode()}"'})
+    parser = MultiPartParser(headers, stream, max_files=1, max_fields=8, max_part_size=_FORM_OVERHEAD)
+    parser.spool_max_size = cap + 1  # nothing of a form goes to the disk
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    except MultiPartException as error:
         raise ProblemError(400, f"the multipart body is malformed: {error}", field="body") from None
     image = form.get("image")
     try:
