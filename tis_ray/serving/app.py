@@ -31,6 +31,7 @@ from tis_ray.serving.auth import current_tokens, read_tokens
 from tis_ray.serving.calls import ServedViews, bounded, fusion_call
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway
+from tis_ray.serving.heap import give_back_what_is_freed
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.resources import Resources
@@ -50,6 +51,7 @@ class GatewayReplica:
     """The gateway with its HTTP application, as Serve runs it."""
 
     def __init__(self, ensemble: Ensemble, categories: Categories, fusion: DeploymentHandle[Any]) -> None:
+        give_back_what_is_freed()
         self._tokens = current_tokens(ensemble)
         self._ensemble = ensemble
         self._categories = categories
