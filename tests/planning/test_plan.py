@@ -10,8 +10,9 @@ import yaml
 from tests.planning.made_costs import costs, ensemble
 from tis_ray.config import Ensemble, dump_views
 from tis_ray.errors import ConfigError
+from tis_ray.planning.applied import fragment, planned
 from tis_ray.planning.filling import Filling, fill
-from tis_ray.planning.plan import Plan, Planner, fragment, longest_alone, planned
+from tis_ray.planning.plan import Plan, Planner, longest_alone
 
 THREE = {"r50@600": 0.1, "r50@800": 0.2, "r50@1200": 0.7}
 TWO_MEMBERS = {**THREE, "x101@600": 0.3, "x101@1000": 0.9}

@@ -44,8 +44,9 @@ def plan(
     import yaml
 
     from tis_ray.config import dump_views, load_ensemble
+    from tis_ray.planning.applied import fragment, planned
     from tis_ray.planning.costs import write_costs
-    from tis_ray.planning.plan import Group, Planner, fragment, planned
+    from tis_ray.planning.plan import Group, Planner
     from tis_ray.planning.table import report
 
     if costs is not None and (measure or image is not None):

@@ -54,6 +54,7 @@ def measure(
                 on_progress(done, total)
         weights = estimated.members[name].weights_gib if estimated else member.weights_gib
         members[name] = MemberCosts(weights_gib=weights, views=costs)
+        del member  # before the next one takes memory
     return Costs(
         device=_name_of(device),
         image_size=f"{image_hw[1]}x{image_hw[0]}",
