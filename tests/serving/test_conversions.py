@@ -88,7 +88,7 @@ def test_detections_hold_what_was_found(partly_masked):
     np.testing.assert_array_equal(detections.class_id, [40, 7, 9])
     assert detections.data["class_name"].tolist() == ["traffic sign", "person", "car"]
     scores = [one.mask_score for one in result.instances]
-    np.testing.assert_allclose(detections.data["mask_score"], [scores[0], np.nan, scores[2]])
+    np.testing.assert_allclose(detections.data["mask_score"], [scores[0], 0.5, scores[2]])
     sure = detections[detections.confidence > 0.3]
     assert sure.data["class_name"].tolist() == ["traffic sign", "person"]
 
@@ -122,6 +122,19 @@ def test_nothing_found_is_no_detections(masks):
     assert detections.xyxy.shape == (0, 4)
     assert masks is False or detections.mask.shape == (0, HEIGHT, WIDTH)
     assert len(detections[detections.confidence > 0.5]) == 0
+
+
+@pytest.mark.parametrize("masks", [False, True, "compact"])
+def test_detections_of_several_results_can_be_joined(found, partly_masked, masks):
+    import supervision
+
+    parts = [answered(one).to_supervision(masks=masks) for one in (found, Instances.empty(mask_size=14), partly_masked)]
+    joined = supervision.Detections.merge(parts)
+    assert len(joined) == 6
+    assert joined.data["class_name"].tolist() == ["traffic sign", "person", "car"] * 2
+    if masks:
+        expected = np.concatenate([decoded(answered(found)), decoded(answered(partly_masked))])
+        np.testing.assert_array_equal(np.asarray(joined.mask), expected)
 
 
 def test_where_supervision_is_missing_the_error_says_how_to_get_it(found, monkeypatch):

@@ -58,8 +58,7 @@ class AnswerLines:
         Every line has to say what `about` does. Raises `ConfigError` where one does not, where there are lines and
         `resume` is false, and while another process holds the file. A file that stays empty goes.
         """
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
-            _lock(file, path)
+        with _locked(path) as file:
             places = _scan(file, path, about)
             if places and not resume:
                 raise ConfigError(
@@ -121,13 +120,20 @@ class AnswerLines:
             write_json(out.with_suffix(".images.json"), {"images": images, "categories": categories.to_json()})
 
 
-def _lock(file: FileIO, path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"--out: another process is writing {path}; wait until it has ended") from None
-    except OSError:  # a file system without locks is trusted
-        pass
+@contextmanager
+def _locked(path: Path) -> Iterator[FileIO]:
+    """The file, made if need be and held against other processes."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            gone = not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino
+        except BlockingIOError:
+            gone = True
+        except OSError:  # a file system without locks is trusted
+            gone = False
+        if gone:  # held, or taken away between opening and locking it
+            raise ConfigError(f"--out: another process is writing {path}; wait until it has ended")
+        yield file
 
 
 def _scan(file: FileIO, path: Path, about: Mapping[str, Any]) -> dict[str, int]:

@@ -123,8 +123,8 @@ class Result:
         instance: 2.8 GB for 300 instances in 3384 x 2710. "compact" makes a `supervision.CompactMask`, which is
         nearly as small as the answer. An instance without a mask has an empty one.
 
-        `data["class_name"]` holds the names and, where members predict how well masks fit, `data["mask_score"]` the
-        scores that rank masks, NaN for an instance without one. Raises `ImportError` where supervision is missing.
+        `data["class_name"]` holds the names, `data["mask_score"]` the scores that rank masks: where no member predicts
+        how well masks fit, those of the instances. Raises `ImportError` where supervision is missing.
         """
         from tis_ray.serving.conversions import to_supervision
 

@@ -46,16 +46,16 @@ def to_supervision(result: "Result", *, masks: bool | Literal["compact"]) -> "De
         raise ImportError(_NO_SUPERVISION) from None
     if masks not in (True, False, "compact"):
         raise InputError(f"masks: expected True, False or 'compact'; got {masks!r}")
-    data: dict[str, Any] = {"class_name": np.array([found.category for found in result.instances], dtype=np.str_)}
-    mask_scores = [found.mask_score for found in result.instances]
-    if any(score is not None for score in mask_scores):
-        data["mask_score"] = np.array(mask_scores, dtype=np.float32)
+    mask_scores = [found.score if found.mask_score is None else found.mask_score for found in result.instances]
     return supervision.Detections(
         xyxy=_boxes(result),
         mask=None if masks is False else _compact(result) if masks == "compact" else _dense(_runs(result)),
         confidence=np.array([found.score for found in result.instances], dtype=np.float32),
         class_id=np.array([found.category_id for found in result.instances], dtype=np.int64),
-        data=data,
+        data={
+            "class_name": np.array([found.category for found in result.instances], dtype=np.str_),
+            "mask_score": np.array(mask_scores, dtype=np.float32),
+        },
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S, READY_PAUSE_S = 10.0, 0.2
 _GRACE_S = 1.0
+_CONNECT_S = 10.0
 _TOKEN_HINT = "; token=... of a client and TIS_RAY_TOKEN or --token of tis-ray segment send one"
 
 
@@ -113,7 +114,7 @@ class Exchange:
             "content": what.content,
             "headers": what.headers,
             "params": {**(what.query or {}), **deadline},
-            "timeout": tries.left_s,
+            "timeout": httpx.Timeout(tries.left_s, connect=min(tries.left_s, _CONNECT_S)),
         }
 
     def answer(self, what: Wanted, outcome: Reply | httpx.RequestError) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def segment_files(
             run = _Run(lines, drawings, score_threshold, console if len(names) <= TABLES else None)
             run.summary.num_before = len(names) - len(todo)
             began = time.monotonic()
-            with closing(_asked(client, todo, score_threshold, progress)) as asked:
+            # Tables and a bar would write over each other.
+            told = silent if run.console else progress
+            with closing(_asked(client, todo, score_threshold, told)) as asked:
                 for image, outcome in asked:
                     run.take(image, outcome)
             run.summary.seconds = time.monotonic() - began
