@@ -68,14 +68,14 @@ def test_a_gateway_tells_of_statuses_stages_degraded_answers_and_categories():
     metrics.in_flight(3)
     metrics.answered({"decode_s": 0.25, "total_s": 1.0}, degraded=True)
     metrics.answered({"total_s": 2.0}, degraded=False)
-    metrics.found(np.array([2, 0, 2], dtype=np.int32), ("car", "person", "bus"))
-    metrics.found(np.zeros(0, dtype=np.int32), ("car", "person", "bus"))
+    metrics.found(["bus", "car", "bus"])
+    metrics.found([])
     assert book.of("requests") == [(1, ("200",))]
     assert book.of("refused") == [(1, ("late",))]
     assert book.of("in_flight") == [(3, ())]
     assert book.of("stage_seconds") == [(0.25, ("decode",)), (1.0, ("total",)), (2.0, ("total",))]
     assert book.of("degraded") == [(1, ())]
-    assert book.of("instances") == [(1, ("car",)), (2, ("bus",))]
+    assert book.of("instances") == [(2, ("bus",)), (1, ("car",))]
 
 
 def test_a_fusion_tells_how_each_view_fared():
@@ -128,6 +128,7 @@ def test_a_view_server_tells_of_its_line_its_forwards_and_its_features():
     for (seconds, which), (share, again), together in zip(forwards, views, pictures, strict=True):
         assert share == pytest.approx(seconds / (together * len(VIEWS)))
         assert which == again
+    assert [value for value, _ in book.of("busy_seconds")] == [seconds for seconds, _ in forwards]
     assert book.of("given_up") == [(1, ())]
     assert Counter(labels for _, labels in book.of("features")) == {("recalled",): 1, ("missed",): 1}
     assert book.of("waiting")[-1] == (0, ())

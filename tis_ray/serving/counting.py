@@ -17,7 +17,7 @@ class CountStatuses:
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("path") != self._path:
+        if scope.get("path") != scope.get("root_path", "") + self._path:
             await self._app(scope, receive, send)
             return
         statuses = []

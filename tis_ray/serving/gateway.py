@@ -118,15 +118,15 @@ class Gateway:
         entered = self._pace.enter()
         answered = late = False
         try:
-            content, fused = await self._within(deadline, image, query)
+            content = await self._within(deadline, image, query)
             answered = True
         except LateError:
             late = True
             raise
         finally:
             self._pace.leave(entered, answered=answered, late=late)
-        self.metrics.answered(content["timings"], degraded=fused.degraded)
-        self.metrics.found(answer.chosen(fused.instances, query).labels, self._categories.names)
+        self.metrics.answered(content["timings"], degraded=content["degraded"])
+        self.metrics.found(row["category"] for row in content["instances"])
         return _dumped(content)
 
     async def warm_up(self, image: bytes) -> bytes:
@@ -135,8 +135,7 @@ class Gateway:
         Neither metrics nor the pace of requests know of it. Raises what `segment` raises.
         """
         query = SegmentQuery.model_validate({})
-        content, _ = await self._within(self.deadline(query), image, query, whole=True)
-        return _dumped(content)
+        return _dumped(await self._within(self.deadline(query), image, query, whole=True))
 
     def _hold(self, count: int) -> None:
         self._in_flight += count
@@ -153,7 +152,7 @@ class Gateway:
 
     async def _within(
         self, deadline: Deadline, image: bytes, query: SegmentQuery, *, whole: bool = False
-    ) -> tuple[dict[str, Any], FusedAnswer]:
+    ) -> dict[str, Any]:
         try:
             async with asyncio.timeout(deadline.remaining_s) as limit:
                 return await self._segment(image, query, deadline, whole)
@@ -162,9 +161,7 @@ class Gateway:
                 raise
             raise LateError(504, "the deadline passed while the image was decoded or the answer written") from None
 
-    async def _segment(
-        self, image: bytes, query: SegmentQuery, deadline: Deadline, whole: bool
-    ) -> tuple[dict[str, Any], FusedAnswer]:
+    async def _segment(self, image: bytes, query: SegmentQuery, deadline: Deadline, whole: bool) -> dict[str, Any]:
         start = time.perf_counter()
         fused, image_hw, sha256, decode_s = await self._look(image, query, deadline)
         if fused.instances is None or (whole and fused.degraded):
@@ -172,7 +169,7 @@ class Gateway:
         asked = time.perf_counter()
         instances = await asyncio.to_thread(self._write, fused, image_hw, query)
         written = time.perf_counter()
-        content = {
+        return {
             "image": {"width": image_hw[1], "height": image_hw[0], "sha256": sha256},
             "instances": instances,
             "views": answer.write_views(fused.reports, self._categories),
@@ -187,7 +184,6 @@ class Gateway:
             },
             "model_version": self._model_version,
         }
-        return content, fused
 
     async def _look(
         self, image: bytes, query: SegmentQuery, deadline: Deadline

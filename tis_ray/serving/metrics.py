@@ -4,18 +4,18 @@ Ray adds the labels `deployment`, `replica` and `application`, puts `ray_` befor
 a counter. Outside a Serve replica nothing is recorded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tis_ray.serving.messages import ViewReport
 
 Record = Callable[[float, dict[str, str]], None]
 
 _SECONDS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
+# Ray's agent adds a histogram up by the middles of its buckets: small counts are in the middle of these.
+_COUNTS = (0.5, 1.5, 2.5, 3.5, 4.5, 6.5, 8.5, 12.5, 16.5, 32.5, 64.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,8 @@ INSTANCES = Metric("tis_ray_instances", "counter", "instances in answers, of eac
 VIEWS = Metric("tis_ray_views", "counter", "how each view fared", ("view", "status"))
 FORWARD_S = Metric("tis_ray_forward_seconds", "histogram", "seconds of the device at a time", ("pass",), _SECONDS)
 VIEW_S = Metric("tis_ray_view_seconds", "histogram", "of these, for one view of one picture", ("pass",), _SECONDS)
-PICTURES = Metric(
-    "tis_ray_pictures_per_forward", "histogram", "pictures answered together", (), (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
-)
+BUSY_S = Metric("tis_ray_busy_seconds", "counter", "seconds for which the device was busy, all in all", ("pass",))
+PICTURES = Metric("tis_ray_pictures_per_forward", "histogram", "pictures answered together", (), _COUNTS)
 WAITED_S = Metric("tis_ray_waiting_seconds", "histogram", "seconds in line before a model", ("pass",), _SECONDS)
 LINE = Metric("tis_ray_waiting", "gauge", "calls in line before a model")
 GIVEN_UP = Metric("tis_ray_given_up", "counter", "calls that a model did not answer since nobody waited any more")
@@ -48,7 +47,7 @@ FEATURES = Metric("tis_ray_features", "counter", "second passes, by whether feat
 
 METRICS = (
     *(REQUESTS, REFUSED, DEGRADED, IN_FLIGHT, STAGE_S, INSTANCES, VIEWS),
-    *(FORWARD_S, VIEW_S, PICTURES, WAITED_S, LINE, GIVEN_UP, FEATURES),
+    *(FORWARD_S, VIEW_S, BUSY_S, PICTURES, WAITED_S, LINE, GIVEN_UP, FEATURES),
 )
 
 
@@ -101,11 +100,10 @@ class GatewayMetrics:
         if degraded:
             self._degraded(1, {})
 
-    def found(self, labels: NDArray[np.int32], names: Sequence[str]) -> None:
-        """The instances of an answer: int32 (N,) into `names`."""
-        kinds, counts = np.unique(labels, return_counts=True)
-        for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-            self._instances(count, {"category": names[kind]})
+    def found(self, categories: Iterable[str]) -> None:
+        """The category of each instance of an answer."""
+        for category, count in Counter(categories).items():
+            self._instances(count, {"category": category})
 
 
 class FusionMetrics:
@@ -128,7 +126,7 @@ class ViewMetrics:
 
     def __init__(self, make: Callable[[Metric], Record] = in_serve) -> None:
         self._forward_s, self._view_s, self._pictures = make(FORWARD_S), make(VIEW_S), make(PICTURES)
-        self._waited_s, self._line = make(WAITED_S), make(LINE)
+        self._busy_s, self._waited_s, self._line = make(BUSY_S), make(WAITED_S), make(LINE)
         self._given_up, self._features = make(GIVEN_UP), make(FEATURES)
 
     def waiting(self, count: int) -> None:
@@ -143,6 +141,7 @@ class ViewMetrics:
         """The device was busy for so many seconds with some pictures' views."""
         self._forward_s(seconds, {"pass": which})
         self._view_s(seconds / (pictures * views), {"pass": which})
+        self._busy_s(seconds, {"pass": which})
         self._pictures(pictures, {})
 
     def given_up(self) -> None:

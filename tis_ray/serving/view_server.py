@@ -185,10 +185,16 @@ class ViewServer:
     def _serve_next(self) -> None:
         """In the model's thread, once for each that has joined the line; company leaves it nothing to do later."""
         turns = self._line.take(lambda turn: self._passes.room(turn.work))
-        for turn in turns:
-            self._metrics.waited(_pass(turn), time.perf_counter() - turn.since)
-        if turns:
-            self._serve(turns)
+        try:
+            for turn in turns:
+                self._metrics.waited(_pass(turn), time.perf_counter() - turn.since)
+            if turns:
+                self._serve(turns)
+        except BaseException as error:  # nobody shall wait for an answer that does not come
+            for turn in turns:
+                if not turn.answer.done():
+                    turn.answer.set_exception(error)
+            raise
 
     def _serve(self, turns: Sequence[Turn]) -> None:
         results: list[Any] | None = None
