@@ -72,9 +72,14 @@ def stood_in() -> Iterator[None]:
     """Applications that are built meanwhile neither load predictors nor decode a picture twice."""
     with (
         mock.patch.object(app, "load_predictor", Idle),
+        mock.patch.object(app, "memory_taken", _nothing_taken),
         mock.patch.object(app, "GatewayReplica", DecodingOnce),
     ):
         yield
+
+
+def _nothing_taken(device: str) -> None:
+    """Instead of asking PyTorch."""
 
 
 class DecodingOnce(app.GatewayReplica):
