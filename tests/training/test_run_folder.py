@@ -153,6 +153,7 @@ def test_one_run_holds_a_folder_with_its_worker(tmp_path):
         ("schedule.clip_grad_norm=null", "schedule.clip_grad_norm: expected 5.0"),
         ("detector.mask=null", "detector.mask: expected nothing"),
         ("detector.backbone=resnet18", "detector.backbone"),
+        ("resources.size_bucket_px=64", "resources.size_bucket_px: expected 32"),
         ("resources.workers=2", "resources.workers: expected 1"),
     ],
 )

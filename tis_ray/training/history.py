@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-FOLDER = "tensorboard"
+from tis_ray.training.run_folder import TENSORBOARD
 
 Numbers = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def read_history(run_dir: Path) -> History:
     """All that a run has written; of what was written twice, by a run that was resumed, the later."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder = run_dir / FOLDER
+    folder = run_dir / TENSORBOARD
     if not folder.is_dir():
         return History({}, {}, 0, {})
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1})

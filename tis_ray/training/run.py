@@ -161,7 +161,7 @@ def _tensorboard(job: Job) -> Iterator[tuple[Write, Callable[[], None]]]:
     if job.worker.rank != 0:
         yield _ignore, _ignore
         return
-    folder = job.recipe.run_dir / "tensorboard"
+    folder = job.recipe.run_dir / run_folder.TENSORBOARD
     # A resumed run hides what its killed forerunner wrote after its last checkpoint.
     with storage(folder):
         writer = SummaryWriter(folder, purge_step=job.step + 1 if job.step else None)

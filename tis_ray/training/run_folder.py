@@ -28,9 +28,10 @@ from tis_ray.whole_files import PARTIAL
 FINISHED = "checkpoint"
 RECIPE = "recipe.yaml"
 STATE = "training_state.pt"
+TENSORBOARD = "tensorboard"
 KEPT_CHECKPOINTS = 2
 _CHECKPOINT = re.compile(r"checkpoint_(\d{6,})(?:\.(\d{7,}))?")
-_DECIDING = {"data", "detector", "start", "schedule", "seed", "resources.workers"}
+_DECIDING = {"data", "detector", "start", "schedule", "seed", "resources.workers", "resources.size_bucket_px"}
 _NOT_DECIDING = {"data.loader_processes", "schedule.checkpoint_every_iterations", "schedule.validate_every_epochs"}
 _LOCK = ".lock"
 _RAY_SNAPSHOT = "checkpoint_manager_snapshot.json"

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 
 import ray
@@ -19,6 +20,7 @@ from tis_ray import local_ray
 from tis_ray.config import Recipe
 from tis_ray.errors import ConfigError
 from tis_ray.training import run_folder
+from tis_ray.training.advice import advice
 from tis_ray.training.checking import check
 from tis_ray.training.order import bases
 from tis_ray.training.progress import Board, RunProgress, display_for
@@ -102,6 +104,8 @@ def _run_all(
     seen = 0
     try:
         with display_for(console, list(runs)) as display:
+            for line in chain.from_iterable(map(advice, recipes)):
+                display.line(line)
             queue.start()
             display.show(runs)
             while queue.going:
