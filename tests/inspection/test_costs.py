@@ -108,3 +108,20 @@ def test_every_shipped_recipe_can_be_inspected_without_its_weights_and_data(name
     assert max(map(len, shown(found, 80).splitlines())) <= 80
     assert all(size.trained > 0 for size in found.sizes)
     assert 0 < found.views[0].bfloat16.num_bytes <= found.views[0].float32.num_bytes
+
+
+def test_frozen_parts_learn_nothing_and_take_no_memory_for_it() -> None:
+    recipe = tiny_recipe(data={"train": {"annotations": "x.json"}, "scales": [64]})
+    schedule = recipe.schedule.model_copy(update={"frozen": ("backbone", "neck", "rpn")})
+    whole, heads = (
+        inspect(one, image_hw=(64, 96), training=True)
+        for one in (recipe, recipe.model_copy(update={"schedule": schedule}))
+    )
+    assert {size.part for size in heads.sizes if size.trained} == {"box", "mask"}
+    assert sum(size.trained + size.others for size in heads.sizes) == sum(
+        size.trained + size.others for size in whole.sizes
+    )
+    assert whole.step is not None
+    assert heads.step is not None
+    assert heads.step.kept_bytes < whole.step.kept_bytes
+    assert heads.step.float32.num_bytes < 0.7 * whole.step.float32.num_bytes

@@ -10,6 +10,7 @@ from tis_ray.inspection.dry_run import DryRun, live_bytes
 from tis_ray.inspection.training_step import training_peak
 from tis_ray.models.activation_checkpointing import checkpoint_activations
 from tis_ray.models.assembly import build_detector
+from tis_ray.models.freezing import freeze
 from tis_ray.models.mask_targets import PackedCrops
 from tis_ray.models.targets import Target
 
@@ -39,11 +40,23 @@ def target_of(count: int) -> Target:
 # A recomputation leaves cycles of references, which Python's collector finds when it does. The branch for stuff comes
 # last, beside examples and positive regions of which as many are foretold as may be.
 @pytest.mark.parametrize(
-    ("section", "recompute", "tolerance"), [(SECTION, False, 0.002), (SECTION, True, 0.1), (WITH_STUFF, False, 0.02)]
+    ("section", "recompute", "frozen", "bucket_px", "tolerance"),
+    [
+        (SECTION, False, (), 32, 0.002),
+        (SECTION, True, (), 32, 0.1),
+        (WITH_STUFF, False, (), 32, 0.02),
+        (SECTION, False, ("backbone", "neck", "rpn"), 32, 0.02),
+        (SECTION, False, (), 256, 0.002),
+    ],
+    ids=["plain", "recomputed", "stuff", "frozen", "size buckets"],
 )
-def test_memory_is_that_of_a_real_step(section: DetectorSection, recompute: bool, tolerance: float) -> None:
+def test_memory_is_that_of_a_real_step(
+    section: DetectorSection, recompute: bool, frozen: tuple[str, ...], bucket_px: int, tolerance: float
+) -> None:
     torch.manual_seed(0)
     detector = build_detector(section, CATEGORIES).train()
+    detector.size_bucket_px = bucket_px
+    freeze(detector, frozen)
     if recompute:
         checkpoint_activations(detector)
     images = [torch.randint(0, 256, (3, *SIZE_HW), dtype=torch.uint8) for _ in range(2)]
@@ -53,7 +66,8 @@ def test_memory_is_that_of_a_real_step(section: DetectorSection, recompute: bool
         with live:
             losses = detector([image.clone() for image in images], targets)
             torch.stack(list(losses.values())).sum().backward()
-    foretold = training_peak(section, CATEGORIES, SIZE_HW, num_frames=2, bfloat16=False, recompute=recompute)
+    options = {"recompute": recompute, "frozen": frozen, "size_bucket_px": bucket_px}
+    foretold = training_peak(section, CATEGORIES, SIZE_HW, num_frames=2, bfloat16=False, **options)
     assert foretold.num_bytes == pytest.approx(live.peak, rel=tolerance)
 
 

@@ -12,6 +12,7 @@ from tis_ray.inspection.training_step import training_peak
 from tis_ray.inspection.views import Frames, default_image_hw, frames_of, views_of
 from tis_ray.instances import Categories
 from tis_ray.models.assembly import check_parts
+from tis_ray.models.freezing import freeze
 from tis_ray.views import SizeHW, resized_hw
 
 OnProgress = Callable[[int, int], None]
@@ -81,6 +82,7 @@ def inspect(
     looks = frames_of(views_of(recipe, scales), image_hw)
     categories, told = classes_of(recipe, num_classes)
     dry = DryRun(recipe.detector, categories)
+    freeze(dry.detector, recipe.schedule.frozen)
     sizes = sizes_of(dry.detector)
     tell = on_progress or (lambda *_: None)
     costs, total = [], len(looks) + training
@@ -118,6 +120,8 @@ def _step_cost(recipe: Recipe, categories: Categories, image_hw: SizeHW, sizes: 
             num_frames=count,
             bfloat16=half,
             recompute=recipe.resources.activation_checkpointing,
+            frozen=recipe.schedule.frozen,
+            size_bucket_px=recipe.resources.size_bucket_px,
         )
         for half in (False, True)
     )

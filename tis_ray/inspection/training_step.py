@@ -1,5 +1,7 @@
 """What one training step holds in memory, without a device: forward, backward and what the optimiser keeps."""
 
+from collections.abc import Iterable
+
 import torch
 from torch.utils.module_tracker import ModuleTracker
 
@@ -8,6 +10,8 @@ from tis_ray.inspection.dry_run import Peak, fake_detector, fake_mode, frames, l
 from tis_ray.inspection.worst_case import WorstCase, precision
 from tis_ray.instances import Categories
 from tis_ray.models.activation_checkpointing import checkpoint_activations
+from tis_ray.models.detector import SIZE_DIVISOR
+from tis_ray.models.freezing import freeze
 from tis_ray.models.mask_targets import PackedCrops
 from tis_ray.models.targets import Target
 from tis_ray.views import SizeHW
@@ -25,14 +29,19 @@ def training_peak(
     num_frames: int,
     bfloat16: bool,
     recompute: bool,
+    frozen: Iterable[str] = (),
+    size_bucket_px: int = SIZE_DIVISOR,
 ) -> Peak:
     """Memory of a step on `num_frames` frames of this size, gradients with it; the weights apart.
 
-    As many regions are positive as may be. `recompute` stands for `resources.activation_checkpointing`. The part is
-    `backward` where the peak comes after the losses.
+    As many regions are positive as may be. `recompute` stands for `resources.activation_checkpointing`, `frozen` for
+    `schedule.frozen`, `size_bucket_px` for that of `resources`. The part is `backward` where the peak comes after the
+    losses.
     """
     fake = fake_mode()
     detector = fake_detector(section, categories, fake, device=_DEVICE).train()
+    detector.size_bucket_px = size_bucket_px
+    freeze(detector, frozen)
     if recompute:
         checkpoint_activations(detector)
     with fake, ModuleTracker() as tracker:
