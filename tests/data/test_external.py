@@ -10,7 +10,7 @@ from PIL import Image
 from tis_ray.data.dataset import TrainingSet
 from tis_ray.data.external import JoinedTruth
 from tis_ray.data.loading import Batches
-from tis_ray.data.plan import EpochPlan, Source, some_of
+from tis_ray.data.plan import Draw, EpochPlan, Source, some_of
 from tis_ray.errors import DataError
 from tis_ray.formats import coco, wad
 from tis_ray.formats.wad_classes import EVALUATED
@@ -121,3 +121,15 @@ def test_a_broken_external_image_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"other/0\.png"):
         list(batches.epoch(0))
+
+
+def test_external_images_are_varied_otherwise_than_those_of_their_numbers(tmp_path: Path) -> None:
+    truth = coco.read(write_set(tmp_path / "train", ["bus"], [["bus"]] * 8))
+    samples = TrainingSet(
+        truth, scales=(16, 64), scale_sampling="range", max_long_edge=None, flip_probability=0.5, seed=0
+    )
+    own, external, again = (
+        [samples[Draw(i, external=of_others)].image.shape for i in range(8)] for of_others in (False, True, True)
+    )
+    assert external == again
+    assert sum(one != other for one, other in zip(own, external, strict=True)) > 4

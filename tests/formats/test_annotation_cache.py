@@ -11,6 +11,7 @@ import pytest
 from tis_ray.errors import DataError
 from tis_ray.formats import annotation_cache, coco, coco_parquet, segmentation
 from tis_ray.formats.dataset import Federated
+from tis_ray.whole_files import partial_of
 
 KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 HEIGHT, WIDTH = 12, 16
@@ -273,3 +274,41 @@ def test_of_processes_that_start_together_one_parses(tmp_path):
     for worker in workers:
         worker.join()
     assert parsed.value == 1
+
+
+def test_caches_of_files_of_that_name_that_are_gone_are_removed(tmp_path, cache):
+    for name in ("kept", "gone", "new"):
+        (tmp_path / name).mkdir()
+    _read(_write(tmp_path / "kept"))
+    gone = _write(tmp_path / "gone")
+    _read(gone)
+    (tmp_path / "other.json").write_text(gone.read_text())
+    annotation_cache.read(tmp_path / "other.json", least_bytes=0)
+    (tmp_path / "other.json").unlink()  # of another name: left alone
+    gone.unlink()
+    _read(_write(tmp_path / "new"))
+    kept = {coco_parquet.read_notes(file)[0] for file in cache.glob("*.parquet")}
+    assert kept == {str(tmp_path / name) for name in ("kept/instances.json", "new/instances.json", "other.json")}
+    assert sorted(file.stem for file in cache.glob("*.lock")) == sorted(file.stem for file in cache.glob("*.parquet"))
+
+
+def test_what_a_killed_process_left_is_removed_when_the_file_is_written_again(tmp_path, cache):
+    path = _write(tmp_path)
+    _read(path)
+    (file,) = cache.glob("*.parquet")
+    left = partial_of(file)
+    left.write_bytes(b"half of it")
+    foreign = partial_of(cache / "another-0123456789abcdef.parquet")
+    foreign.write_bytes(b"somebody writes it")
+    file.unlink()
+    _read(path)
+    assert sorted(cache.iterdir()) == sorted([file, file.with_suffix(".lock"), foreign])
+
+
+def test_a_broken_cache_of_that_name_does_no_harm(tmp_path, cache, caplog):
+    cache.mkdir()
+    (cache / "instances-0123456789abcdef.parquet").write_bytes(b"no Parquet")
+    path = _write(tmp_path)
+    assert len(_read(path)) == 4
+    assert len(list(cache.glob("*.parquet"))) == 2
+    assert "cannot be written" not in caplog.text

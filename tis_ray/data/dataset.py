@@ -30,6 +30,8 @@ from tis_ray.formats.stuff_maps import StuffMaps
 from tis_ray.instances import Annotations
 from tis_ray.views import SizeHW, resized_hw
 
+_EXTERNAL = 0  # no number of an augmentation
+
 
 class Sample(NamedTuple):
     """One training image: uint8 (3, h, w), its ground truth in the same frame, and its id in the data set."""
@@ -106,11 +108,10 @@ class TrainingSet(Dataset[Sample]):
         return Sample(_of_its_own(image), transforms.without_degenerate(annotations), first.record.id)
 
     def _chance(self, draw: Draw, stream: int | None = None) -> np.random.Generator:
-        """The generator of region, scale and flip, or that of an augmentation."""
+        """The generator of region, scale and flip, or that of an augmentation; of external images, others."""
         key = (self.seed, self.epoch, draw.index, draw.copy)
-        if stream is None:
-            return np.random.default_rng(key)
-        return np.random.default_rng(np.random.SeedSequence(key, spawn_key=(stream,)))
+        spawn_key = ((_EXTERNAL,) if draw.external else ()) + (() if stream is None else (stream,))
+        return np.random.default_rng(np.random.SeedSequence(key, spawn_key=spawn_key))
 
     def _source(self, index: int, chance: np.random.Generator) -> "_Source":
         """What is shown of an image, the picture not yet read."""

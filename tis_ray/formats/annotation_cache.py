@@ -7,6 +7,7 @@ wrong with a cache, the JSON is read.
 """
 
 import fcntl
+import glob
 import hashlib
 import logging
 import os
@@ -17,11 +18,12 @@ from pathlib import Path
 from tis_ray.formats import coco, coco_parquet
 from tis_ray.formats.coco import CocoDataset
 from tis_ray.formats.coco_columns import CocoColumns
-from tis_ray.formats.locations import absolute, place, version
-from tis_ray.whole_files import replacing
+from tis_ray.formats.locations import absolute, is_remote, place, version
+from tis_ray.whole_files import PARTIAL, replacing
 
 VARIABLE, OFF = "TIS_RAY_CACHE", "off"
 LEAST_BYTES = 4 << 20  # less is read in half a second
+_DIGITS = 16
 _FORMAT = 1  # one more whenever the columns or the checks of the JSON change
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ def read(annotations: Path | str, images: Path | str | None = None, *, least_byt
     folder = None if stamp is None else cache_folder()
     if stamp is None or folder is None:
         return coco.read(path, images)
-    file = folder / f"{path.stem}-{hashlib.sha256(stamp[0].encode()).hexdigest()[:16]}.parquet"
+    file = folder / f"{path.stem}-{hashlib.sha256(stamp[0].encode()).hexdigest()[:_DIGITS]}.parquet"
     if (found := _load(file, path, images, stamp)) is not None:
         return found
     with _locked(file.with_suffix(".lock")):
@@ -89,9 +91,32 @@ def _keep(dataset: CocoDataset, file: Path, stamp: list[str]) -> CocoDataset:
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as partial:
             coco_parquet.write(partial, dataset.images, dataset.categories, columns, stamp)
+        _forget(file)
     except Exception as error:  # a training must not end for want of a cache
         logger.warning("%s cannot be written, %s will be parsed each time: %s", file, dataset.path, error)
     return CocoDataset(dataset.path, dataset.images, dataset.categories, columns)
+
+
+def _forget(file: Path) -> None:
+    """Remove the caches, and their locks, of JSONs of the same name on this machine that are there no more, and what
+    processes that were killed had begun to write.
+    """
+    stem = file.stem.rpartition("-")[0]
+    for other in file.parent.glob(f"{glob.escape(stem)}-{'[0-9a-f]' * _DIGITS}.parquet"):
+        if other != file and _is_of_nothing(other):
+            other.unlink(missing_ok=True)
+            other.with_suffix(".lock").unlink(missing_ok=True)
+    for left in file.parent.glob(f"{PARTIAL}*-{glob.escape(file.name)}"):  # nobody else writes: the lock is held
+        left.unlink(missing_ok=True)
+
+
+def _is_of_nothing(file: Path) -> bool:
+    """Whether the JSON was on this machine and is not any more."""
+    try:
+        source = place(coco_parquet.read_notes(file)[0])
+    except Exception:  # of a package that is not installed, or no cache at all
+        return False
+    return not is_remote(source) and not source.exists()
 
 
 @contextmanager
