@@ -35,6 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
     from tis_ray.serving.local import free_port, serve_locally, start_ray
 
+    os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")  # else a test of metrics waits for half a minute
     path = write_ensemble(tmp_path_factory.mktemp("service"))
     ensemble = load_ensemble(path)
     dashboard = start_ray(ensemble, dashboard=True, extra_cpus=2)

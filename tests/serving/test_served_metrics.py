@@ -1,0 +1,114 @@
+"""What the running service tells Prometheus, and that no model works for those who have gone."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.serving.replicas import replica_processes
+from tests.serving.test_service import picture_of, png
+
+pytestmark = pytest.mark.ray
+
+WITHIN_S = 120.0  # Ray's processes report now and then, through two others
+GONE = 6
+
+
+@pytest.fixture(scope="module")
+def scraped(service) -> Callable[..., float]:
+    """The sum of a metric's samples with given labels, as Ray's agent has it now."""
+    import ray
+
+    (node,) = ray.nodes()
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+    def total(name: str, **labels: str) -> float:
+        families = text_string_to_metric_families(httpx.get(url, timeout=30, trust_env=False).text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == f"ray_tis_ray_{name}" and labels.items() <= sample.labels.items()
+        )
+
+    return total
+
+
+def wait_for(told: Callable[[], bool]) -> None:
+    end = time.monotonic() + WITHIN_S
+    while not told():
+        assert time.monotonic() < end, f"not within {WITHIN_S} s"
+        time.sleep(0.5)
+
+
+def ask(url: str, content: bytes) -> dict:
+    response = httpx.post(
+        f"{url}/v1/segment", content=content, headers={"Content-Type": "image/png"}, timeout=60, trust_env=False
+    )
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def half_asked(url: str, content: bytes) -> socket.socket:
+    """A connection over which a whole request has been sent, and whose answer nobody reads."""
+    address = httpx.URL(url)
+    head = f"POST /v1/segment HTTP/1.1\r\nHost: t\r\nContent-Type: image/png\r\nContent-Length: {len(content)}\r\n\r\n"
+    connection = socket.create_connection((address.host, address.port), timeout=60)
+    connection.sendall(head.encode() + content)
+    return connection
+
+
+def test_prometheus_hears_of_every_request_view_and_forward(service, scraped):
+    names = {
+        "requests": ("requests_total", {"status": "200"}),
+        "bad": ("requests_total", {"status": "400"}),
+        "stages": ("stage_seconds_count", {"stage": "total"}),
+        "instances": ("instances_total", {}),
+        "views": ("views_total", {"view": "one@96/flip", "status": "ok"}),
+        "forwards": ("forward_seconds_count", {"deployment": "two@64", "pass": "first"}),
+    }
+    before = {key: scraped(name, **labels) for key, (name, labels) in names.items()}
+    answers = [ask(service.url, png(picture_of(seed))) for seed in range(3)]
+    bad = httpx.post(
+        f"{service.url}/v1/segment", content=b"none", headers={"Content-Type": "image/png"}, trust_env=False
+    )
+    assert bad.status_code == 400
+    wait_for(lambda: scraped("requests_total", status="400") > before["bad"])
+    wait_for(lambda: scraped("forward_seconds_count", deployment="two@64") >= before["forwards"] + 3)
+    wait_for(lambda: scraped("views_total", view="one@96/flip", status="ok") >= before["views"] + 3)
+    after = {key: scraped(name, **labels) for key, (name, labels) in names.items()}
+    more = {key: after[key] - before[key] for key in names}
+    instances = sum(len(answer["instances"]) for answer in answers)
+    assert more == {"requests": 3, "bad": 1, "stages": 3, "instances": instances, "views": 3, "forwards": 3}
+    assert scraped("in_flight") == scraped("waiting") == 0
+
+
+def test_no_model_works_for_those_who_hung_up(service, scraped):
+    """A view server is stopped while requests come for it, and goes on once their clients have gone."""
+
+    def forwards() -> float:
+        return scraped("forward_seconds_count", deployment="one@64", **{"pass": "first"})
+
+    content = png(picture_of(1))
+    ask(service.url, content)
+    gone, (folder,) = scraped("requests_total", status="499"), replica_processes()["one@64"]
+    os.kill(int(folder.name), signal.SIGSTOP)
+    try:
+        connections = [half_asked(service.url, content) for _ in range(GONE)]
+        wait_for(lambda: scraped("in_flight") == GONE)
+        before = forwards()
+        for connection in connections:
+            connection.close()
+        wait_for(lambda: scraped("requests_total", status="499") == gone + GONE)
+        wait_for(lambda: scraped("in_flight") == 0)
+    finally:
+        os.kill(int(folder.name), signal.SIGCONT)
+    ask(service.url, content)
+    wait_for(lambda: forwards() > before)
+    time.sleep(5)  # whatever else was done would be told by now
+    assert forwards() - before <= 3  # the one that was asked for, and one or two that began before the news came
