@@ -7,13 +7,14 @@ from torch import nn
 
 from tis_ray.models.classification._layer import LinearLayer
 from tis_ray.models.deformable import DeformableConv2d
+from tis_ray.models.mask_heads._own_class import OwnClassLogits
 from tis_ray.models.mask_iou import MaskIoU
 from tis_ray.models.roi_pooling.deformable import DeformableRoIPool
 
 Precision = Literal["auto", "bf16", "float32"]
 
-# What computes in float32 under autocast too, with all that is inside; why is said there.
-_EXACT = (DeformableConv2d, DeformableRoIPool, LinearLayer, MaskIoU)
+# What computes in float32 under autocast too, wholly or in its last step, with all that is inside; why is said there.
+_EXACT = (DeformableConv2d, DeformableRoIPool, LinearLayer, MaskIoU, OwnClassLogits)
 _ROUNDED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
