@@ -1,5 +1,6 @@
 """Bearer tokens: who is let in, and that a service without any does not start."""
 
+import contextlib
 import logging
 import os
 
@@ -8,7 +9,7 @@ import yaml
 
 from tis_ray.config import Ensemble, load_ensemble
 from tis_ray.errors import ConfigError
-from tis_ray.serving.auth import Doorkeeper, current_tokens, read_tokens
+from tis_ray.serving.auth import ENOUGH_CHARACTERS, Doorkeeper, current_tokens, read_tokens
 from tis_ray.serving.problems import ProblemError
 
 MEMBERS = {"a": {"checkpoint": "a", "scales": [64]}}
@@ -97,6 +98,34 @@ def test_warns_of_a_file_that_everybody_can_read(closed_by_file, tmp_path, caplo
     with caplog.at_level(logging.WARNING, "ray.serve"):
         read_tokens(closed_by_file)
     assert ("can be read by every user" in caplog.text) == warned
+
+
+def test_warns_of_tokens_that_may_be_guessed_and_keeps_them_to_itself(closed_by_file, tmp_path, caplog):
+    long = "a" * ENOUGH_CHARACTERS
+    write(tmp_path / "tokens", f"{long}\n# short\nswordfish\n")
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        read_tokens(closed_by_file)
+        read_tokens(CLOSED, {"TIS_RAY_TOKENS": f"{long},hunter2"})
+        read_tokens(CLOSED, {"TIS_RAY_TOKENS": long})
+    assert len(caplog.records) == 2
+    assert "the token in line 3 of" in caplog.text
+    assert "a token in TIS_RAY_TOKENS has fewer than 20 characters" in caplog.text
+    assert "swordfish" not in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("sent", ["", "x", "first", "second", "f" * 5000])
+def test_what_is_sent_is_held_against_every_token_in_the_same_way(monkeypatch, sent):
+    compared = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    with contextlib.suppress(ProblemError):
+        Doorkeeper(("first", "second", "third")).check(f"Bearer {sent}")
+    assert compared == [(32, 32)] * 3
 
 
 def test_tokens_change_with_their_file(closed_by_file, tmp_path, caplog):

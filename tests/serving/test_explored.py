@@ -28,7 +28,7 @@ def explored() -> Explored:
         fusion_section=section,
         tokens=(TOKEN,),
     )
-    config = configured(token=TOKEN, max_examples=20)
+    config = configured(token=TOKEN, max_examples=10)
     return explore(schemathesis.openapi.from_asgi("/openapi.json", app, config=config))
 
 

@@ -15,6 +15,11 @@ from tis_ray.serving.problems import ProblemError
 logger = logging.getLogger("ray.serve")
 
 VARIABLE = "TIS_RAY_TOKENS"
+ENOUGH_CHARACTERS = 20  # nobody limits how often a client may guess
+_SHORT = (
+    f"has fewer than {ENOUGH_CHARACTERS} characters and may be guessed; "
+    "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` makes one that is not"
+)
 Tokens: TypeAlias = tuple[str, ...]
 
 
@@ -31,6 +36,8 @@ def read_tokens(ensemble: Ensemble, environment: Mapping[str, str] = os.environ)
     tokens = tuple(token.strip() for token in environment.get(VARIABLE, "").split(",") if token.strip())
     if not all(map(is_sendable, tokens)):
         raise ConfigError(f"auth: expected tokens of printable ASCII characters in {VARIABLE}; got others")
+    if any(len(token) < ENOUGH_CHARACTERS for token in tokens):
+        logger.warning("auth: a token in %s %s", VARIABLE, _SHORT)
     if not tokens:
         raise ConfigError(
             f"auth: expected a tokens_file, or tokens in the environment variable {VARIABLE}, separated by commas, "
@@ -57,6 +64,8 @@ def _read_file(path: Path) -> Tokens:
             raise ConfigError(
                 f"auth.tokens_file: expected printable ASCII characters in line {number} of {path}; got others"
             )
+        if words and len(words[0]) < ENOUGH_CHARACTERS:
+            logger.warning("auth.tokens_file: the token in line %d of %s %s", number, path, _SHORT)
         tokens += words
     if not tokens:
         raise ConfigError(f"auth.tokens_file: expected at least one token, one to a line; got none in {path}")
