@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tis_ray.errors import DataError, InputError
-from tis_ray.formats.images import Header, PixelLimitError, decode_image, open_image, read_header
+from tis_ray.formats.images import Header, PixelLimitError, decode_image, encoded_size, open_image, read_header
 
 RNG_SEED = 0
 
@@ -74,6 +74,17 @@ def test_exif_orientation_is_ignored():
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees for display
     assert decode_image(_bytes(_picture("RGB"), "JPEG", exif=exif), max_pixels=None).shape == (13, 17, 3)
+
+
+def test_the_size_of_encoded_bytes_comes_from_the_header_alone():
+    data = _bytes(_picture("RGB").resize((60, 40)), "PNG")
+    assert encoded_size(data[:100], max_pixels=2400) == (40, 60)
+    with pytest.raises(PixelLimitError, match="60 x 40 = 2400"):
+        encoded_size(data, max_pixels=2399)
+    with pytest.raises(InputError, match="cut short"):
+        encoded_size(data[:20], max_pixels=None)
+    with pytest.raises(InputError, match="other bytes"):
+        encoded_size(b"none", max_pixels=None)
 
 
 def test_the_pixel_limit_is_inclusive():
