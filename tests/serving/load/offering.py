@@ -1,7 +1,7 @@
 """A load that does not wait for answers: requests at a fixed rate, whatever becomes of those before.
 
 A generator that sends the next request once the last is answered slows down with the service and never overloads it.
-This one keeps to its times, and counts each request's seconds from when it was due, not from when it got away.
+This one keeps to its times. Where its own process gets too little of the machine for that, the fates tell how late.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class Fate:
     """What became of one request.
 
     status:  the HTTP status, or what became of the connection
-    seconds: from when it was due until its whole answer was there
+    seconds: from when it was sent until its whole answer was there
     late_s:  how long after it was due it was sent, which is this generator's fault
     """
 
@@ -85,7 +85,8 @@ async def _with_client(url: str, send: Callable[[httpx.AsyncClient], Awaitable[l
 
 
 async def _send(client: httpx.AsyncClient, pictures: Pictures, number: int, due: float) -> Fate:
-    late_s = time.perf_counter() - due
+    sent = time.perf_counter()
+    late_s = sent - due
     try:
         response = await client.post(
             "/v1/segment",
@@ -95,8 +96,8 @@ async def _send(client: httpx.AsyncClient, pictures: Pictures, number: int, due:
             timeout=pictures.deadline_s + GIVEN_UP_AFTER_S,
         )
     except httpx.HTTPError as error:
-        return Fate(number, type(error).__name__, time.perf_counter() - due, late_s)
-    seconds = time.perf_counter() - due
+        return Fate(number, type(error).__name__, time.perf_counter() - sent, late_s)
+    seconds = time.perf_counter() - sent
     return Fate(number, response.status_code, seconds, late_s, response.content, response.headers.get("Retry-After"))
 
 
