@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.serving.bad_days import wait_until
+from tests.serving.bad_days import Requester, asking, process_ids, summary, wait_until
 from tests.serving.replicas import replica_processes
 from tis_ray.config import dump
 
@@ -31,9 +32,15 @@ def serve_command(*arguments: str) -> str:
     return run.stdout
 
 
-def deploy(service, folder: Path, *, gateways: int = 1, **fusion: object) -> None:
-    """`serve deploy` the ensemble, the changed fusion section as `user_config`, and wait until all is running."""
+def deploy(
+    service, folder: Path, *, gateways: int = 1, limits: dict[str, object] | None = None, **fusion: object
+) -> None:
+    """`serve deploy` the ensemble, the changed fusion section as `user_config`, and wait until all is running.
+
+    Other `limits` are other arguments, which replace every replica.
+    """
     args = dump(service.ensemble.model_copy(update={"auth": "none"}))
+    args["limits"] |= limits or {}
     section = args.pop("fusion") | fusion
     sections = [
         {"name": "Gateway", "num_replicas": gateways},
@@ -120,3 +127,25 @@ def wait_for_refusal(service) -> dict:
         assert time.monotonic() < end, described
         time.sleep(0.5)
     return described
+
+
+@pytest.mark.slow
+def test_while_every_replica_is_replaced_no_request_fails(service, tmp_path, capsys):
+    """Each deployment has one replica; the cluster has room for one more, so that its replacement is ready first."""
+    names = ("Gateway", "Fusion", *service.ensemble.deployments)
+    requester = Requester(service.url, size_px=64)
+    deploy(service, tmp_path)
+    before = {name: process_ids(name) for name in names}
+    with asking(
+        lambda number: requester.ask(number, 30), concurrency=2, at_least=20, until=threading.Event()
+    ) as answers:
+        deploy(service, tmp_path, limits={"deadline_s": 29})
+        wait_until(lambda: all(len(process_ids(name)) == 1 for name in names))
+    after = {name: process_ids(name) for name in names}
+    with capsys.disabled():
+        print("\nevery replica replaced:", summary(answers, []))
+    assert all(before[name].isdisjoint(after[name]) for name in names)
+    assert {answer.status for answer in answers} == {200}
+    assert not any(answer.degraded for answer in answers)
+
+    deploy(service, tmp_path)
