@@ -32,7 +32,7 @@ def plan(
     costs: Annotated[Path | None, typer.Option(help="Costs from a file that --save-costs wrote.")] = None,
     save_costs: Annotated[Path | None, typer.Option(help="Write what the views cost, as .json.")] = None,
     group: Annotated[
-        str, typer.Option(help="Which views share a model: by member, by scale, as written, or auto.")
+        str, typer.Option(help="Which views share a model: member, scale, written (as in the file) or auto.")
     ] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the ensemble with the plan's groups and replicas.")] = None,
     overrides: Overrides = None,
