@@ -1,6 +1,7 @@
 """Room for so many pixels, in the order of coming."""
 
 import asyncio
+import random
 
 from tis_ray.serving.places import Places
 
@@ -73,6 +74,42 @@ def test_room_that_is_given_to_one_who_just_went_away_is_not_lost():
         one.cancel()  # before it could run again
         await asyncio.gather(one, return_exceptions=True)
         assert one.cancelled()
+        assert await asyncio.wait_for(places.take(10), 1) == 10
+
+    run(story)
+
+
+def test_room_that_comes_free_in_the_moment_in_which_one_goes_away_is_for_the_next():
+    async def story():
+        places = Places(10)
+        held = await places.take(10)
+        gone, other = await started(places.take(5), places.take(10))
+        gone.cancel()
+        places.give_back(held)  # before it could run again
+        assert await asyncio.wait_for(other, 1) == 10
+        places.give_back(10)
+        await asyncio.gather(gone, return_exceptions=True)
+        assert gone.cancelled()
+        assert await asyncio.wait_for(places.take(10), 1) == 10
+
+    run(story)
+
+
+def test_all_room_is_free_again_whoever_went_away_when():
+    async def one(places: Places, rng: random.Random) -> None:
+        held = await places.take(rng.randint(1, 6))
+        try:
+            await asyncio.sleep(0 if rng.random() < 0.5 else 0.001)
+        finally:
+            places.give_back(held)
+
+    async def story():
+        rng, places = random.Random(0), Places(10)
+        tasks = [asyncio.create_task(one(places, rng)) for _ in range(300)]
+        while any(not task.done() for task in tasks):
+            rng.choice(tasks).cancel()
+            await asyncio.sleep(0)
+        assert {type(task.exception()) for task in tasks if not task.cancelled()} == {type(None)}
         assert await asyncio.wait_for(places.take(10), 1) == 10
 
     run(story)

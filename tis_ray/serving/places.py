@@ -25,11 +25,10 @@ class Places:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given room in the moment in which it went away
-                self.give_back(pixels)
-            else:
-                self._waiting.remove((pixels, turn))
+            if turn.cancelled():
                 self._let_in()
+            else:  # it was given room in the moment in which it went away
+                self.give_back(pixels)
             raise
         return pixels
 
@@ -39,6 +38,8 @@ class Places:
         self._let_in()
 
     def _let_in(self) -> None:
+        # Whoever goes away is cancelled at once, and runs again only after others that were ready before it.
+        self._waiting = deque(one for one in self._waiting if not one[1].cancelled())
         while self._waiting and self._waiting[0][0] <= self._free:
             pixels, turn = self._waiting.popleft()
             self._free -= pixels
