@@ -40,7 +40,7 @@ def test_answers_and_memory_after_thousands_of_requests_are_those_of_the_first(p
     seconds = time.perf_counter() - start
     loaded = early + late
     print(
-        f"{REQUESTS} requests, {TOGETHER} at a time, in {seconds:.0f} s: {in_words(loaded)}.\n"
+        f"{REQUESTS} requests, {TOGETHER} at a time, in {seconds:.0f} s: {in_words(loaded)}.\n\n"
         f"Object store {store_early:.2f} MB after {EARLY}, {store_late:.2f} MB after {REQUESTS}.\n\n"
         + table(memory_early, memory_late)
     )
