@@ -24,8 +24,8 @@ class Inference(Section):
     precision:        `auto` is bf16 on a GPU and float32 without
     compile:          backbone and neck become one graph for each size of network input, made while a replica starts;
                       other sizes are computed without one
-    compile_cache:    folder in which compiled kernels are kept, so that a restart takes seconds; on storage that all
-                      nodes see, or on each node. What it holds is run: nobody else may write there
+    compile_cache:    folder in which compiled kernels are kept, so that a restart need not make them again; on storage
+                      that all nodes see, or on each node. What it holds is run: nobody else may write there
     size_bucket_px:   with `compile`, network inputs are padded with zeros to multiples of it, so that there are few
                       graphs. 32 changes no answer; more moves scores near the right and lower edges, and those of a
                       network that looks at whole maps, by group norms, squeezing or pooled context, everywhere

@@ -45,14 +45,14 @@ class FeatureGraphs:
         """What `Detector.features` makes of normalised pictures (B, 3, H, W), within rounding."""
         size = tuple(pictures.shape)
         if size in self.sizes:
-            with torch.compiler.set_stance("eager_on_recompile"):  # a graph that does not fit after all is no reason
+            with torch.compiler.set_stance("eager_on_recompile"):  # should a graph not fit after all
                 features: Features = self._compiled(pictures)
             return features
-        plain = self._plain(pictures)
-        if self._making:
-            self._make(pictures)
-            self.sizes.add(size)
-        return plain
+        if not self._making:
+            return self._plain(pictures)
+        features = self._made(pictures)
+        self.sizes.add(size)
+        return features
 
     @contextmanager
     def being_made(self) -> Iterator[None]:
@@ -63,9 +63,12 @@ class FeatureGraphs:
         finally:
             self._making = False
 
-    def _make(self, pictures: Tensor) -> None:
+    def _made(self, pictures: Tensor) -> Features:
         try:
-            self._compiled(pictures)
+            features: Features = self._compiled(pictures)
+            return features
+        except torch.OutOfMemoryError:  # of the network's own
+            raise
         except Exception as error:
             inner = getattr(error, "inner_exception", error)
             reason = f"{type(inner).__name__}: {inner}".splitlines()[0]
