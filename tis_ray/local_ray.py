@@ -5,7 +5,12 @@ Ray gives its node 30 s to come up, which a machine busy with other work may nee
 """
 
 import logging
+import os
+import secrets
+import tempfile
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -21,6 +26,7 @@ def start(*, num_cpus: int, dashboard: bool = False, runtime_env: dict[str, Any]
 
     Raises `ServiceError` where it did not come up in several attempts.
     """
+    keep_token_private()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             context = ray.init(
@@ -40,6 +46,35 @@ def start(*, num_cpus: int, dashboard: bool = False, runtime_env: dict[str, Any]
         else:
             return f"http://{context.dashboard_url}" if dashboard else None
     raise AssertionError("the last attempt returns or raises")
+
+
+def keep_token_private() -> None:
+    """See to it that nobody but its owner can read the token of Ray's own ports, which lets whoever has it run code.
+
+    A Ray of one's own asks for one since 2.60 and keeps it in `~/.ray`, readable for every user of the machine. A token
+    that the environment names is left as it is.
+    """
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # Ray says what is wrong with the folder
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_privately(path, secrets.token_hex(32))
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _write_privately(path: Path, content: str) -> None:
+    """Write a file as a whole; one that another process has written meanwhile stays."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent)  # readable for its owner alone
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
 
 
 def _stop_half_started(error: Exception) -> None:
