@@ -169,13 +169,40 @@ def test_of_who_was_not_answered_only_the_late_tell_anything(pace, clock, fate, 
     assert (pace.expected_s(0) > 2.0) == changed
 
 
-def test_a_second_one_is_tried_once_a_minute_to_see_whether_it_would_have_to_wait(pace, clock):
-    told(pace, clock, 10.0)
+@pytest.mark.parametrize(("alone_s", "news_s"), [pytest.param(1.0, 10, id="short"), pytest.param(10.0, 50, id="long")])
+def test_a_second_one_is_tried_now_and_then_to_see_whether_it_would_have_to_wait(pace, clock, alone_s, news_s):
+    told(pace, clock, alone_s)
     told(pace, clock, 20.0, before=1)
+    pace.enter()
+    clock[0] += news_s
+    assert not pace.in_time(20.0)
+    clock[0] += 1
+    assert pace.in_time(20.0)
     entered = pace.enter()
     assert not pace.in_time(20.0)
-    clock[0] += 61
-    assert pace.in_time(20.0)
-    pace.enter()
+    clock[0] += 15.0
+    pace.leave(entered, answered=False, late=True)  # nothing new, but it was tried
     assert not pace.in_time(20.0)
-    pace.leave(entered, answered=False)
+
+
+def test_one_that_was_slow_beside_another_keeps_nobody_out_for_long():
+    house = House(takes=lambda _: 1.0, replicas=4)
+    alone = house.pace.enter()
+    house.now_s = 1.0
+    house.pace.leave(alone, answered=True)
+    other, slow = house.pace.enter(), house.pace.enter()
+    house.now_s = 250.0
+    house.pace.leave(slow, answered=True)
+    house.pace.leave(other, answered=False)
+    house.run(evenly(0.4, 400.0, 250.0))
+    assert len(house.refused) > 0
+    assert max(at_s for at_s, _ in house.refused) < 262.0
+    assert house.late == 0
+
+
+def test_what_company_cost_long_ago_counts_no_more_once_it_was_seen_anew(pace, clock):
+    told(pace, clock, 2.0)
+    told(pace, clock, 42.0, before=1)
+    clock[0] += 100
+    told(pace, clock, 3.0, before=1)
+    assert pace.expected_s(1) == 3.0

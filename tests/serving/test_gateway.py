@@ -14,6 +14,7 @@ from PIL import Image
 from tis_ray.config import Limits
 from tis_ray.instances import Categories, Instances
 from tis_ray.serving import decoding
+from tis_ray.serving.admission import Pace
 from tis_ray.serving.gateway import Gateway
 from tis_ray.serving.messages import (
     Deadline,
@@ -34,7 +35,7 @@ CATEGORIES = Categories((3, 7, 9), ("car", "person", "bus"))
 VIEWS = (View("a", 64), View("a", 64, True))
 
 
-def gateway(*, fusion=None, answer: FusedAnswer | None = None, **limits) -> Gateway:
+def gateway(*, fusion=None, answer: FusedAnswer | None = None, pace: Pace | None = None, **limits) -> Gateway:
     async def fixed(frame, *, image_hw, deadline_s, explain):
         return answer
 
@@ -44,6 +45,7 @@ def gateway(*, fusion=None, answer: FusedAnswer | None = None, **limits) -> Gate
         categories=CATEGORIES,
         limits=Limits(**limits),
         model_version="0123456789ab",
+        pace=pace,
     )
 
 
@@ -242,6 +244,19 @@ def test_places_are_given_back():
         assert error.value.status == 503
     with service.admitted(Deadline(60)):
         pass
+
+
+def test_nobody_is_told_to_come_back_after_more_time_than_a_request_gets():
+    pace = Pace(clock=lambda: clock_s)
+    clock_s = 0.0
+    inside = [pace.enter() for _ in range(3)]
+    clock_s = 5000.0
+    pace.leave(inside[0], answered=True)
+    service = gateway(pace=pace, deadline_s=20)
+    for asked_s, most in [(2, "20"), (30, "30")]:
+        with pytest.raises(ProblemError, match="before this one") as error, service.admitted(Deadline(asked_s)):
+            pass
+        assert (error.value.status, error.value.headers) == (503, {"Retry-After": most})
 
 
 def test_model_version_follows_names_and_contents(tmp_path):

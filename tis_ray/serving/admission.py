@@ -16,7 +16,8 @@ from tis_ray.serving.problems import ProblemError
 # What a request may be expected to take of its time: views have nine tenths of it, the first of two passes 70% of that.
 TIME_SHARE = 0.6
 _WEIGHT = 0.15  # of the newest request in the moving averages
-_TRIES_S = 60.0  # a long request may not be wanted to wait for another: so often it is tried whether it would have to
+# What company costs is old news after so many seconds, and so many times a request's own, without any that had some.
+_NEWS_S, _NEWS_TIMES = 10.0, 5.0
 
 
 class LateError(ProblemError):
@@ -66,6 +67,8 @@ class Pace:
         took_s = self._clock() - entered.at_s
         if answered or (late and took_s > (self.expected_s(entered.before) or 0.0)):
             self._learn(took_s, entered.before)
+        elif late and entered.before:
+            self._learnt_at_s = self._clock()  # as was expected, for all that it could tell
 
     def expected_s(self, before: int | None = None) -> float | None:
         """Seconds of a request that finds `before` others, by default those that are there; None if nothing is known.
@@ -93,13 +96,14 @@ class Pace:
     def in_time(self, seconds: float) -> bool:
         """Whether a request with so many seconds is expected to be answered in time.
 
-        Who finds nobody is let in whatever is expected. So is who finds one alone, where that has not been for a
-        minute: else replicas that could answer both side by side would never be noticed.
+        Who finds nobody is let in whatever is expected. So is who finds one alone, where what company costs is old
+        news: else replicas that could answer both side by side, or an end of what made them slow, would never be
+        noticed.
         """
         expected_s = self.expected_s()
         if self._inside == 0 or expected_s is None or expected_s <= TIME_SHARE * seconds:
             return True
-        return self._inside == 1 and self._clock() - self._learnt_at_s > _TRIES_S
+        return self._inside == 1 and self._old_news
 
     def _learn(self, took_s: float, before: int) -> None:
         if self._alone_s is None:
@@ -108,6 +112,13 @@ class Pace:
         if before == 0:
             self._alone_s += _WEIGHT * (took_s - self._alone_s)
             return
-        self._learnt_at_s = self._clock()
         each_s = max(took_s - self._alone_s, 0.0) / before
-        self._each_s = each_s if self._each_s is None else self._each_s + _WEIGHT * (each_s - self._each_s)
+        if self._each_s is None or self._old_news:
+            self._each_s = each_s
+        self._each_s += _WEIGHT * (each_s - self._each_s)
+        self._learnt_at_s = self._clock()
+
+    @property
+    def _old_news(self) -> bool:
+        """Whether what company costs was learnt so long ago that the next who has some shall tell anew."""
+        return self._clock() - self._learnt_at_s > max(_NEWS_S, _NEWS_TIMES * (self._alone_s or 0.0))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,7 +149,9 @@ class Gateway:
             raise ProblemError(503, detail, headers=self._come_back(deadline))
 
     def _come_back(self, deadline: Deadline) -> dict[str, str]:
-        return {"Retry-After": str(self._pace.retry_after_s(deadline.remaining_s))}
+        # By the end of their time all who are here are gone, however long they were expected to take.
+        longest_s = math.ceil(max(deadline.remaining_s, self._limits.deadline_s))
+        return {"Retry-After": str(min(self._pace.retry_after_s(deadline.remaining_s), longest_s))}
 
     async def _within(
         self, deadline: Deadline, image: bytes, query: SegmentQuery, *, whole: bool = False
