@@ -78,10 +78,11 @@ def total(processes: dict[str, Memory]) -> Memory:
 
 
 def store_mb() -> float:
-    """What Ray's object store holds at the moment, by the raylet's own account."""
+    """What the object store of this process's Ray holds at the moment, by the raylet's own account."""
+    import ray
     from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
-    state = get_state_from_address()
+    state = get_state_from_address(ray.get_runtime_context().gcs_address)
     return float(get_memory_info_reply(state).store_stats.object_store_bytes_used) / 1e6
 
 
@@ -105,17 +106,19 @@ def watched(*, every_s: float = 1.0) -> Iterator[list[Memory]]:
         seen.append(total(footprint()))
 
 
-def settled(*, within_s: float = 20.0) -> float:
-    """The object store in MB once it holds no more than a moment before, or after `within_s` seconds."""
-    end = time.monotonic() + within_s
-    before = store_mb()
-    while time.monotonic() < end:
+def settled(*, quiet_s: float = 5.0, within_s: float = 60.0) -> float:
+    """The object store in MB once it has not become smaller for `quiet_s` seconds, at most after `within_s`.
+
+    Ray lets go of objects some time after nobody refers to them.
+    """
+    least, since = store_mb(), time.monotonic()
+    end = since + within_s
+    while time.monotonic() < min(since + quiet_s, end):
         time.sleep(0.5)
         now = store_mb()
-        if now >= before:
-            return now
-        before = now
-    return before
+        if now < least:
+            least, since = now, time.monotonic()
+    return store_mb()
 
 
 def _fields(file: Path) -> dict[str, int]:
