@@ -15,8 +15,9 @@ from tis_ray.errors import CheckpointError, ConfigError
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories
 from tis_ray.serving import app
+from tis_ray.serving.loading import load_predictor, memory_taken
 from tis_ray.serving.resources import auto_gpus
-from tis_ray.serving.view_server import ViewServer, load_predictor, memory_taken
+from tis_ray.serving.view_server import ViewServer
 from tis_ray.views import View
 
 LOCAL = Path(__file__).parents[2] / "deployments" / "local.yaml"

@@ -12,8 +12,9 @@ from tis_ray.errors import InputError
 from tis_ray.fusion.two_pass import Plan
 from tis_ray.inference.predictor import Predictor
 from tis_ray.instances import Categories
+from tis_ray.serving.loading import load_predictor
 from tis_ray.serving.messages import DeadlineError, Kept
-from tis_ray.serving.view_server import ViewServer, load_predictor
+from tis_ray.serving.view_server import ViewServer
 from tis_ray.views import View
 
 VIEWS = (View("one", 64), View("one", 64, True))

@@ -13,8 +13,9 @@ from tis_ray.inference.feature_memory import FeatureMemory
 from tis_ray.inference.predictor import Predictor
 from tis_ray.instances import Instances
 from tis_ray.masks import BoxMasks
+from tis_ray.serving.loading import load_predictor
 from tis_ray.serving.messages import DeadlineError, Kept, ViewAnswer
-from tis_ray.serving.view_server import ViewServer, load_predictor
+from tis_ray.serving.view_server import ViewServer
 from tis_ray.views import View
 
 VIEWS = (View("one", 64), View("one", 64, True))
@@ -182,6 +183,29 @@ def test_unhealthy_while_a_forward_hangs(picture):
             await server.check_health()
         release.set()
         await forward
+        await server.check_health()
+
+    asyncio.run(check())
+
+
+def test_unhealthy_while_the_warm_up_image_hangs_after_a_failure(picture):
+    release = threading.Event()
+
+    class Hanging(Failing):
+        def predict(self, image, views, **asked):
+            if self.calls == 1:
+                release.wait(30)
+            return super().predict(image, views, **asked)
+
+    server = ViewServer(lambda: Hanging(1), VIEWS, stuck_after_s=0.2)
+
+    async def check():
+        failing = asyncio.create_task(fail_once(server, picture))
+        await asyncio.sleep(0.5)
+        with pytest.raises(DeadlineError, match=r"busy for more than 0\.2 s"):
+            await server.check_health()
+        release.set()
+        await failing
         await server.check_health()
 
     asyncio.run(check())
@@ -372,6 +396,32 @@ def test_a_broken_picture_fails_nobody_that_shared_a_forward_with_it():
     assert predictor.taken == [[0], [1, 2, 3], [1], [2], [3]]
     assert [type(answer) for answer in answers] == [ViewAnswer, ViewAnswer, RuntimeError, ViewAnswer]
     assert left == []
+
+
+def test_a_picture_that_nothing_can_be_said_of_fails_alone_and_keeps_nobody_waiting():
+    class Picky(Together):
+        def pictures_at_once(self, image_hw, views):
+            if image_hw[0] == 9:
+                raise ZeroDivisionError("of nine rows")
+            return super().pictures_at_once(image_hw, views)
+
+        def predict_together(self, asked, views, *, masks):
+            self.pictures_at_once(asked[0].image.shape[:2], views)
+            return super().predict_together(asked, views, masks=masks)
+
+    predictor = Picky()
+    server = ViewServer(lambda: predictor, VIEWS)
+
+    async def many():
+        tasks = await asked(server, numbered(0))
+        await predictor.at_work()
+        tasks += await asked(server, numbered(1, height=9), numbered(2, height=9), numbered(3))
+        predictor.let_go()
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+
+    answers = asyncio.run(many())
+    assert [type(answer) for answer in answers] == [ViewAnswer, ZeroDivisionError, ZeroDivisionError, ViewAnswer]
+    assert predictor.taken == [[0], [3]]
 
 
 def test_who_goes_away_is_not_taken_or_not_wanted_before_the_next_forward():

@@ -32,12 +32,13 @@ from tis_ray.serving.calls import ServedViews, bounded, fusion_call
 from tis_ray.serving.fusion import Fusion
 from tis_ray.serving.gateway import RETRY_AFTER, Gateway
 from tis_ray.serving.heap import give_back_what_is_freed
+from tis_ray.serving.loading import load_predictor, memory_taken
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.resources import Resources
 from tis_ray.serving.routes import build_app
 from tis_ray.serving.versions import version_of
-from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer, load_predictor, memory_taken
+from tis_ray.serving.view_server import STUCK_AFTER_S, ViewServer
 from tis_ray.views import SizeHW
 
 logger = logging.getLogger("ray.serve")

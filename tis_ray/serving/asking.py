@@ -135,7 +135,7 @@ async def _together(asked: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Resu
     tasks = [asyncio.ensure_future(one) for one in asked]
     try:
         return await asyncio.gather(*tasks)
-    except OverloadError:
+    except Exception:
         for task in tasks:
             task.cancel()
         raise

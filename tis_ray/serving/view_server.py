@@ -3,18 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tis_ray.config import Inference
 from tis_ray.fusion.two_pass import Plan
-from tis_ray.instances import Categories
 from tis_ray.ops.boxes import Boxes
 from tis_ray.serving.messages import Deadline, DeadlineError, Kept, MasksAnswer, ViewAnswer
 from tis_ray.serving.metrics import Pass, ViewMetrics
@@ -26,48 +24,6 @@ logger = logging.getLogger("ray.serve")
 
 STUCK_AFTER_S = 300.0  # a forward that takes longer has hung
 _PROBE_S = 1.0  # how long a health check waits for the device, which may be busy
-
-
-def load_predictor(
-    checkpoint: Path,
-    categories: Categories,
-    *,
-    device: str,
-    feature_bytes: int,
-    feature_age_s: float,
-    gpu_share: float = 1.0,
-    inference: Inference = Inference(),
-) -> Predicts:
-    """The member in a checkpoint directory on `device`, answering in `categories`' labels. Imports PyTorch.
-
-    Features of images that a second pass is to come for take up to `feature_bytes` there, and for `feature_age_s`.
-    With a `gpu_share` below 1 this process takes no more than that of the GPU's memory. It runs as `inference` says;
-    compiled graphs are made by `warm_up`, which then raises `ConfigError` where the compiler does not work.
-    """
-    from tis_ray.inference.device_memory import keep_to_share
-    from tis_ray.inference.feature_memory import FeatureMemory
-    from tis_ray.inference.predictor import Predictor
-
-    keep_to_share(device, gpu_share)
-    memory = FeatureMemory(feature_bytes, feature_age_s)
-    predictor = Predictor.from_checkpoint(
-        checkpoint,
-        device=device,
-        categories=categories,
-        memory=memory,
-        precision=inference.precision,
-        batch_px=inference.batch_px,
-    )
-    if inference.compile:
-        predictor.compile(bucket_px=inference.size_bucket_px, cache=inference.compile_cache)
-    return predictor
-
-
-def memory_taken(device: str) -> int | None:
-    """The most bytes of the GPU that this process has taken so far; None on a CPU. Imports PyTorch."""
-    from tis_ray.inference.device_memory import peak_bytes
-
-    return peak_bytes(device)
 
 
 def _nothing_known() -> int | None:
@@ -184,7 +140,7 @@ class ViewServer:
 
     def _serve_next(self) -> None:
         """In the model's thread, once for each that has joined the line; company leaves it nothing to do later."""
-        turns = self._line.take(lambda turn: self._passes.room(turn.work))
+        turns = self._line.take(self._room)
         try:
             for turn in turns:
                 self._metrics.waited(_pass(turn), time.perf_counter() - turn.since)
@@ -195,6 +151,16 @@ class ViewServer:
                 if not turn.answer.done():
                     turn.answer.set_exception(error)
             raise
+
+    def _room(self, turn: Turn) -> int:
+        """How many of its kind may come along; nobody where that cannot be said, of which its own forward then tells.
+
+        An error here would leave the turn where it is, before all others.
+        """
+        try:
+            return self._passes.room(turn.work)
+        except Exception:
+            return 1
 
     def _serve(self, turns: Sequence[Turn]) -> None:
         results: list[Any] | None = None
@@ -217,35 +183,40 @@ class ViewServer:
                 turn.answer.set_result((result, seconds))
 
     def _timed(self, turns: Sequence[Turn]) -> tuple[list[Any], float]:
-        self._running = Deadline(self._stuck_after_s)
         start = time.perf_counter()
-        try:
+        with self._at_work():
             work = turns[0].work
             if isinstance(work, Second):
                 results: list[Any] = [self._passes.second(work, turns[0].wanted)]
             else:
                 results = self._passes.first([turn.work for turn in turns], [turn.wanted for turn in turns])
-        finally:
-            self._running = None
         seconds = time.perf_counter() - start
         self._metrics.ran(_pass(turns[0]), seconds, pictures=len(turns), views=len(self._views))
         return results, seconds
 
-    def _check_device(self) -> None:
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Meanwhile the health check watches how long it takes."""
         self._running = Deadline(self._stuck_after_s)
         try:
-            self._predictor.memory.drop_old()  # between requests nobody else would
-            self._predictor.check_device()
-        except Exception as error:
-            self._give_up(error)
+            yield
         finally:
             self._running = None
+
+    def _check_device(self) -> None:
+        try:
+            with self._at_work():
+                self._predictor.memory.drop_old()  # between requests nobody else would
+                self._predictor.check_device()
+        except Exception as error:
+            self._give_up(error)
 
     def _examine(self) -> None:
         """After a failure: whether it was this image's alone, or the model or its device is broken."""
         try:
-            self._warm_up()
-            self._predictor.check_device()
+            with self._at_work():
+                self._warm_up()
+                self._predictor.check_device()
         except Exception as error:
             self._give_up(error)
 
