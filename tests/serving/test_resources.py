@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ray.serve.autoscaling_policy import _apply_delay_logic, _apply_scaling_fact
 from ray.serve.config import AutoscalingConfig
 
 from tis_ray.config import Autoscaling, Ensemble, Replica
-from tis_ray.serving.resources import Resources
+from tis_ray.serving.resources import Resources, one_more_fits
 
 
 def ensemble(**replicas: dict[str, Any]) -> Ensemble:
@@ -90,6 +91,7 @@ def test_lasting_work_gets_replicas_and_a_lasting_rest_gives_them_back_by_halves
         pytest.param({"default": {"num_gpus": 1}}, {"CPU": 9, "GPU": 3}, 25, id="a GPU left"),
         pytest.param({"default": {"num_gpus": 0.3333}}, {"CPU": 9, "GPU": 1}, 25, id="a third of a GPU left"),
         pytest.param({}, {"CPU": 9, "GPU": 2}, 0, id="auto leaves no GPU"),
+        pytest.param({"default": {"num_gpus": 0.6}}, {"CPU": 9, "GPU": 2}, 0, id="what is left lies on two GPUs"),
         pytest.param({"fusion": {"num_cpus": 4}}, {"CPU": 7}, 0, id="the fusion takes the CPUs"),
         pytest.param({"default": {"max_surge_percent": 100}}, {}, 100, id="as written"),
         pytest.param({"default": {"autoscaling": {"max_replicas": 2}}}, {"CPU": 6}, 0, id="room for the most replicas"),
@@ -98,6 +100,44 @@ def test_lasting_work_gets_replicas_and_a_lasting_rest_gives_them_back_by_halves
 def test_an_update_starts_a_replacement_first_where_the_cluster_has_room(replicas, cluster, percent) -> None:
     found = options(ensemble(**replicas), **cluster)
     assert found["max_surge_percent"] == percent
+
+
+def placements(asked: list[float], gpus: int) -> set[tuple[float, ...]]:
+    """What may be left of each GPU, in thousandths, however whole replicas and shares lie on them."""
+    states = {(1000,) * gpus}
+    for one in asked:
+        need, found = round(one * 1000), set()
+        for free in states:
+            if one >= 1:
+                whole = [place for place, room in enumerate(free) if room == 1000][: int(one)]
+                if len(whole) == one:
+                    found.add(tuple(sorted(0 if place in whole else room for place, room in enumerate(free))))
+                continue
+            for place, room in enumerate(free):
+                if room >= need:
+                    found.add(tuple(sorted([*free[:place], room - need, *free[place + 1 :]])))
+        states = found
+    return states
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3])
+@pytest.mark.parametrize("shares", [(1,), (0.5,), (0.333,), (1, 0.5), (0.5, 0.25), (1, 2), (0.5, 0.333), (0.4, 0.25)])
+def test_one_more_fits_only_where_it_does_however_the_others_lie(shares: tuple[float, ...], gpus: int) -> None:
+    told = set()
+    for number in range(3 * gpus + 1):
+        for asked in combinations_with_replacement(shares, number):
+            states = placements(list(asked), gpus)
+            for one in shares if states else ():
+                need = round(one * 1000)
+                always = all(
+                    sum(room == 1000 for room in free) >= one if one >= 1 else any(room >= need for room in free)
+                    for free in states
+                )
+                told.add(one_more_fits(one, asked, gpus))
+                assert always or not one_more_fits(one, asked, gpus)
+                if len(shares) == 1:
+                    assert one_more_fits(one, asked, gpus) == always
+    assert told == {True, False}
 
 
 def test_the_light_replicas_are_updated_so_even_though_no_gpu_is_free() -> None:

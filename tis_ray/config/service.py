@@ -126,7 +126,7 @@ class Replica(Section):
 
     When its code or arguments change, a deployment is updated by steps of `rolling_update_percentage` of its replicas,
     at least one. `max_surge_percent` of them, rounded up, are started before old ones stop; with 0 the old ones stop
-    first. `auto` is 25 where the cluster has room for one more of each deployment's replicas beside all, else 0.
+    first. `auto` is 25 where the cluster has room for one replica more of the deployment beside all, else 0.
     """
 
     num_replicas: int = Field(default=1, ge=1)
