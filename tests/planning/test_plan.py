@@ -11,8 +11,8 @@ from tests.planning.made_costs import costs, ensemble
 from tis_ray.config import Ensemble, dump_views
 from tis_ray.errors import ConfigError
 from tis_ray.planning.applied import fragment, planned
-from tis_ray.planning.filling import Filling, fill
-from tis_ray.planning.plan import Plan, Planner, longest_alone
+from tis_ray.planning.filling import Filling, fill, longest_alone
+from tis_ray.planning.plan import Plan, Planner
 
 THREE = {"r50@600": 0.1, "r50@800": 0.2, "r50@1200": 0.7}
 TWO_MEMBERS = {**THREE, "x101@600": 0.3, "x101@1000": 0.9}
@@ -144,6 +144,17 @@ def test_a_view_that_fits_no_gpu_is_named() -> None:
     of = ensemble(r50=[600, 800])
     with pytest.raises(ConfigError, match=r"^view r50@600: expected at most 3\.73 GiB, .* 4 GB; it takes 9\.00 GiB"):
         compare(of, {"r50@600": 1.0, "r50@800": 1.0}, gpus=2, memory_gb=4, gib=8.0)
+
+
+def test_a_deployment_that_keeps_more_features_than_a_gpu_holds_is_named() -> None:
+    content = ensemble(r50=[600, 800]).model_dump()
+    content["members"]["r50"]["groups"] = {"low": ["600", "800"]}
+    of = Ensemble.model_validate(
+        {**content, "fusion": {"second_pass": True}, "replicas": {"r50@low": {"feature_memory_mb": 16384}}}
+    )
+    planner = Planner(of, costs(of, seconds={"r50@600": 1.0, "r50@800": 1.0}), gpus=2, memory_gb=16)
+    with pytest.raises(ConfigError, match=r"^deployment r50@low: expected at most 14\.90 GiB, .* 16 GB; .* 18\.00 GiB"):
+        planner.compare("written")
 
 
 def test_too_few_gpus_are_said_with_how_many_it_takes() -> None:

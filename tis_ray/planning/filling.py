@@ -68,6 +68,20 @@ def least_gpus(most_per_gpu: Sequence[int]) -> int:
     return min(math.ceil(total - _EPS) for total in sums)
 
 
+def longest_alone(seconds: Sequence[float], filling: Filling) -> float:
+    """The most seconds that a lone frame takes: of deployments that may lie on one GPU, which they share by turns.
+
+    Those are any whose shares sum up to no more than a GPU; which do is up to Ray.
+    """
+    units = math.lcm(*filling.per_gpu)
+    longest = [0.0] * (units + 1)  # by the part of a GPU that is taken
+    for cost, each in zip(seconds, filling.per_gpu, strict=True):
+        share = units // each
+        for taken in range(units, share - 1, -1):
+            longest[taken] = max(longest[taken], longest[taken - share] + cost)
+    return longest[-1]
+
+
 @cache
 def chains(most: int) -> tuple[tuple[int, ...], ...]:
     """All chains 1, ..., k of numbers that divide the next one, with k at most `most`, by steps of primes alone: one

@@ -14,7 +14,7 @@ from typing import Literal, NoReturn
 from tis_ray.config import Ensemble
 from tis_ray.errors import ConfigError
 from tis_ray.planning.costs import GIB, Costs, key_of, twins_of
-from tis_ray.planning.filling import Filling, fill, least_gpus
+from tis_ray.planning.filling import fill, least_gpus, longest_alone
 from tis_ray.planning.grouping import Grouping, Groups, even_groups, named
 
 CONTEXT_GIB = 0.75  # what each process takes of a GPU beside its tensors
@@ -98,7 +98,7 @@ class Planner:
         self._memory_gib = memory_gb * 1e9 / GIB
         self._views = {name: tuple(twins) for name, twins in twins_of(ensemble).items()}
         self._tried: dict[tuple[tuple[str, Groups], ...], Plan | None] = {}
-        self._check_memory(memory_gb)
+        self._check_memory()
 
     def compare(self, group: Group = "auto") -> Comparison:
         """The plan for views grouped so, or by `auto` the one that suits best of all that were tried.
@@ -207,20 +207,23 @@ class Planner:
             for member, groups in found.items()
         }
 
-    def _check_memory(self, memory_gb: float) -> None:
+    def _check_memory(self) -> None:
         for member, views in self._views.items():
             for view in views:
-                needed = self._gib(f"{member}@{view}", member, (view,))
-                if needed > self._memory_gib:
-                    raise ConfigError(
-                        f"view {member}@{view}: expected at most {self._memory_gib:.2f} GiB, the memory of a GPU of "
-                        f"{memory_gb:g} GB; it takes {needed:.2f} GiB with its model"
-                    )
+                self._check_fits(f"view {member}@{view}", self._gib(f"{member}@{view}", member, (view,)))
+
+    def _check_fits(self, what: str, gib: float) -> None:
+        if gib > self._memory_gib:
+            raise ConfigError(
+                f"{what}: expected at most {self._memory_gib:.2f} GiB, the memory of a GPU of "
+                f"{self._memory_gib * GIB / 1e9:g} GB; it takes {gib:.2f} GiB with its model"
+            )
 
     def _no_room(self, grouping: Grouping) -> NoReturn:
-        gib = [self._gib(name, member, group) for name, member, group in self._deployments(grouping)]
-        most = [math.floor(self._memory_gib / one) for one in gib]
-        needed = least_gpus([max(1, one) for one in most]) + self._asked - self._gpus
+        gib = {name: self._gib(name, member, group) for name, member, group in self._deployments(grouping)}
+        for name, one in gib.items():
+            self._check_fits(f"deployment {name}", one)
+        needed = least_gpus([math.floor(self._memory_gib / one) for one in gib.values()]) + self._asked - self._gpus
         raise ConfigError(
             f"--gpus: expected at least {needed}, for one replica of each of {len(gib)} deployments; got {self._asked}"
         )
@@ -232,20 +235,6 @@ def _rest(groupings: dict[Group, Grouping]) -> list[Grouping]:
 
 def _size(plan: Plan) -> tuple[float, ...]:
     return len(plan.placed), plan.num_replicas, plan.alone_s
-
-
-def longest_alone(seconds: Sequence[float], filling: Filling) -> float:
-    """The most seconds that a lone frame takes: of deployments that may lie on one GPU, which they share by turns.
-
-    Those are any whose shares sum up to no more than a GPU; which do is up to Ray.
-    """
-    units = math.lcm(*filling.per_gpu)
-    longest = [0.0] * (units + 1)  # by the part of a GPU that is taken
-    for cost, each in zip(seconds, filling.per_gpu, strict=True):
-        share = units // each
-        for taken in range(units, share - 1, -1):
-            longest[taken] = max(longest[taken], longest[taken - share] + cost)
-    return longest[-1]
 
 
 def _asked_beside(ensemble: Ensemble) -> float:
