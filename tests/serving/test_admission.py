@@ -206,3 +206,6 @@ def test_what_company_cost_long_ago_counts_no_more_once_it_was_seen_anew(pace, c
     clock[0] += 100
     told(pace, clock, 3.0, before=1)
     assert pace.expected_s(1) == 3.0
+    clock[0] += 100
+    told(pace, clock, 42.0, before=1)  # a slow one is no more than one of many
+    assert 3.0 < pace.expected_s(1) < 10.0

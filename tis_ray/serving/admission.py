@@ -113,12 +113,12 @@ class Pace:
             self._alone_s += _WEIGHT * (took_s - self._alone_s)
             return
         each_s = max(took_s - self._alone_s, 0.0) / before
-        if self._each_s is None or self._old_news:
-            self._each_s = each_s
+        if self._each_s is None or (self._old_news and each_s < self._each_s):
+            self._each_s = each_s  # what was slow long ago is forgiven at once; nobody is condemned for one picture
         self._each_s += _WEIGHT * (each_s - self._each_s)
         self._learnt_at_s = self._clock()
 
     @property
     def _old_news(self) -> bool:
-        """Whether what company costs was learnt so long ago that the next who has some shall tell anew."""
+        """Whether what company costs was learnt so long ago that it has to be seen anew."""
         return self._clock() - self._learnt_at_s > max(_NEWS_S, _NEWS_TIMES * (self._alone_s or 0.0))
