@@ -1,5 +1,5 @@
 """The service against its own description, by schemathesis: no status, type, header, body or method but those that are
-described, whatever is asked. The fusion is a plain coroutine here."""
+described, whatever is asked: of an application whose fusion is a plain coroutine, and of the running service."""
 
 import numpy as np
 import pytest
@@ -42,3 +42,11 @@ def test_that_was_no_idle_talk(explored):
     of_others = {(label, status) for label, status in explored.statuses if "segment" not in label}
     assert {(f"GET {path}", 200) for path in ("/v1/ensemble", "/healthz", "/readyz")} <= of_others
     assert explored.statuses.total() > 100
+
+
+@pytest.mark.ray
+def test_the_running_service_is_as_it_is_described_too(service):
+    config = configured(token=None, max_examples=5, late=("503", "504"))
+    explored = explore(schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=config))
+    assert not explored.wrong, "\n\n".join(explored.wrong)
+    assert {200, 405, 415, 422} <= {status for label, status in explored.statuses if label == "POST /v1/segment"}
