@@ -16,6 +16,7 @@ from tests.serving.test_service import picture_of, png
 pytestmark = pytest.mark.ray
 
 WITHIN_S = 120.0  # Ray's processes report now and then, through two others
+REPORT_S = 1.0  # so often they do, as tests/conftest.py has it
 GONE = 6
 
 
@@ -46,6 +47,15 @@ def wait_for(told: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
+def settled(read: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What is read once all that came before has been told."""
+    last, seen = None, read()
+    while seen != last:
+        time.sleep(4 * REPORT_S)
+        last, seen = seen, read()
+    return seen
+
+
 def ask(url: str, content: bytes) -> dict:
     response = httpx.post(
         f"{url}/v1/segment", content=content, headers={"Content-Type": "image/png"}, timeout=60, trust_env=False
@@ -72,7 +82,7 @@ def test_prometheus_hears_of_every_request_view_and_forward(service, scraped):
         "views": ("views_total", {"view": "one@96/flip", "status": "ok"}),
         "forwards": ("forward_seconds_count", {"deployment": "two@64", "pass": "first"}),
     }
-    before = {key: scraped(name, **labels) for key, (name, labels) in names.items()}
+    before = settled(lambda: {key: scraped(name, **labels) for key, (name, labels) in names.items()})
     answers = [ask(service.url, png(picture_of(seed))) for seed in range(3)]
     bad = httpx.post(
         f"{service.url}/v1/segment", content=b"none", headers={"Content-Type": "image/png"}, trust_env=False
