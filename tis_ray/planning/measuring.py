@@ -107,8 +107,8 @@ class _Member:
         self._look(image, views)
         may = self._predictor.pictures_at_once((image.shape[0], image.shape[1]), views)
         together = min(may, self._most_waiting)
-        if together > 1 and self._boxes:
-            self._predictor.predict_together([Asked(image)] * together, views, masks=self._own_masks)
+        if together > 1:
+            self._look_together([Asked(image)] * together, views)
         return (torch.cuda.max_memory_reserved(self._device) - before) / GIB
 
     def _look(self, image: NDArray[np.uint8], views: list[View]) -> None:
@@ -122,6 +122,13 @@ class _Member:
             boxes, labels = self._fused(found, image)
             self._predictor.predict_masks(image, boxes, labels, views, recall=remember)
             self._predictor.memory.forget(remember)
+
+    def _look_together(self, asked: list[Asked], views: list[View]) -> None:
+        """The first pass over pictures that share its forwards; what is kept of them is no part of that."""
+        if self._boxes:
+            self._predictor.predict_together(asked, views, masks=self._own_masks)
+        else:
+            self._predictor.remember_together(asked, views)
 
     def _fused(self, found: list[Instances], image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """As many boxes as the fusion may ask masks for: the views' own, and what lacks anywhere in the picture."""
