@@ -237,6 +237,26 @@ def test_a_full_queue_in_the_second_pass_refuses_the_request(found):
         segment(asked, ensemble=with_quorum(0.1))
 
 
+def test_a_defect_in_one_answer_leaves_no_other_call_running(found):
+    ended = []
+
+    class Slow(Segmenter):
+        async def masks(self, *arguments, **keywords):
+            try:
+                await asyncio.sleep(30)
+            finally:
+                ended.append("cancelled")
+
+    async def story():
+        fusion = Fusion(ENSEMBLE, servers(found, **{"mask_a@64": Segmenter(), "mask_b@64": Slow()}), maskless=MASKLESS)
+        with pytest.raises(ValueError, match="zip"):  # one mask of two views
+            await fusion.segment("the frame", image_hw=HW, deadline_s=60, explain="none")
+        await asyncio.sleep(0)
+        return list(ended)
+
+    assert asyncio.run(story()) == ["cancelled"]
+
+
 class Both(Detector):
     """A member that finds boxes and segments the fused ones; `own` masks come where they are asked for."""
 
