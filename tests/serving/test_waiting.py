@@ -60,9 +60,7 @@ def test_there_is_room_for_one_at_least():
 
 
 def test_second_passes_go_first_and_take_no_first_pass_along():
-    line = joined(
-        turn("first", kind="a"), turn("second", kind="a", ahead=True), turn("third", kind="a", ahead=True)
-    )
+    line = joined(turn("first", kind="a"), turn("second", kind="a", ahead=True), turn("third", kind="a", ahead=True))
     assert works(line.take(several)) == ["second", "third"]
     assert works(line.take(several)) == ["first"]
 
