@@ -36,7 +36,6 @@ def served(service: Gateway, *tokens: str) -> Iterator[str]:
     )
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        listening.listen()
         listening.listen()  # who comes before the server waits for it
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
