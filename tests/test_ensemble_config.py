@@ -225,7 +225,9 @@ def test_views_that_cannot_be_are_refused_with_the_member(changes, message):
 def test_the_ensembles_of_the_documentation_can_be_read():
     page = Path(__file__).parents[1] / "docs" / "ensembles.md"
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)]
-    strip, grid, grouped = (parse(Ensemble, block, source=page.name) for block in blocks)
+    strip, grid, grouped = (parse(Ensemble, block, source=page.name) for block in blocks if "members" in block)
+    (inference,) = (block["inference"] for block in blocks if "inference" in block)
+    assert parse(Ensemble, ENSEMBLE | {"inference": inference}, source=page.name).inference.sizes_hw == ((2710, 3384),)
     assert {view.key for view in strip.views} == {"lite0@900", "lite0@720.strip", "lite0@1440.strip"}
     assert {view.network_hw((2710, 3384)) for view in strip.views if view.scale == 1440} == {(1440, 6768)}
     assert {len(view.tiles((2710, 3384))) for view in grid.views if view.tile} == {16}

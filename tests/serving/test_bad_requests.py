@@ -1,5 +1,6 @@
 """What the service refuses, over real HTTP: each a problem with its status, never a hang or a bare 500."""
 
+import re
 import socket
 import time
 from collections import Counter
@@ -31,7 +32,7 @@ BODIES = [
     pytest.param(
         415, encoded("JPEG"), {"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type", id="curl's own"
     ),
-    pytest.param(400, b"x", {"Content-Type": "multipart/form-data"}, "body", id="form without boundary"),
+    pytest.param(400, b"x", {"Content-Type": "multipart/form-data"}, "Content-Type", id="form without boundary"),
     pytest.param(
         400, b"no parts here", {"Content-Type": "multipart/form-data; boundary=b"}, "body", id="form without parts"
     ),
@@ -143,7 +144,7 @@ def test_a_deadline_too_short_for_the_views(service):
     assert late
     for response in late:
         problem = check_problem(response, response.status_code)
-        assert "did not answer" in problem["detail"] or "the deadline passed" in problem["detail"]
+        assert re.search("did not answer|the deadline passed|would not be answered in time", problem["detail"])
 
 
 def head(length: int, *, deadline_s: float) -> bytes:

@@ -193,7 +193,10 @@ def test_answers_overwrite_no_image(frames):
 
 def test_ctrl_c_keeps_what_was_answered(frames, tmp_path):
     out = tmp_path / "answers.jsonl"
-    command = [sys.executable, "-c", "from tis_ray.cli import main; main()", "segment", str(frames), "--recursive"]
+    # What is started in the background may have been told to ignore Ctrl-C.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run_command = f"{heeding}; from tis_ray.cli import main; main()"
+    command = [sys.executable, "-c", run_command, "segment", str(frames), "--recursive"]
     slow = (b"x" * 13, b"x" * 14, b"x" * 15, b"x" * 16)
 
     def by(request: Request) -> Step:

@@ -73,6 +73,7 @@ def half_asked(url: str, content: bytes) -> socket.socket:
     return connection
 
 
+@pytest.mark.slow
 def test_prometheus_hears_of_every_request_view_and_forward(service, scraped):
     names = {
         "requests": ("requests_total", {"status": "200"}),

@@ -132,6 +132,7 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_storage_that_takes_no_more_ends_the_run_and_the_last_checkpoint_is_kept(make_recipe, local_ray):
     recipe, seen, limited = make_recipe("toy", "schedule.epochs=1000000"), io.StringIO(), []
 
@@ -153,6 +154,7 @@ def test_storage_that_takes_no_more_ends_the_run_and_the_last_checkpoint_is_kept
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_waits_for_the_checkpoint_that_it_begins_from(make_recipe, rectangles, broken_folder, local_ray):
     def after(name: str, base: Recipe) -> Recipe:
         return make_recipe(name, "schedule.epochs=1", f"start.checkpoint={base.run_dir / 'checkpoint'}")
@@ -176,7 +178,13 @@ def test_a_run_waits_for_the_checkpoint_that_it_begins_from(make_recipe, rectang
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(OSError("no space left"), marks=pytest.mark.slow, id="error"),
+        pytest.param(KeyboardInterrupt(), id="ctrl-c"),
+    ],
+)
 def test_an_error_while_watching_stops_the_run(make_recipe, local_ray, error):
     recipe = make_recipe("toy", "schedule.epochs=1000000")
     free = ray.available_resources().get("CPU")  # others may work on the same Ray
