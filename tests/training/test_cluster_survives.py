@@ -21,7 +21,7 @@ from tests.training.conftest import small_recipe
 from tis_ray.config import Recipe
 from tis_ray.training import run_folder
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EPOCHS, EVERY, STEPS = 4, 3, 4  # 8 images, one to a batch, are 4 steps of two workers in each epoch
 LAST = EPOCHS * STEPS
@@ -84,7 +84,7 @@ def test_workers_have_nodes_of_their_own(whole: Recipe):
     assert_ended_alike(whole, whole)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
+@pytest.mark.parametrize("seed", range(6))
 def test_a_worker_killed_at_any_step(nodes, whole, make, seed):
     recipe, step = make("killed"), some_step(seed)
     with Driver(nodes, recipe) as driver:
@@ -100,7 +100,6 @@ def test_a_worker_killed_at_any_step(nodes, whole, make, seed):
     assert "with 2 workers" in told
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_node_that_is_gone_and_another_one_that_comes(nodes, whole, make, seed):
     recipe, step = make("moved"), some_step(seed)
@@ -114,7 +113,6 @@ def test_a_node_that_is_gone_and_another_one_that_comes(nodes, whole, make, seed
     assert_ended_alike(recipe, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_driver_that_is_killed_and_resumed(nodes, whole, make, seed):
     recipe, step = make("resumed"), some_step(seed)
@@ -143,7 +141,6 @@ def many(rectangles: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_the_first_worker_lost_while_it_validates(nodes, whole, make, rectangles, many):
     val = f"data.val={{annotations: '{many}', images: '{rectangles.parent}'}}"
     recipe = make("validated", val, "schedule.validate_every_epochs=2")
@@ -157,7 +154,6 @@ def test_the_first_worker_lost_while_it_validates(nodes, whole, make, rectangles
     assert driver.told[-1]["box_ap"] is not None
 
 
-@pytest.mark.slow
 def test_a_run_that_may_take_fewer_workers_goes_on_with_those_that_are_left(nodes, make):
     recipe = make("elastic", "resources.workers=[1, 2]")
     with Driver(nodes, recipe) as driver:
@@ -170,7 +166,6 @@ def test_a_run_that_may_take_fewer_workers_goes_on_with_those_that_are_left(node
     assert driver.told[-1]["step"] > LAST  # a worker alone makes twice as many steps for the same batches
 
 
-@pytest.mark.slow
 def test_a_run_gives_up_when_too_many_workers_were_lost(nodes, make):
     recipe = make("unlucky", "resources.max_failures=1", "schedule.epochs=1000")
     with Driver(nodes, recipe) as driver:
@@ -185,7 +180,6 @@ def test_a_run_gives_up_when_too_many_workers_were_lost(nodes, make):
     assert last.endswith(" after 1 restart (resources.max_failures); go on with --resume")
 
 
-@pytest.mark.slow
 def test_runs_that_do_not_fit_at_once_wait_for_each_other(nodes, make):
     recipes = [make(name, "schedule.epochs=1") for name in ("one", "two", "three")]
     with Driver(nodes, *recipes) as driver:

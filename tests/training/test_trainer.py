@@ -20,12 +20,13 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from tests.training.cluster import first_worker_of
+from tests.training.cluster import first_worker_of, kill
 from tis_ray.config import Recipe, dump, load_ensemble
 from tis_ray.errors import ConfigError, DataError
 from tis_ray.local_ray import start
 from tis_ray.models import checkpoint
 from tis_ray.training import run_folder
+from tis_ray.training.run import run
 from tis_ray.training.saving import StorageError
 from tis_ray.training.trainer import LOCAL_RAY, train
 
@@ -132,6 +133,26 @@ def test_recipes_train_side_by_side_and_one_failure_leaves_the_others_be(
 
 
 @pytest.mark.ray
+def test_a_run_whose_worker_is_killed_ends_with_the_same_bits(make_recipe, local_ray):
+    schedule = ("schedule.epochs=4", "schedule.checkpoint_every_iterations=3")
+    whole, cut = make_recipe("whole", *schedule), make_recipe("cut", *schedule)
+    run(whole)
+    told, killed = io.StringIO(), []
+
+    def strike(progress):
+        if progress.step >= 5 and not killed:
+            killed.append(first_worker_of(cut))
+            kill(killed[0])
+
+    train([cut], on_progress=strike, console=Console(file=told, width=400))
+    assert killed
+    assert "going on" in told.getvalue()
+    ended, other = (load_file(run_folder.newest(one.run_dir)[0] / "model.safetensors") for one in (cut, whole))
+    assert ended.keys() == other.keys()
+    assert [key for key in ended if not torch.equal(ended[key], other[key])] == []
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 def test_storage_that_takes_no_more_ends_the_run_and_the_last_checkpoint_is_kept(make_recipe, local_ray):
     recipe, seen, limited = make_recipe("toy", "schedule.epochs=1000000"), io.StringIO(), []
@@ -178,13 +199,8 @@ def test_a_run_waits_for_the_checkpoint_that_it_begins_from(make_recipe, rectang
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    "error",
-    [
-        pytest.param(OSError("no space left"), marks=pytest.mark.slow, id="error"),
-        pytest.param(KeyboardInterrupt(), id="ctrl-c"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
 def test_an_error_while_watching_stops_the_run(make_recipe, local_ray, error):
     recipe = make_recipe("toy", "schedule.epochs=1000000")
     free = ray.available_resources().get("CPU")  # others may work on the same Ray
