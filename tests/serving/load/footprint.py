@@ -19,14 +19,16 @@ _SHOWN = {
 
 @dataclass(frozen=True)
 class Memory:
-    """MB of one process or of several: `pss_mb` shares what several map among them; `own_mb` is what is resident
-    without the pages of the object store."""
+    """MB of one process or of several: `pss_mb` shares what several map among them, of which `store_mb` are pages of
+    the object store; `own_mb` is what is resident without those."""
 
     pss_mb: float
     own_mb: float
+    store_mb: float = 0.0
 
     def __add__(self, other: "Memory") -> "Memory":
-        return Memory(self.pss_mb + other.pss_mb, self.own_mb + other.own_mb)
+        sums = (self.pss_mb + other.pss_mb, self.own_mb + other.own_mb, self.store_mb + other.store_mb)
+        return Memory(*sums)
 
 
 def of_process(pid: int) -> Memory:
@@ -35,7 +37,8 @@ def of_process(pid: int) -> Memory:
     status = _fields(Path(f"/proc/{pid}/status"))
     if "RssAnon" not in status:  # it is just ending
         raise ProcessLookupError(pid)
-    return Memory(rolled["Pss"] / 1024, (status["RssAnon"] + status["RssFile"]) / 1024)
+    own_kb = status["RssAnon"] + status["RssFile"]
+    return Memory(rolled["Pss"] / 1024, own_kb / 1024, rolled["Pss_Shmem"] / 1024)
 
 
 def footprint() -> dict[str, Memory]:
