@@ -53,7 +53,7 @@ test-slow: $(READY)
 	$(PY) -m pytest -m "slow and not gpu"
 
 test-gpu: $(READY)
-	$(PY) -m pytest -m "gpu" tests/test_gpu.py
+	$(PY) -m pytest -m "gpu" tests/test_gpu.py tests/inference
 
 docs-test: $(READY)
 	$(PY) -m pytest -m "docs" tests/docs
