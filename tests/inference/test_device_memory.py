@@ -27,6 +27,7 @@ def test_a_cpu_has_nothing_to_keep_to() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_a_replica_that_needs_more_than_its_share_fails_by_itself() -> None:
     total = torch.cuda.get_device_properties(0).total_memory
     try:
