@@ -25,6 +25,7 @@ from tests.serving.bad_days import (
     summary,
     wait_until,
 )
+from tests.serving.load.standing import standing
 from tis_ray.errors import ServiceError
 from tis_ray.serving.client import Client
 
@@ -44,21 +45,8 @@ def members(tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(request, members):
     """The service with two replicas of everything: in the place of the session's own for a while, if that runs."""
-    import ray
-
-    from tis_ray.serving.local import free_port, serve_locally
-
-    ensemble = doubled(members)
-    if not ray.is_initialized():
-        with serve_locally(ensemble, port=free_port()) as running:
-            yield running.url
-        return
-    service = request.getfixturevalue("service")
-    deploy(ensemble, service.url)
-    try:
-        yield service.url
-    finally:
-        deploy(service.ensemble, service.url)
+    with standing(doubled(members), request) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def plan(
     """
     import yaml
 
+    from tis_ray import whole_files
     from tis_ray.config import dump_views, load_ensemble
     from tis_ray.planning.applied import fragment, planned
     from tis_ray.planning.costs import write_costs
@@ -68,7 +69,7 @@ def plan(
     say("")
     say(yaml.safe_dump(fragment(loaded, found.best), sort_keys=False, default_flow_style=None).rstrip())
     if out is not None:
-        out.write_text(yaml.safe_dump(dump_views(planned(loaded, found.best)), sort_keys=False))
+        whole_files.write(out, yaml.safe_dump(dump_views(planned(loaded, found.best)), sort_keys=False))
         say(f"planned: {out}")
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 import orjson
 from pydantic import Field
 
+from tis_ray import whole_files
 from tis_ray.config import Ensemble, dump, parse
 from tis_ray.config.section import Section
 from tis_ray.errors import ConfigError
@@ -77,8 +78,8 @@ def read_costs(path: Path) -> Costs:
 
 
 def write_costs(path: Path, costs: Costs) -> None:
-    """Write a file that `read_costs` reads."""
-    path.write_bytes(orjson.dumps(dump(costs), option=orjson.OPT_INDENT_2) + b"\n")
+    """Write a file that `read_costs` reads; it appears when it is whole."""
+    whole_files.write(path, orjson.dumps(dump(costs), option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def key_of(view: View) -> str:

@@ -17,12 +17,11 @@ _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Pages run their own files alone and talk to this service alone; pictures are what the user chose.
+# Beside `headers.SAFE_HEADERS`. Pages run their own files alone and talk to this service alone; pictures are what the
+# user chose.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",  # ask each time whether it has changed: a page never meets modules of another version
 }
 
