@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def _checked(source: Path, fits: Mapping[str, MemberFit]) -> str:
     expected = _apart(read_yaml(source))
     _insert(expected, fits)
     try:
-        written = _rewritten(source.read_text(), fits)
+        written = rewritten(source.read_text(), lambda content: _insert(content, fits))
     except YAMLError as error:
         raise ConfigError(f"{source}: expected YAML without doubles; got {' '.join(str(error).split())}") from None
     if yaml.safe_load(written) != expected:
@@ -73,7 +73,8 @@ def _apart(value: Any) -> Any:
     return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _rewritten(text: str, fits: Mapping[str, MemberFit]) -> str:
+def rewritten(text: str, change: Callable[[dict[str, Any]], None]) -> str:
+    """A YAML's text with its content changed in place by `change`; its comments stay. Raises ruamel's `YAMLError`."""
     _, sequence, offset = load_yaml_guess_indent(text)
     first_indented = re.search(r"^( +)[^\s#-]", text, re.MULTILINE)
     editor = YAML()
@@ -83,7 +84,7 @@ def _rewritten(text: str, fits: Mapping[str, MemberFit]) -> str:
     mapping = len(first_indented[1]) if first_indented else 2
     editor.indent(mapping=mapping, sequence=sequence or mapping + 2, offset=offset if sequence else mapping)
     content = editor.load(text)
-    _insert(content, fits)
+    change(content)
     stream = io.StringIO()
     editor.dump(content, stream)
     return stream.getvalue()
@@ -94,20 +95,20 @@ def _insert(content: dict[str, Any], fits: Mapping[str, MemberFit]) -> None:
 
     What is new goes to the front of its section: ruamel.yaml ties the comment above the next section to the last entry.
     """
-    members = _section(_section(content, "fusion"), "members")
-    for name, fit in reversed(fits.items()):
+    members = section_at(section_at(content, "fusion"), "members")
+    for name, fit in reversed(list(fits.items())):
         fitted = {"calibration": fit.calibration, "class_calibration": fit.class_calibration}
         if name not in members and not any(fitted.values()):
             continue
-        member = _section(members, name)
+        member = section_at(members, name)
         for key, value in reversed(fitted.items()):
             if value:
-                _put(member, key, _in_one_line(_plain(value)))
+                put(member, key, in_one_line(_plain(value)))
             else:
                 member.pop(key, None)
 
 
-def _section(parent: dict[str, Any], key: str) -> dict[str, Any]:
+def section_at(parent: dict[str, Any], key: str) -> dict[str, Any]:
     """The section at `key`, made where there is none, or no more than the name of a preset."""
     found = parent.get(key)
     if isinstance(found, dict):
@@ -118,11 +119,11 @@ def _section(parent: dict[str, Any], key: str) -> dict[str, Any]:
     if key == "fusion" and key not in parent:
         parent[key] = made
     else:
-        _put(parent, key, made)
+        put(parent, key, made)
     return made
 
 
-def _put(section: dict[str, Any], key: str, value: Any) -> None:
+def put(section: dict[str, Any], key: str, value: Any) -> None:
     """Set what is there, else put it in front."""
     if key in section or not isinstance(section, CommentedMap):
         section[key] = value
@@ -134,12 +135,12 @@ def _plain(value: Choice | Mapping[str, Choice]) -> Any:
     return dump(value) if isinstance(value, Choice) else {name: dump(choice) for name, choice in value.items()}
 
 
-def _in_one_line(value: Any) -> Any:
+def in_one_line(value: Any) -> Any:
     """The same mappings and lists, to be written as `{a: 1, b: [2, 3]}`."""
     if isinstance(value, dict):
-        made: Any = CommentedMap({key: _in_one_line(inner) for key, inner in value.items()})
+        made: Any = CommentedMap({key: in_one_line(inner) for key, inner in value.items()})
     elif isinstance(value, list):
-        made = CommentedSeq([_in_one_line(inner) for inner in value])
+        made = CommentedSeq([in_one_line(inner) for inner in value])
     else:
         return value
     made.fa.set_flow_style()

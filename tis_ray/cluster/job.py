@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import ray
@@ -58,7 +59,7 @@ def run(recipes: Sequence[Recipe], *, resume: bool, leave_for: str | None) -> li
     console = Console(highlight=False, soft_wrap=True)
     if leave_for is None:
         return train(recipes, resume=resume, console=console)
-    context = ray.init(log_to_driver=False, logging_level=logging.ERROR)  # the cluster's, by RAY_ADDRESS
+    context: Any = ray.init(log_to_driver=False, logging_level=logging.ERROR)  # the cluster's, by RAY_ADDRESS
     try:
         folders = train(recipes, resume=resume, console=console)
         place = Path(context.address_info["session_dir"]) / "logs" / shelf(leave_for)

@@ -128,7 +128,8 @@ def _own_places(recipe: Recipe) -> Iterator[Path]:
     yield recipe.output.resolve()
     if recipe.start is not None:
         yield recipe.start.checkpoint.resolve()
-    for part in (recipe.data.train, recipe.data.val, recipe.data.external):
+    data = recipe.data
+    for part in () if data is None else (data.train, data.val, data.external):
         values = (part.model_dump() if part is not None else {}).values()
         for value in values:
             for path in value if isinstance(value, tuple) else (value,):
