@@ -18,6 +18,18 @@ def replica_processes() -> dict[str, list[Path]]:
     return found
 
 
+def own_processes(title: str) -> list[int]:
+    """Ids of the processes that this test session started, also by its Ray, whose titles begin like that."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(title.encode()) and os.getpid() in _ancestors(folder):
+                found.append(int(folder.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
 def _ancestors(folder: Path) -> list[int]:
     pids = []
     while folder.name not in ("0", "1"):

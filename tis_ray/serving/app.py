@@ -35,6 +35,7 @@ from tis_ray.serving.heap import give_back_what_is_freed
 from tis_ray.serving.loading import load_predictor, memory_taken
 from tis_ray.serving.messages import DeadlineError, Explain, FusedAnswer, UnavailableError
 from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.rehearsal import rehearse_writing
 from tis_ray.serving.resources import Resources
 from tis_ray.serving.routes import build_app
 from tis_ray.serving.versions import version_of
@@ -60,6 +61,7 @@ class GatewayReplica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         self._version = version = version_of(self._ensemble)
+        rehearse_writing(self._categories)
         self._gateway = Gateway(
             fusion_call(self._fusion),
             put=ray.put,
@@ -121,6 +123,8 @@ class FusionReplica:
                 raise
             self._refused = str(error)
             logger.error("the fusion section stays as it was: %s", error)
+        if not self._started:
+            self._fusion.rehearse()
         self._started = True
 
     async def ensemble(self) -> Ensemble:

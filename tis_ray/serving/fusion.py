@@ -23,6 +23,7 @@ from tis_ray.serving.asking import Asking
 from tis_ray.serving.calls import ViewCalls
 from tis_ray.serving.messages import Deadline, Explain, FusedAnswer, ViewReport
 from tis_ray.serving.metrics import FusionMetrics
+from tis_ray.serving.rehearsal import rehearse_fusion
 from tis_ray.views import SizeHW
 
 # Of the views' time, what the first pass may take where a second follows: one late detector shall not cost all masks.
@@ -57,6 +58,10 @@ class Fusion:
         """Take another fusion section while running. Raises `ConfigError` and keeps the old one if it is wrong."""
         content = dump(self._ensemble) | {"fusion": section}
         self._take(parse(Ensemble, content, source="user_config"))
+
+    def rehearse(self) -> None:
+        """Fuse made-up objects, so that the first picture need not wait for kernels."""
+        rehearse_fusion(self._fuser, self._sources)
 
     @property
     def ensemble(self) -> Ensemble:

@@ -1,10 +1,13 @@
 """Finding the service from the Ray side: the fusion deployment of an application that runs already."""
 
+import logging
+import threading
 from typing import Any
 
 import ray
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve._private.router import SingletonThreadRouter
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -13,21 +16,44 @@ from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.serving.versions import version_of
 
 APPLICATION = "tis-ray"
+_LEAVING_S = 10.0
 
 
-def fusion_handle() -> DeploymentHandle:
+def fusion_handle() -> DeploymentHandle[Any]:
     """The fusion deployment of the application on the Ray that this process is connected to."""
     return serve.get_deployment_handle("Fusion", app_name=APPLICATION)
 
 
-def connect(address: str, ensemble: Ensemble) -> DeploymentHandle:
+def disconnect() -> None:
+    """Leave the Ray that `connect` has connected to.
+
+    A thread of Serve's asks the controller again whenever it was answered. Where Ray goes at that moment, the call ends
+    the process with a segmentation fault, so the thread is kept busy until Ray is gone.
+    """
+    loop = getattr(SingletonThreadRouter, "_asyncio_loop", None)
+    held, gone = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        gone.wait(_LEAVING_S)
+
+    if loop is not None and loop.is_running():
+        loop.call_soon_threadsafe(hold)
+        held.wait(_LEAVING_S)
+    try:
+        ray.shutdown()
+    finally:
+        gone.set()
+
+
+def connect(address: str, ensemble: Ensemble) -> DeploymentHandle[Any]:
     """Connect to the Ray at `address` and return the fusion of the service there, which must run `ensemble`.
 
     Raises `ServiceError` where there is no Ray or no service, `ConfigError` naming the first key of the members or
     the fusion section that is another there, and for checkpoints that have changed since the service read them.
     """
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise ServiceError(f"Ray address: expected a running Ray at {address}; got {_line(error)}") from None
     try:
@@ -37,10 +63,10 @@ def connect(address: str, ensemble: Ensemble) -> DeploymentHandle:
         gateway = serve.get_deployment_handle("Gateway", app_name=APPLICATION)
         _check_version(gateway.model_version.remote().result(timeout_s=30), ensemble)
     except (RayServeException, RayError, TimeoutError) as error:
-        ray.shutdown()
+        disconnect()
         raise ServiceError(f"Ray address: expected a service at {address}; got {_line(error)}") from None
     except ConfigError:
-        ray.shutdown()
+        disconnect()
         raise
     return handle
 

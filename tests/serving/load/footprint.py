@@ -13,6 +13,7 @@ _SHOWN = {
     "gcs_server": "GCS",
     "ray::ServeController": "controller",
     "ray::ProxyActor": "proxy",
+    "ray::MapWorker": "readers",
     "ray::IDLE": "idle",
 }
 
@@ -90,14 +91,14 @@ def store_mb() -> float:
 
 
 @contextmanager
-def watched(*, every_s: float = 1.0) -> Iterator[list[Memory]]:
-    """The footprint of all processes again and again while the block runs."""
-    seen = [total(footprint())]
+def watched(*, every_s: float = 1.0) -> Iterator[list[dict[str, Memory]]]:
+    """The footprint again and again while the block runs."""
+    seen = [footprint()]
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(every_s):
-            seen.append(total(footprint()))
+            seen.append(footprint())
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -106,7 +107,7 @@ def watched(*, every_s: float = 1.0) -> Iterator[list[Memory]]:
     finally:
         done.set()
         thread.join()
-        seen.append(total(footprint()))
+        seen.append(footprint())
 
 
 def settled(*, quiet_s: float = 5.0, within_s: float = 60.0) -> float:

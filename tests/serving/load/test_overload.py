@@ -11,7 +11,7 @@ import pytest
 from tests.serving.bad_days import TRANSPORT_S
 from tests.serving.load.answers import essence
 from tests.serving.load.conftest import DEADLINE_S, WAITING
-from tests.serving.load.footprint import footprint, settled, store_mb, total, watched
+from tests.serving.load.footprint import Memory, footprint, settled, store_mb, total, watched
 from tests.serving.load.offering import GIVEN_UP_AFTER_S, Fate, Pictures, ask, in_words, offer, percentile, with_status
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -35,7 +35,7 @@ def test_ten_times_the_capacity_costs_neither_deadlines_nor_memory(slow_pictures
         ended = time.perf_counter() + SECONDS
         fates = offer(hurried, rate_per_s=TIMES * capacity, seconds=SECONDS)
         normal_s = normal_again(pictures, quiet) - ended
-    after, peak_mb = total(footprint()), max(one.pss_mb for one in seen)
+    after, peak = footprint(), max(seen, key=lambda one: total(one).pss_mb)
     answered, refused = with_status(fates, 200), with_status(fates, 503)
     print(
         f"{len(pictures.contents[0]) / 1e3:.0f} kB a picture; alone a request takes {middle_s(quiet):.2f} s, "
@@ -43,9 +43,8 @@ def test_ten_times_the_capacity_costs_neither_deadlines_nor_memory(slow_pictures
         f"{len(fates)} requests at {TIMES * capacity:.0f} a second for {SECONDS:.0f} s, each with a deadline of "
         f"{hurried.deadline_s:.1f} s: {in_words(fates)}; answered {len(answered) / SECONDS:.1f} a second; "
         f"sent at most {max(fate.late_s for fate in fates):.2f} s late.\n\n"
-        f"Memory of all processes (PSS): {total(before).pss_mb:.0f} MB before, {peak_mb:.0f} MB at most, "
-        f"{after.pss_mb:.0f} MB after; object store {store_before:.0f} MB before, {settled():.0f} MB after.\n\n"
-        f"Normal again {normal_s:.1f} s after the last one."
+        f"Normal again {normal_s:.1f} s after the last one. "
+        f"Object store {store_before:.0f} MB before, {settled():.0f} MB after.\n\n" + table(before, peak, after)
     )
     assert {fate.status for fate in fates} == {200, 503}
     assert max(fate.seconds for fate in answered) <= hurried.deadline_s + TRANSPORT_S
@@ -53,9 +52,20 @@ def test_ten_times_the_capacity_costs_neither_deadlines_nor_memory(slow_pictures
     assert all(fate.retry_after is not None for fate in refused)
     assert [fate.number for fate in answered if essence(fate.content) != expected[fate.number % 8]] == []
     assert len(answered) >= 0.5 * capacity * SECONDS  # it goes on working at half its pace or more
-    assert peak_mb - total(before).pss_mb <= GROWTH_MB
+    assert total(peak).pss_mb - total(before).pss_mb <= GROWTH_MB
     assert store_mb() <= store_before + 1
     assert normal_s <= NORMAL_WITHIN_S
+
+
+def table(before: dict[str, Memory], peak: dict[str, Memory], after: dict[str, Memory]) -> str:
+    """MB (PSS) of each kind of process, before, when all together had most, and after."""
+    lines = ["| process | before, MB | at most | of it object store | after |", "|---|---|---|---|---|"]
+    for name in [*sorted({*before, *peak, *after}), "all"]:
+        first, most, last = (
+            total(one) if name == "all" else one.get(name, Memory(0, 0)) for one in (before, peak, after)
+        )
+        lines.append(f"| {name} | {first.pss_mb:.0f} | {most.pss_mb:.0f} | {most.store_mb:.0f} | {last.pss_mb:.0f} |")
+    return "\n".join(lines)
 
 
 def capacity_of(pictures: Pictures) -> float:
