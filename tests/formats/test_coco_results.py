@@ -1,6 +1,7 @@
 """COCO results: written as a stream, read back the same, and checked field by field."""
 
 import json
+import math
 import resource
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from tis_ray.errors import DataError
 from tis_ray.formats import coco
+from tis_ray.formats.bad_entries import BadEntries
 from tis_ray.formats.coco_results import ResultsWriter, read_results, to_results
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
@@ -185,6 +187,34 @@ def test_a_mistake_names_file_position_and_field(tmp_path, dataset, changes, mes
         read_results(path, dataset)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_counted_and_the_first_are_named(tmp_path, dataset):
+    good = {"image_id": 3, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}
+    wrong = [{**good, "score": math.nan}, {**good, "image_id": 8}, {**good, "score": 2}, {**good, "category_id": 1}]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([good, *wrong, good]))
+    with pytest.raises(DataError) as caught:
+        read_results(path, dataset)
+    assert str(caught.value) == (
+        f"{path}: 4 results are wrong (2 by score, 1 by image_id, 1 by category_id): "
+        "result 1 of image 3: score: expected a number in 0..1; got nan; "
+        "result 2: image_id: expected one of the data set's; got 8; "
+        "result 3 of image 3: score: expected a number in 0..1; got 2; ..."
+    )
+
+
+def test_mistakes_are_left_out_and_told_where_they_may_be(tmp_path, dataset):
+    good = {"image_id": 3, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{**good, "score": -1}, good, 7, {**good, "segmentation": {**RLE, "size": [2, 2]}}]))
+    bad = BadEntries(skip=True)
+    assert read_results(path, dataset, bad=bad) == [good]
+    assert (bad.total, dict(bad.counts)) == (3, {"score": 1, "entry": 1, "segmentation": 1})
+    assert "result 3 of image 3: segmentation: expected an RLE of size [30, 40]" in bad.told("results")
+    path.write_text("7")
+    with pytest.raises(DataError, match="expected a list of results; got int"):
+        read_results(path, dataset, bad=bad)
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tis_ray.errors import InputError
+from tis_ray.formats import image_guards
 from tis_ray.formats.image_guards import MAX_PIECES, MAX_SCANS
 from tis_ray.formats.images import decode_image, encoded_size
 
@@ -165,3 +166,9 @@ def test_of_many_pictures_the_first_alone_is_decoded(kind):
 def test_readers_that_nobody_needs_are_never_reached(start):
     with pytest.raises(InputError, match="expected one of JPEG, PNG, WebP, TIFF, JPEG 2000, BMP, GIF, PPM"):
         decode_image(start + bytes(2000), max_pixels=10_000)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 200, 201])
+def test_pairs_of_bytes_are_counted_wherever_they_begin(length):
+    data = np.random.default_rng(length).choice([0xFF, 0xDA, 0], length).astype(np.uint8).tobytes()
+    assert image_guards._count(data, b"\xff\xda") == data.count(b"\xff\xda")

@@ -11,15 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from tis_ray.formats.arrow_arrays import array, numbers
 from tis_ray.formats.coco_columns import NOT_SAID, CocoColumns
 from tis_ray.formats.dataset import Federated, ImageRecord
 from tis_ray.instances import Categories
 
 _KEY = b"tis_ray"
 _IMAGES_AT_ONCE = 4096  # bounds what reading takes beside the columns
-_ARROW = {"int8": pa.int8(), "int64": pa.int64(), "float64": pa.float64()}
 _BBOX = ("x", "y", "width", "height")
 
 
@@ -56,7 +55,7 @@ def write(
             "width": pa.array([record.width for record in records], pa.int64()),
             "absent": pa.array([absent for absent, _ in federated], pa.list_(pa.int64())),
             "not_exhaustive": pa.array([listed for _, listed in federated], pa.list_(pa.int64())),
-            "annotations": pa.LargeListArray.from_arrays(_array(columns.starts), _annotations(columns)),
+            "annotations": pa.LargeListArray.from_arrays(array(columns.starts), _annotations(columns)),
         }
     )
     about = {"notes": list(notes), "categories": categories.to_json(), "lengths": columns.lengths}
@@ -89,15 +88,15 @@ def read(file: Path) -> tuple[list[ImageRow], Categories, CocoColumns]:
 
 
 def _annotations(columns: CocoColumns) -> pa.StructArray:
-    points = pa.LargeListArray.from_arrays(_array(columns.point_starts), _array(columns.points))
+    points = pa.LargeListArray.from_arrays(array(columns.point_starts), array(columns.points))
     rle = [None, pa.py_buffer(columns.rle_starts), pa.py_buffer(columns.rle_bytes)]
     fields = {
-        "id": _array(columns.ids),
-        "category_id": _array(columns.category_ids),
-        **{name: _array(np.ascontiguousarray(columns.bboxes[:, i])) for i, name in enumerate(_BBOX)},
-        "area": _array(columns.areas, known=~np.isnan(columns.areas)),
-        "iscrowd": _array(columns.crowd, known=columns.crowd != NOT_SAID),
-        "polygons": pa.LargeListArray.from_arrays(_array(columns.polygon_starts), points),
+        "id": array(columns.ids),
+        "category_id": array(columns.category_ids),
+        **{name: array(np.ascontiguousarray(columns.bboxes[:, i])) for i, name in enumerate(_BBOX)},
+        "area": array(columns.areas, known=~np.isnan(columns.areas)),
+        "iscrowd": array(columns.crowd, known=columns.crowd != NOT_SAID),
+        "polygons": pa.LargeListArray.from_arrays(array(columns.polygon_starts), points),
         "rle": pa.Array.from_buffers(pa.large_binary(), len(columns), rle),
     }
     return pa.StructArray.from_arrays(list(fields.values()), list(fields))
@@ -109,34 +108,18 @@ def _columns(annotations: pa.LargeListArray) -> CocoColumns:
     polygons, rle = fields["polygons"], fields["rle"]
     _, rle_starts, rle_bytes = rle.buffers()
     return CocoColumns(
-        starts=_numbers(annotations.offsets),
-        ids=_numbers(fields["id"]),
-        category_ids=_numbers(fields["category_id"]),
-        bboxes=np.stack([_numbers(fields[name]) for name in _BBOX], axis=1),
-        areas=_numbers(fields["area"], unknown=np.nan),
-        crowd=_numbers(fields["iscrowd"], unknown=NOT_SAID),
-        polygon_starts=_numbers(polygons.offsets),
-        point_starts=_numbers(polygons.values.offsets),
-        points=_numbers(polygons.values.values),
+        starts=numbers(annotations.offsets),
+        ids=numbers(fields["id"]),
+        category_ids=numbers(fields["category_id"]),
+        bboxes=np.stack([numbers(fields[name]) for name in _BBOX], axis=1),
+        areas=numbers(fields["area"], unknown=np.nan),
+        crowd=numbers(fields["iscrowd"], unknown=NOT_SAID),
+        polygon_starts=numbers(polygons.offsets),
+        point_starts=numbers(polygons.values.offsets),
+        points=numbers(polygons.values.values),
         rle_starts=np.frombuffer(rle_starts, np.int64, count=len(rle) + 1) if len(rle) else np.zeros(1, np.int64),
         rle_bytes=np.frombuffer(rle_bytes or b"", np.uint8),
     )
-
-
-# By their buffers: pyarrow's own ways to and from NumPy import pandas, which takes a second and 50 MB.
-def _array(values: NDArray[Any], known: NDArray[np.bool_] | None = None) -> pa.Array:
-    mask = None if known is None else pa.py_buffer(np.packbits(known, bitorder="little"))
-    return pa.Array.from_buffers(_ARROW[values.dtype.name], len(values), [mask, pa.py_buffer(values)])
-
-
-def _numbers(array: pa.Array, *, unknown: float | None = None) -> NDArray[Any]:
-    dtype = np.dtype(str(array.type).replace("double", "float64"))
-    mask, content = array.buffers()
-    values = np.frombuffer(content or b"", dtype, count=len(array), offset=array.offset * dtype.itemsize)
-    if mask is None or unknown is None:
-        return values
-    known = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
-    return np.where(known[array.offset : array.offset + len(array)], values, dtype.type(unknown))
 
 
 def _federated(record: ImageRecord) -> tuple[list[int] | None, list[int] | None]:

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from tis_ray import whole_files
 from tis_ray.errors import DataError
 from tis_ray.formats import segmentation
+from tis_ray.formats.bad_entries import BadEntries
 from tis_ray.formats.coco_checks import is_box, shown
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.formats.json_stream import JsonStream
@@ -23,6 +24,7 @@ from tis_ray.instances import Categories, Instances
 from tis_ray.ops import boxes as box_ops
 
 _FARTHEST_PX = 1e9  # float32 knows no pixels beyond it
+SCORE_DECIMALS = 6
 
 
 def to_results(
@@ -39,7 +41,7 @@ def to_results(
     `segmentation`.
     """
     xywh = np.round(box_ops.xyxy_to_xywh(instances.boxes).astype(np.float64), 3).tolist()
-    scores = np.round(instances.scores.astype(np.float64), 6).tolist()
+    scores = np.round(instances.scores.astype(np.float64), SCORE_DECIMALS).tolist()
     results: list[dict[str, Any]] = [
         {"image_id": image_id, "category_id": categories.ids[label], "bbox": bbox, "score": score}
         for label, bbox, score in zip(instances.labels.tolist(), xywh, scores, strict=True)
@@ -49,7 +51,7 @@ def to_results(
             if rle is not None:
                 result["segmentation"] = rle
         if instances.masks.quality is not None:
-            mask_scores = np.round(instances.mask_scores.astype(np.float64), 6).tolist()
+            mask_scores = np.round(instances.mask_scores.astype(np.float64), SCORE_DECIMALS).tolist()
             for result, mask_score in zip(results, mask_scores, strict=True):
                 if "segmentation" in result:
                     result["mask_score"] = mask_score
@@ -105,19 +107,23 @@ class ResultsWriter:
         return DataError(f"{self.path}: cannot be written ({error.strerror})")
 
 
-def read_results(path: Path | str, dataset: GroundTruth) -> list[dict[str, Any]]:
+def read_results(path: Path | str, dataset: GroundTruth, *, bad: BadEntries | None = None) -> list[dict[str, Any]]:
     """All of `stream_results` at once."""
-    return list(stream_results(path, dataset))
+    return list(stream_results(path, dataset, bad=bad))
 
 
-def stream_results(path: Path | str, dataset: GroundTruth) -> Iterator[dict[str, Any]]:
+def stream_results(
+    path: Path | str, dataset: GroundTruth, *, bad: BadEntries | None = None
+) -> Iterator[dict[str, Any]]:
     """Read and check any framework's results for the images of `dataset`, one at a time, in the order of the file.
 
     Masks of any spelling become compressed RLEs; a result with a mask alone gets the mask's box. Results of classes
-    that the data set leaves unscored are left out. Raises `DataError` naming file, position, image and field: an
-    unknown image or category, NaN, a score outside 0..1, a mask's score above that of its box, a mask of another image
-    size.
+    that the data set leaves unscored are left out. Wrong ones, of an unknown image or category, with NaN, a score
+    outside 0..1, a mask's score above that of its box, a mask of another image size, are counted in `bad`, and left
+    out where it skips them; else, at the end of the file, `DataError` names and counts them by position, image and
+    field. A file that is no list of results raises it at once.
     """
+    bad = BadEntries() if bad is None else bad
     known = set(dataset.categories.ids)
     sizes_hw = {record.id: (record.height, record.width) for record in dataset.images}
     with JsonStream(path) as stream:
@@ -125,35 +131,47 @@ def stream_results(path: Path | str, dataset: GroundTruth) -> Iterator[dict[str,
             found = "an object" if stream.peek() == "{" else type(stream.value()).__name__
             raise DataError(f"{path}: expected a list of results; got {found}")
         for i, result in enumerate(stream.items()):
-            if not _is_of(result, dataset.unscored):
-                yield _checked(f"{path}: result {i}", result, sizes_hw, known)
+            if _is_of(result, dataset.unscored):
+                continue
+            if problem := _problem_of(result, sizes_hw, known):
+                image = f" of image {result['image_id']}" if problem[0] not in ("entry", "image_id") else ""
+                bad.add(path, problem[0], f"result {i}{image}: {problem[1]}")
+            else:
+                yield _with_rle(result, sizes_hw)
         stream.end()
+    bad.check(path, "results")
 
 
-def _checked(
-    where: str, result: Any, sizes_hw: Mapping[int, tuple[int, int]], category_ids: Collection[int]
-) -> dict[str, Any]:
+def _problem_of(
+    result: Any, sizes_hw: Mapping[int, tuple[int, int]], category_ids: Collection[int]
+) -> tuple[str, str] | None:
+    """The field of a result that is wrong, and what was expected there and came; None where all is well."""
     if not isinstance(result, dict):
-        raise DataError(f"{where}: expected an object; got {type(result).__name__}")
+        return "entry", f"expected an object; got {type(result).__name__}"
     image_id, category_id, bbox, mask = (result.get(key) for key in ("image_id", "category_id", "bbox", "segmentation"))
-    if type(image_id) is not int or image_id not in sizes_hw:
-        raise DataError(f"{where}: image_id: expected one of the data set's; got {shown(result, 'image_id')}")
-    where = f"{where} of image {image_id}"
-    masked = mask is not None and mask != []
     for field, holds, expected in (
+        ("image_id", type(image_id) is int and image_id in sizes_hw, "one of the data set's"),
         ("category_id", type(category_id) is int and category_id in category_ids, "one of the data set's"),
         ("score", _is_score(result.get("score")), "a number in 0..1"),
         ("mask_score", _is_mask_score(result.get("mask_score"), result.get("score")), "a number from 0 to the score"),
-        ("bbox", _is_box_in_px(bbox) or (bbox is None and masked), "finite x, y and a width and height >= 0"),
+        ("bbox", _is_box_in_px(bbox) or (bbox is None and _is_masked(mask)), "finite x, y and a width and height >= 0"),
     ):
         if not holds:
-            raise DataError(f"{where}: {field}: expected {expected}; got {shown(result, field)}")
-    if problem := segmentation.problem_of(mask, *sizes_hw[image_id]):
-        raise DataError(f"{where}: segmentation: {problem}")
-    if not masked:
+            return field, f"{field}: expected {expected}; got {shown(result, field)}"
+    problem = segmentation.problem_of(mask, *sizes_hw[result["image_id"]])
+    return None if problem is None else ("segmentation", f"segmentation: {problem}")
+
+
+def _with_rle(result: dict[str, Any], sizes_hw: Mapping[int, tuple[int, int]]) -> dict[str, Any]:
+    bbox, mask = result.get("bbox"), result.get("segmentation")
+    if not _is_masked(mask):
         return {key: value for key, value in result.items() if key != "segmentation"}
-    rle = segmentation.to_rle(mask, bbox or [], *sizes_hw[image_id])
+    rle = segmentation.to_rle(mask, bbox or [], *sizes_hw[result["image_id"]])
     return {**result, "bbox": bbox or coco_mask.toBbox(rle).tolist(), "segmentation": rle}
+
+
+def _is_masked(mask: Any) -> bool:
+    return mask is not None and mask != []
 
 
 def _is_of(result: Any, category_ids: Collection[int]) -> bool:

@@ -36,10 +36,10 @@ def load_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON: nested too deeply") from None
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, indented: bool = False) -> None:
     """Write `content`; the file appears when it is whole. Raises `DataError` where it cannot be written."""
     try:
-        whole_files.write(path, orjson.dumps(content))
+        whole_files.write(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 if indented else None))
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from None
 

@@ -17,6 +17,7 @@ from tis_ray.errors import DataError
 
 __all__ = [
     "absolute",
+    "files_below",
     "is_dir",
     "is_file",
     "is_remote",
@@ -97,6 +98,18 @@ def is_file(path: Path) -> bool:
 def is_dir(path: Path) -> bool:
     """Whether there is such a folder; False too where that cannot be found out."""
     return path.is_dir() if not is_remote(path) else _ask(path, "isdir")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder and its sub-folders. Raises `DataError` where they cannot be listed."""
+    if not is_remote(folder):
+        return [path for path in folder.rglob("*") if path.is_file()]
+    try:
+        file_system, name = _found(folder)
+        root = name.strip("/") + "/"
+        return [folder / str(found).strip("/").removeprefix(root) for found in file_system.find(name)]
+    except Exception as error:
+        raise DataError(f"{folder}: cannot be listed ({reason(error)})") from None
 
 
 def version(path: Path) -> tuple[int, str] | None:

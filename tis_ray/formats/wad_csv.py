@@ -5,6 +5,7 @@ order as `start length|start length|`, starts counted from 0 over the whole imag
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from tis_ray import whole_files
 from tis_ray.errors import ConfigError, DataError, InputError
+from tis_ray.formats.bad_entries import BadEntries
 from tis_ray.formats.wad_classes import EVALUATED, WITH_RIDER
 from tis_ray.instances import Categories, Instances
 from tis_ray.ops import rle as rle_ops
@@ -78,15 +80,12 @@ class WadWriter:
         scores = kept.mask_scores
         if self.disjoint:
             runs = disjoint(runs, np.argsort(-scores, kind="stable"))
-        rows = row_runs.of_runs(runs)
-        for label, score, (starts, lengths) in zip(kept.labels, scores.tolist(), rows, strict=True):
-            if not len(starts):
+        texts, areas = row_runs.to_texts(runs)
+        for label, score, area, pixels in zip(kept.labels, scores.tolist(), areas.tolist(), texts, strict=True):
+            if not area:
                 self.num_dropped += 1
                 continue
-            pixels = "".join(
-                f"{start} {length}|" for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
-            )
-            self._file.write(f"{image_id},{label_ids[label]},{lengths.sum()},{score:.6f},{pixels}\n")
+            self._file.write(f"{image_id},{label_ids[label]},{area},{score:.6f},{pixels}\n")
             self.num_rows += 1
 
     def __exit__(
@@ -103,25 +102,43 @@ class WadWriter:
 def read_csv(path: Path | str, *, size_hw: tuple[int, int]) -> dict[str, list[WadRow]]:
     """The lines of a submission by ImageId, both in the order of the file; all images are of height, width `size_hw`.
 
-    A bar at the end of EncodedPixels may be missing. Raises `DataError` naming file, line and field: an unknown
-    class, a score outside 0..1, runs that overlap or leave the image, a PixelCount that is not the runs' sum.
+    As `stream_csv`, whose `DataError` it raises.
     """
-    path = Path(path)
     rows: dict[str, list[WadRow]] = {}
+    for image_id, row in stream_csv(path, lambda _: size_hw):
+        rows.setdefault(image_id, []).append(row)
+    return rows
+
+
+def stream_csv(
+    path: Path | str, size_of: Callable[[str], tuple[int, int] | None], *, bad: BadEntries | None = None
+) -> Iterator[tuple[str, WadRow]]:
+    """The lines of a submission with their ImageIds, one at a time, in the order of the file.
+
+    `size_of` says an image's height and width, None where there is no such image. A bar at the end of EncodedPixels
+    may be missing. Wrong lines, of an unknown image or class, with a score outside 0..1, runs that overlap or leave the
+    image, a PixelCount that is not the runs' sum, are counted in `bad` and left out where it skips them; else, at the
+    end of the file, `DataError` names and counts them by line and field. A file without the header raises it at once.
+    """
+    path, bad = Path(path), BadEntries() if bad is None else bad
     try:
         with path.open(encoding="utf-8") as lines:
             header = lines.readline().rstrip("\r\n").removeprefix("\ufeff")
             if header != HEADER:
                 raise DataError(f"{path}: line 1: expected {HEADER}; got {_short(header)}")
             for number, line in enumerate(lines, start=2):
-                if line.strip():
-                    image_id, row = _read_row(f"{path}: line {number}", line.rstrip("\r\n"), size_hw)
-                    rows.setdefault(image_id, []).append(row)
+                try:
+                    found = _read_row(line.rstrip("\r\n"), size_of) if line.strip() else None
+                except _WrongRowError as error:
+                    bad.add(path, error.field, f"line {number}: {error}")
+                else:
+                    if found is not None:
+                        yield found
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: expected a CSV of UTF-8 text; got other bytes") from None
-    return rows
+    bad.check(path, "lines")
 
 
 def _label_ids(categories: Categories) -> NDArray[np.int64]:
@@ -142,16 +159,25 @@ def image_id_of(image: str) -> str:
     return name
 
 
-def _read_row(where: str, line: str, size_hw: tuple[int, int]) -> tuple[str, WadRow]:
+class _WrongRowError(Exception):
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def _read_row(line: str, size_of: Callable[[str], tuple[int, int] | None]) -> tuple[str, WadRow]:
     def refuse(field: str, expected: str, got: str) -> NoReturn:
-        raise DataError(f"{where}: {field}: expected {expected}; got {_short(got)}")
+        raise _WrongRowError(field, f"{field}: expected {expected}; got {_short(got)}")
 
     fields = line.split(",")
     if len(fields) != 5:
-        raise DataError(f"{where}: expected 5 fields ({HEADER}); got {len(fields)}")
+        raise _WrongRowError("fields", f"expected 5 fields ({HEADER}); got {len(fields)}")
     image_id, label, count, confidence, pixels = (field.strip() for field in fields)
     if not image_id:
         refuse("ImageId", "a name", image_id)
+    size_hw = size_of(image_id)
+    if size_hw is None:
+        refuse("ImageId", "one of the data set's", image_id)
     if label not in {str(id_) for id_ in WITH_RIDER.ids}:
         refuse("LabelId", f"one of {', '.join(map(str, WITH_RIDER.ids))}", label)
     score = _number(confidence)
@@ -161,7 +187,7 @@ def _read_row(where: str, line: str, size_hw: tuple[int, int]) -> tuple[str, Wad
         starts, lengths = _runs(pixels)
         (rle,) = rle_ops.from_runs(row_runs.to_runs([(starts, lengths)], *size_hw))
     except InputError as error:
-        raise DataError(f"{where}: EncodedPixels: {error}") from None
+        raise _WrongRowError("EncodedPixels", f"EncodedPixels: {error}") from None
     if count != str(lengths.sum()):
         refuse("PixelCount", f"{lengths.sum()}, the sum of the run lengths", count)
     return image_id, WadRow(int(label), score, rle)
