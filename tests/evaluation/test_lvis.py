@@ -14,7 +14,6 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from tis_ray.errors import InputError
-from tis_ray.evaluation import comparison
 from tis_ray.evaluation.coco import CocoReport, evaluate
 from tis_ray.evaluation.federated import strongest
 from tis_ray.formats import coco
@@ -142,14 +141,6 @@ def test_scores_equal_the_packages_on_real_images(lvis, times):
     if not os.environ.get("TIS_RAY_DATA"):
         pytest.skip("TIS_RAY_DATA is not set")
     _check_parity(lvis, Path(os.environ["TIS_RAY_DATA"]) / "lvis_val100/lvis_val_100.json", times=times)
-
-
-def test_classes_are_compared_some_at_a_time_without_a_trace(tmp_path, monkeypatch):
-    path = _squares(tmp_path / "squares.json")
-    dataset, results = coco.read(path), _perturbed(path, seed=2, times=2)
-    whole = evaluate(dataset, results, bootstrap=5)
-    monkeypatch.setattr(comparison, "PAIRS_AT_ONCE", 2 * len(dataset))
-    assert evaluate(dataset, results, bootstrap=5) == whole
 
 
 # ---------------------------------------------------------------------------------------------- By hand

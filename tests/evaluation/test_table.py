@@ -81,3 +81,9 @@ def test_a_member_without_masks_among_others_shows_n_a():
     lines = _lines(members_table([("a", REPORT), ("boxes", CocoReport(1, 1, 1, {"bbox": SCORES}))]))
     (row,) = [line for line in lines if "boxes" in line]
     assert row.split()[-3:] == ["n/a"] * 3
+
+
+def test_members_scored_without_draws_have_no_heading_of_an_interval():
+    plain = CocoReport(1, 1, 1, {"bbox": KindScores(AP=0.3125)})
+    assert not any("95%" in line for line in _lines(members_table([("a", plain)])))
+    assert any("95%" in line for line in _lines(members_table([("a", plain), ("b", REPORT)])))

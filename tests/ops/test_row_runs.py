@@ -29,15 +29,20 @@ def runs_of(masks):
     return crop_runs.of_crops(list(masks), np.zeros((len(masks), 2), np.int32), *masks.shape[1:])
 
 
-def pairs(rows):
-    return [list(zip(starts.tolist(), lengths.tolist(), strict=True)) for starts, lengths in rows]
+def pairs(runs):
+    """The starts and lengths of each mask, as they are written."""
+    texts, _ = row_runs.to_texts(runs)
+    return [[tuple(int(number) for number in one.split(" ")) for one in text.split("|")[:-1]] for text in texts]
 
 
 def check(masks):
     runs = runs_of(masks)
-    rows = row_runs.of_runs(runs)
-    assert pairs(rows) == [brute(mask) for mask in masks]
-    back = row_runs.to_runs(rows, *masks.shape[1:])
+    rows = pairs(runs)
+    assert rows == [brute(mask) for mask in masks]
+    texts, areas = row_runs.to_texts(runs)
+    assert texts == ["".join(f"{start} {length}|" for start, length in brute(mask)) for mask in masks]
+    np.testing.assert_array_equal(areas, masks.sum(axis=(1, 2)))
+    back = row_runs.to_runs([tuple(np.array(row, np.int64).reshape(-1, 2).T) for row in rows], *masks.shape[1:])
     np.testing.assert_array_equal(back.spans, runs.spans)
     np.testing.assert_array_equal(back.offsets, runs.offsets)
 
@@ -56,18 +61,18 @@ def test_many_masks_at_once(density):
 def test_runs_over_the_right_border_are_one():
     mask = np.zeros((1, 6, 8), np.uint8)
     mask[0, 1, 5:] = mask[0, 2, :3] = 1
-    assert pairs(row_runs.of_runs(runs_of(mask))) == [[(13, 6)]]
+    assert pairs(runs_of(mask)) == [[(13, 6)]]
 
 
 def test_a_whole_huge_image_is_one_run():
     runs = Runs(30_000, 40_000, np.array([[0, 1_200_000_000]]), np.array([0, 1]))
-    assert pairs(row_runs.of_runs(runs)) == [[(0, 1_200_000_000)]]
+    assert pairs(runs) == [[(0, 1_200_000_000)]]
 
 
 def test_no_masks_and_empty_masks():
-    assert row_runs.of_runs(Runs.empty(5, 6)) == []
+    assert pairs(Runs.empty(5, 6)) == []
     assert len(row_runs.to_runs([], 5, 6)) == 0
-    assert pairs(row_runs.of_runs(Runs.empty(5, 6, count=2))) == [[], []]
+    assert pairs(Runs.empty(5, 6, count=2)) == [[], []]
 
 
 @pytest.mark.parametrize(

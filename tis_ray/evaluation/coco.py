@@ -1,31 +1,35 @@
 """COCO's metric and LVIS's: average precision of boxes and masks, by size, class and frequency, with intervals.
 
-Scores come from faster-coco-eval, which agrees with pycocotools and with the lvis package to the last bits; the matches
-that the bootstrap resamples come from pycocotools, which shows them.
+Overlaps and matches (`overlaps`, `greedy`) are those of pycocotools and of the lvis package, worked out for all images
+and classes at once; tests hold the scores equal to theirs.
 """
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
-from faster_coco_eval import COCO as FastCOCO
-from faster_coco_eval import COCOeval_faster
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from tis_ray.errors import InputError
 from tis_ray.evaluation import bootstrap as resampling
-from tis_ray.evaluation.comparison import Comparison, Result, annotations_of, by_coco, by_lvis
+from tis_ray.evaluation.comparison import Result, held
+from tis_ray.evaluation.greedy import (
+    SIZES,
+    Matched,
+    best_first,
+    inside,
+    match,
+    positives_of,
+    precision_curves,
+    ranks,
+    roles_by_class,
+)
+from tis_ray.evaluation.overlaps import Kind, Metric, Overlaps, overlaps
 from tis_ray.formats.dataset import GroundTruth, is_federated
 from tis_ray.instances import Categories
 
-Metric = Literal["coco", "lvis"]
-
-KINDS = ("bbox", "segm")
+KINDS: tuple[Kind, ...] = ("bbox", "segm")
 METRICS: tuple[Metric, ...] = get_args(Metric)
 UNDEFINED = -1.0  # COCO's value for a score that has no object to be computed from
 FREQUENCIES = {"APr": "r", "APc": "c", "APf": "f"}
@@ -120,68 +124,71 @@ def evaluate(
         metric = "lvis" if is_federated(dataset) else "coco"
     if metric not in METRICS:
         raise InputError(f"metric: expected one of {', '.join(METRICS)}; got {metric!r}")
-    truth = annotations_of(dataset, masks="segm" in kinds)
-    scores = {}
-    for kind in kinds:
+    dataset = held(dataset)
+    scores: dict[str, KindScores] = {}
+    for kind in KINDS:
+        if kind not in kinds:
+            continue
         if len(dataset) == 0 or len(dataset.categories) == 0 or (kind == "segm" and _without_masks(results)):
             scores[kind] = KindScores(AP_per_class=dict.fromkeys(dataset.categories.names, UNDEFINED))
         else:
-            compare = by_lvis if metric == "lvis" else by_coco
-            scores[kind] = _scores(compare(dataset, truth, results, kind), dataset.categories, bootstrap, seed)
+            pairs = overlaps(dataset, results, kind=kind, metric=metric)
+            scores[kind] = _scores(pairs, dataset.categories, bootstrap, seed)
     groups = FREQUENCIES if dataset.categories.frequency else ()
     names = (*_AP, *groups, "AR300" if metric == "lvis" else "AR100")
-    num_objects = sum(not one["iscrowd"] for one in truth)
+    num_objects = sum(not one.get("iscrowd", 0) for record in dataset.images for one in dataset.entries(record.id))
     return CocoReport(len(dataset), num_objects, len(results), scores, metric, names)
 
 
-def _scores(comparison: Comparison, categories: Categories, samples: int, seed: int) -> KindScores:
-    precision, recall = _curves(comparison)
+def _scores(pairs: Overlaps, categories: Categories, samples: int, seed: int) -> KindScores:
+    sizes = {name: _of_size(pairs, len(categories), size) for name, size in SIZES.items()}
+    everything = sizes["all"]
+    precision = precision_curves(pairs, everything.matched, everything.positives)  # (T, 101, K)
     groups = _groups(categories)
-    others: dict[str, Any] = {name: _mean(precision[:, :, members, 0]) for name, members in groups.items()}
-    others["AR100" if comparison.not_exhaustive is None else "AR300"] = _mean(recall[..., 0])
+    others: dict[str, Any] = {name: _mean(precision[..., members]) for name, members in groups.items()}
+    others["AR300" if pairs.max_instances is None else "AR100"] = _recall(pairs, everything)
     if samples:
-        others |= _intervals(comparison, groups, samples, seed)
+        others |= _intervals(pairs, everything, groups, samples, seed)
     return KindScores(
-        AP=_mean(precision[..., 0]),
-        AP50=_mean(precision[0, ..., 0]),
-        AP75=_mean(precision[5, ..., 0]),
-        APs=_mean(precision[..., 1]),
-        APm=_mean(precision[..., 2]),
-        APl=_mean(precision[..., 3]),
-        AP_per_class={name: _mean(precision[:, :, i, 0]) for i, name in enumerate(categories.names)},
+        AP=_mean(precision),
+        AP50=_mean(precision[0]),
+        AP75=_mean(precision[5]),
+        APs=_mean(precision_curves(pairs, sizes["small"].matched, sizes["small"].positives)),
+        APm=_mean(precision_curves(pairs, sizes["medium"].matched, sizes["medium"].positives)),
+        APl=_mean(precision_curves(pairs, sizes["large"].matched, sizes["large"].positives)),
+        AP_per_class={name: _mean(precision[..., i]) for i, name in enumerate(categories.names)},
         **others,
     )
 
 
-def _curves(comparison: Comparison) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision (overlaps, recalls, classes, sizes) and recall (overlaps, classes, sizes)."""
-    truth, found = FastCOCO(comparison.truth), FastCOCO(comparison.found)
-    precision, recall = [], []
-    for category_ids in comparison.classes():
-        evaluator = COCOeval_faster(
-            truth,
-            found,
-            comparison.kind,
-            lvis_style=comparison.not_exhaustive is not None,
-            print_function=_say_nothing,
-            separate_eval=True,
-        )
-        evaluator.params.catIds = category_ids
-        if comparison.max_instances is not None:
-            evaluator.params.maxDets = [comparison.max_instances]
-        evaluator.evaluate()
-        evaluator.accumulate()
-        precision.append(np.asarray(evaluator.eval["precision"])[..., -1])
-        recall.append(np.asarray(evaluator.eval["recall"])[..., -1])
-    return np.concatenate(precision, axis=2), np.concatenate(recall, axis=1)
+@dataclass(frozen=True, slots=True, eq=False)
+class _OfSize:
+    """What became of all detections where only objects of a size count, and how many of each class those are (K,)."""
+
+    matched: Matched
+    positives: NDArray[np.int64]
+
+
+def _of_size(pairs: Overlaps, num_classes: int, size: tuple[float, float]) -> _OfSize:
+    ignored = ~inside(pairs.object_areas, size)
+    matched = match(pairs, roles_by_class(pairs, ignored), size=size)
+    return _OfSize(matched, positives_of(pairs, ignored, num_classes))
+
+
+def _recall(pairs: Overlaps, of: _OfSize) -> float:
+    """The mean recall of the classes that have objects, at all overlaps."""
+    there = of.positives > 0
+    hits = of.matched.hits if pairs.max_instances is None else of.matched.hits & (ranks(pairs) < pairs.max_instances)
+    found = np.stack([np.bincount(pairs.labels[row], minlength=len(there)) for row in hits])
+    return _mean(found[:, there] / of.positives[there])
 
 
 def _intervals(
-    comparison: Comparison, groups: Mapping[str, NDArray[np.bool_]], samples: int, seed: int
+    pairs: Overlaps, of: _OfSize, groups: Mapping[str, NDArray[np.bool_]], samples: int, seed: int
 ) -> dict[str, tuple[float, float] | None]:
     """The images are matched once, at all sizes together, and then resampled."""
-    times = resampling.draws(len(comparison.truth["images"]), num_samples=samples, seed=seed)
-    by_class = resampling.class_samples(_matches(comparison), times)
+    times = resampling.draws(len(pairs.image_ids), num_samples=samples, seed=seed)
+    by_class = resampling.class_samples(_matches(pairs, of), times)
     everything = np.ones(by_class.shape[1], dtype=np.bool_)
     return {
         f"{name}_interval": resampling.percentile_interval(resampling.class_means(by_class[:, members]))
@@ -189,31 +196,16 @@ def _intervals(
     }
 
 
-def _matches(comparison: Comparison) -> list[resampling.ClassMatches]:
+def _matches(pairs: Overlaps, of: _OfSize) -> list[resampling.ClassMatches]:
     """Of each class."""
-    found: list[resampling.ClassMatches] = []
-    num_images = len(comparison.truth["images"])
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluator = COCOeval(_indexed(comparison.truth), _indexed(comparison.found), comparison.kind)
-        evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluator.params.maxDets = [comparison.max_instances or 100]
-        for category_ids in comparison.classes():
-            evaluator.params.catIds = category_ids
-            evaluator.evaluate()
-            if comparison.not_exhaustive is not None:
-                _ignore_surplus(evaluator.evalImgs, comparison.not_exhaustive)
-            found += [
-                resampling.class_matches(evaluator.evalImgs[start : start + num_images], len(evaluator.params.iouThrs))
-                for start in range(0, len(evaluator.evalImgs), num_images)
-            ]
-    return found
-
-
-def _ignore_surplus(entries: Sequence[Any], not_exhaustive: Mapping[int, frozenset[int]]) -> None:
-    """Mark in COCOeval's `evalImgs` what is too much of a class that is not exhaustively annotated."""
-    for entry in entries:
-        if entry is not None and entry["category_id"] in not_exhaustive[entry["image_id"]]:
-            entry["dtIgnore"] = np.logical_or(entry["dtIgnore"], entry["dtMatches"] == 0)
+    order, starts = best_first(pairs, len(of.positives))
+    objects = np.zeros((len(of.positives), len(pairs.image_ids)), dtype=np.int64)
+    np.add.at(objects, (pairs.object_labels[~pairs.crowd], pairs.object_images[~pairs.crowd]), 1)
+    hits, ignored, images = of.matched.hits, ~of.matched.counted, pairs.images
+    return [
+        resampling.ClassMatches(hits[:, mine], ignored[:, mine], images[mine], objects[label])
+        for label, mine in enumerate(np.split(order, starts[1:-1]))
+    ]
 
 
 def _groups(categories: Categories) -> dict[str, NDArray[np.bool_]]:
@@ -223,22 +215,11 @@ def _groups(categories: Categories) -> dict[str, NDArray[np.bool_]]:
     return {name: np.array(categories.frequency) == letter for name, letter in FREQUENCIES.items()}
 
 
-def _indexed(structure: dict[str, Any]) -> Any:
-    coco = COCO()
-    coco.dataset = structure
-    coco.createIndex()
-    return coco
-
-
 def _without_masks(results: Sequence[Result]) -> bool:
     """Whether there are results and none has a mask."""
     return len(results) > 0 and not any("segmentation" in result for result in results)
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    defined = values[values > UNDEFINED]
+    defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else UNDEFINED
-
-
-def _say_nothing(*_: Any, **__: Any) -> None:
-    pass

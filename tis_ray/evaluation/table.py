@@ -1,5 +1,6 @@
 """Scores as tables for a terminal, in percent."""
 
+import math
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -30,7 +31,7 @@ def _scores_across(table: Table, report: CocoReport) -> Table:
     if with_interval:
         table.add_column("AP 95% interval", justify="right", no_wrap=True)
     for kind, scores in report.scores.items():
-        cells = [_percent(getattr(scores, name)) for name in report.names]
+        cells = [percent(getattr(scores, name)) for name in report.names]
         table.add_row(_NAMES.get(kind, kind), *cells, *([_interval(scores.AP_interval)] if with_interval else []))
     return table
 
@@ -45,39 +46,41 @@ def _scores_down(table: Table, report: CocoReport) -> Table:
         cells: list[str] = []
         for scores in report.scores.values():
             drawn = hasattr(scores, f"{name}_interval")
-            cells.append(_percent(getattr(scores, name)))
+            cells.append(percent(getattr(scores, name)))
             cells += [_interval(getattr(scores, f"{name}_interval")) if drawn else ""] if with_interval else []
         table.add_row(name, *cells)
     return table
 
 
 def members_table(rows: Sequence[tuple[str, CocoReport]]) -> Table:
-    """One row for each name and report: AP with its 95% interval, AP50 and APs, of boxes and of masks.
+    """One row for each name and report: AP with its 95% interval where it has one, AP50 and APs, of boxes and of masks.
 
     It fits 80 columns: names are broken before figures are.
     """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", min_width=12, overflow="fold")
     kinds = [kind for kind in _NAMES if any(kind in report.scores for _, report in rows)]
+    drawn = any(scores.AP_interval for _, report in rows for scores in report.scores.values())
     for kind in kinds:
-        for name in ("AP [95%]", "AP50", "APs"):
+        for name in ("AP [95%]" if drawn else "AP", "AP50", "APs"):
             table.add_column(f"{_NAMES[kind]}\n{name}", justify="right", no_wrap=True)
     for name, report in rows:
         cells: list[str] = []
         for kind in kinds:
             scores = report.scores.get(kind, KindScores())
             interval = f" {_interval(scores.AP_interval)}" if scores.AP_interval else ""
-            cells += [_percent(scores.AP) + interval, _percent(scores.AP50), _percent(scores.APs)]
+            cells += [percent(scores.AP) + interval, percent(scores.AP50), percent(scores.APs)]
         table.add_row(escape(name), *cells)
     return table
 
 
-def _percent(score: float) -> str:
-    return "n/a" if score < 0 else f"{100 * score:.1f}"
+def percent(score: float) -> str:
+    """A score of 0..1 in percent; n/a for COCO's -1 and for NaN."""
+    return "n/a" if score < 0 or math.isnan(score) else f"{100 * score:.1f}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
     if interval is None:
         return "n/a"
     low, high = interval
-    return f"[{_percent(low)}, {_percent(high)}]"  # a bracket before a digit is no rich markup
+    return f"[{percent(low)}, {percent(high)}]"  # a bracket before a digit is no rich markup

@@ -19,11 +19,12 @@ Starts = NDArray[np.int64]  # (K,) rising
 Lengths = NDArray[np.int64]  # (K,) at least 1
 
 
-def of_runs(runs: Runs) -> list[tuple[Starts, Lengths]]:
-    """The starts and lengths of each of the N masks."""
+def to_texts(runs: Runs) -> tuple[list[str], NDArray[np.int64]]:
+    """Each of the N masks as `start length|start length|`, empty where it is, and its number of pixels (N,)."""
     spans, offsets = _turned(np.ascontiguousarray(runs.spans), runs.offsets, runs.height, runs.width)
-    starts, lengths, ends = spans[:, 0], spans[:, 1] - spans[:, 0], offsets.tolist()
-    return [(starts[i:j], lengths[i:j]) for i, j in pairwise(ends)]
+    text, ends, areas = _written(spans, offsets, runs.height * runs.width)
+    written, stops = text.tobytes().decode("ascii"), ends.tolist()
+    return [written[start:stop] for start, stop in pairwise([0, *stops])], areas
 
 
 def to_runs(rows: Sequence[tuple[Starts, Lengths]], height: int, width: int) -> Runs:
@@ -145,3 +146,35 @@ def _joined(spans, first, last):  # type: ignore[no-untyped-def]
             spans[n, 0], spans[n, 1] = spans[i, 0], spans[i, 1]
             n += 1
     return n
+
+
+@njit(cache=True)
+def _written(spans, offsets, pixels):  # type: ignore[no-untyped-def]
+    """The text of all masks, one after the other, where that of each ends, and how many pixels each has."""
+    digits = 1
+    while pixels >= 10:
+        pixels, digits = pixels // 10, digits + 1
+    text = np.empty(2 * (digits + 1) * len(spans), dtype=np.uint8)
+    ends, areas = np.empty(len(offsets) - 1, dtype=np.int64), np.zeros(len(offsets) - 1, dtype=np.int64)
+    n = 0
+    for mask in range(len(ends)):
+        for i in range(offsets[mask], offsets[mask + 1]):
+            length = spans[i, 1] - spans[i, 0]
+            areas[mask] += length
+            n = _number(text, n, spans[i, 0], 32)
+            n = _number(text, n, length, 124)
+        ends[mask] = n
+    return text[:n], ends, areas
+
+
+@njit(cache=True)
+def _number(text, n, value, mark):  # type: ignore[no-untyped-def]
+    """Write a number's digits and the character `mark` behind them; where the text goes on."""
+    count, rest = 1, value // 10
+    while rest:
+        count, rest = count + 1, rest // 10
+    for k in range(count):
+        text[n + count - 1 - k] = 48 + value % 10
+        value //= 10
+    text[n + count] = mark
+    return n + count + 1
