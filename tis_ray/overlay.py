@@ -60,6 +60,8 @@ def draw_overlay(
     categories: Categories | Sequence[str] = (),
     score_threshold: float = 0.3,
     max_side: int | None = None,
+    colours: Mapping[str, Colour] | None = None,
+    nothing: str = "nothing found",
 ) -> Image.Image:
     """The image with the found instances drawn over it and a legend below.
 
@@ -70,6 +72,8 @@ def draw_overlay(
     categories: the classes or their names in label order; they fix the colours, which otherwise follow from the
                 names.
     max_side:   the finished picture is reduced to this many px along its longer side.
+    colours:    red, green and blue of some of the names, where they are to say something else than the class.
+    nothing:    what the legend says of no instances.
 
     Raises `InputError` for an image, an instance or a mask of another form.
     """
@@ -81,7 +85,9 @@ def draw_overlay(
     shown = [one for one in shown if one["score"] is None or one["score"] >= score_threshold]
     shown.sort(key=lambda one: -one["bbox"][2] * one["bbox"][3])  # small ones last, on top
     names = categories.names if isinstance(categories, Categories) else categories
-    colours = {name: colour_of(name, names) for name in {one["category"] for one in shown}}
+    given = colours or {}
+    used = {one["category"] for one in shown}
+    colours = {name: given[name] if name in given else colour_of(name, names) for name in used}
 
     canvas = image.copy()
     for one in shown:
@@ -94,7 +100,7 @@ def draw_overlay(
             x, y, w, h = one["bbox"]
             draw.rectangle((x, y, x + w, y + h), outline=colours[one["category"]], width=style.line)
     _draw_labels(draw, shown, colours, style, (height, width))
-    picture = _with_legend(picture, Counter(one["category"] for one in shown), colours, style)
+    picture = _with_legend(picture, Counter(one["category"] for one in shown), colours, style, nothing)
     if max_side is not None:
         picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return picture
@@ -233,12 +239,12 @@ def _overlap(places: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray
 
 
 def _with_legend(
-    picture: Image.Image, counts: Mapping[str, int], colours: Mapping[str, Colour], style: _Style
+    picture: Image.Image, counts: Mapping[str, int], colours: Mapping[str, Colour], style: _Style, nothing: str
 ) -> Image.Image:
     """The picture above a strip that names each class with its colour and count, most frequent first."""
     names = sorted(counts, key=lambda name: (-counts[name], name))
     entries: list[tuple[str, Colour | None]] = [(f"{name}: {counts[name]}", colours[name]) for name in names]
-    entries = entries or [("nothing found", None)]
+    entries = entries or [(nothing, None)]
     row, gap = style.text + 4 * style.pad, style.text
     places, x, y = [], gap, 0
     for text, _ in entries:

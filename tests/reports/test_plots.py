@@ -2,9 +2,11 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tis_ray.reports import plots
 
@@ -79,3 +81,28 @@ def test_the_same_plot_is_the_same_text(every_plot: dict[str, str]) -> None:
 def test_marks_say_the_share_below_them(every_plot: dict[str, str]) -> None:
     svg = every_plot["cdf"]
     assert [label for label in ("8: 40%", "32: 60%", "96: 80%") if label in svg] == ["8: 40%", "32: 60%", "96: 80%"]
+
+
+def test_a_plot_is_written_as_a_picture_too_in_the_same_style(tmp_path: Path) -> None:
+    x = np.linspace(0, 1, 5)
+    made = {
+        "nested": plots.nested({"a": x / 2, "b": x}, x, xlabel="x", ylabel="y", png=tmp_path / "nested.png"),
+        "columns": plots.columns(
+            ["s", "l"], {"a": [1.0, float("nan")]}, xlabel="x", ylabel="y", png=tmp_path / "columns.png"
+        ),
+        "matrix": plots.matrix(np.eye(2), ["a", "b"], ["a", "b"], xlabel="x", ylabel="y", png=tmp_path / "matrix.png"),
+        "points": plots.points({"a": (1.0, 2.0), "b": (1.0, 2.0)}, xlabel="x", ylabel="y", png=tmp_path / "points.png"),
+        "differences": plots.differences({"a": 1.0}, {"a": (0.5, 2.0)}, xlabel="x", png=tmp_path / "differences.png"),
+    }
+    for name, svg in made.items():
+        assert svg.startswith("<svg"), name
+        assert ">x</text>" in svg, name
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            corner = picture.convert("RGB").getpixel((1, 1))
+        assert corner == (255, 255, 255), name
+
+
+def test_names_of_points_in_one_place_stand_below_each_other() -> None:
+    svg = plots.points({"first": (1.0, 2.0), "second": (1.0, 2.0), "far": (0.1, 0.2)}, xlabel="x", ylabel="y")
+    (first, second) = (re.search(rf'y="([\d.]+)"[^>]*>{name}<', svg)[1] for name in ("first", "second"))
+    assert float(second) > float(first) + 8

@@ -86,11 +86,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """A grid of pictures. `wide` ones take a whole row each."""
+    """A grid of pictures. `wide` ones take a whole row each, `pairs` stand two in a row where there is room."""
 
     kind: ClassVar[str] = "pictures"
     pictures: Sequence[Picture]
     wide: bool = False
+    pairs: bool = False
 
 
 Block = Text | Table | Listing | Figure | Row | Pictures

@@ -1,0 +1,1 @@
+"""Pages that explain scores: what one set of results gets right and wrong, and in what two of them differ."""
