@@ -71,7 +71,7 @@ MISTAKES = {
     "unknown preset": (["a.json", "--fusion", "tiss"], "fusion.preset: Input should be 'tis', 'lvis' or 'megdet'"),
     "preset that goes by scales": (["a.json", "--fusion", "lvis"], "results.a.scale: expected the network input's"),
     "a YAML among files": (["a.json", "b.yml"], "expected results files, or one YAML that lists them; got b.yml"),
-    "a folder": (["."], "results: expected files; got ."),
+    "a folder without a run": (["."], ".: expected the folder of a batch run; got"),
     "its own YAML": (
         ["c.yaml", "--out", "c.yaml"],
         "--out: expected another file than those that are read; got c.yaml",

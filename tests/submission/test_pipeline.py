@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,8 +18,13 @@ from tis_ray.formats.categories import class_map
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
-from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmented, segment_images
+from tis_ray.runs.records import ImageOutcome
+from tis_ray.submission.pipeline import GIVE_UP_AFTER, ImageResult, Segmented, segment_images
 from tis_ray.submission.writing import write_results
+
+
+def outcomes(results: Iterable[ImageResult]) -> Iterator[ImageOutcome]:
+    return (result.outcome for result in results)
 
 
 def segmenter(image: NDArray[np.uint8]) -> Segmented:
@@ -79,7 +85,7 @@ def test_failed_images_are_recorded_and_the_others_written(images: list[ListedIm
 
     out = tmp_path / "out" / "results.json"
     out.parent.mkdir()
-    summary = write_results(segment_images(failing, images, in_flight=2), out, categories=CATEGORIES)
+    summary = write_results(outcomes(segment_images(failing, images, in_flight=2)), out, categories=CATEGORIES)
     assert (summary.num_images, summary.num_instances) == (12, 8)
     failures = {entry["image_id"]: entry["error"] for entry in orjson.loads(summary.failures_file.read_bytes())}
     assert sorted(failures) == [102, 105, 107, 109]
@@ -95,14 +101,14 @@ def test_a_clean_run_takes_an_old_failure_file_away(images: list[ListedImage], t
     out = tmp_path / "results.json"
     stale = tmp_path / "results.failed.json"
     stale.write_text("[]")
-    summary = write_results(segment_images(segmenter, images), out, categories=CATEGORIES)
+    summary = write_results(outcomes(segment_images(segmenter, images)), out, categories=CATEGORIES)
     assert summary.failures_file is None
     assert not stale.exists()
 
 
 def test_no_images_write_an_empty_list(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    summary = write_results(segment_images(segmenter, []), out, categories=CATEGORIES)
+    summary = write_results(outcomes(segment_images(segmenter, [])), out, categories=CATEGORIES)
     assert (summary.num_images, orjson.loads(out.read_bytes())) == (0, [])
 
 
@@ -138,7 +144,7 @@ def test_an_error_while_writing_keeps_the_old_file(images: list[ListedImage], tm
         raise ServiceError("the fusion is gone")
 
     with pytest.raises(ServiceError, match=rf"gave up after {GIVE_UP_AFTER} images in a row, 7.png .*fusion is gone"):
-        write_results(segment_images(gone, images, in_flight=2), out, categories=CATEGORIES)
+        write_results(outcomes(segment_images(gone, images, in_flight=2)), out, categories=CATEGORIES)
     assert out.read_text() == "[]"
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["results.json"]
 
@@ -161,7 +167,7 @@ def test_classes_are_written_with_the_data_sets_own_ids(images: list[ListedImage
     """The segmenter finds label 1, `person`, which is another label and another id in the data set."""
     out = tmp_path / "results.json"
     other = Categories((5, 8), ("person", "car"))
-    summary = write_results(segment_images(segmenter, images), out, categories=CATEGORIES, written=other)
+    summary = write_results(outcomes(segment_images(segmenter, images)), out, categories=CATEGORIES, written=other)
     assert (summary.num_instances, summary.num_dropped) == (12, 0)
     assert {entry["category_id"] for entry in orjson.loads(out.read_bytes())} == {5}
 
@@ -169,7 +175,7 @@ def test_classes_are_written_with_the_data_sets_own_ids(images: list[ListedImage
 def test_classes_that_the_data_set_lacks_are_left_out_and_counted(images: list[ListedImage], tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     summary = write_results(
-        segment_images(segmenter, images), out, categories=CATEGORIES, written=Categories((1,), ("bus",))
+        outcomes(segment_images(segmenter, images)), out, categories=CATEGORIES, written=Categories((1,), ("bus",))
     )
     assert (summary.num_instances, summary.num_dropped) == (0, 12)
     assert orjson.loads(out.read_bytes()) == []

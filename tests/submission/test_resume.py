@@ -1,10 +1,8 @@
-"""`tis-ray predict` through kills: nothing lost, nothing asked for twice, and the file of an uninterrupted run."""
+"""`tis-ray predict` again: failures are looked at once more when that is asked for, and a run keeps what it is of."""
 
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,6 @@ import ray
 from PIL import Image
 
 from tests.running_service import Service
-from tis_ray.submission.journal import journal_path
 
 pytestmark = pytest.mark.ray
 
@@ -44,59 +41,30 @@ def ended(process: subprocess.Popen[str], *, code: int = 0) -> str:
     return " ".join(told.split())
 
 
-def kill_when_it_has_written(process: subprocess.Popen[str], path: Path, *, records: int) -> None:
-    """SIGKILL once the journal has grown that often."""
-    size, end = path.stat().st_size if path.exists() else 0, time.monotonic() + 100
-    while records:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        now = path.stat().st_size if path.exists() else 0
-        if now > size:
-            size, records = now, records - 1
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_writes_the_file_of_an_uninterrupted_one(
+def test_failed_images_are_tried_again_when_asked_and_only_those(
     service: Service, folder: Path, tmp_path: Path
 ) -> None:
-    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
-    formats = ("--images", folder, "--format", "wad", "--format", "coco", "--in-flight", "1")
-    ended(started(service, *formats, "--out", whole))
-    for records in (3, 1, 4):
-        process = started(service, *formats, "--out", out, "--resume")
-        kill_when_it_has_written(process, journal_path(out), records=records)
-        assert not out.exists()
-    told = ended(started(service, *formats, "--out", out, "--resume"))
-    done = re.search(r"(\d+) of 16 images are done already", told)
-    assert done is not None
-    assert 5 <= int(done[1]) < 16
-    assert out.read_bytes() == whole.read_bytes()
-    assert out.with_suffix(".json").read_bytes() == whole.with_suffix(".json").read_bytes()
-    assert not journal_path(out).exists()
-
-
-def test_failed_images_are_tried_again_and_only_those(service: Service, folder: Path, tmp_path: Path) -> None:
     out, broken = tmp_path / "out.json", folder / "03.png"
     good = broken.read_bytes()
-    broken.write_bytes(b"no picture")
-    arguments = ("--images", folder, "--out", out)
-    assert "1 images failed" in ended(started(service, *arguments), code=1)
+    broken.write_bytes(bytes(len(good)))
+    arguments = ("--images", folder, "--out", out, "--images-per-shard", "5")
+    told = ended(started(service, *arguments), code=1)
+    assert "1 images failed, listed in" in told
+    assert "--retry failed looks at them again" in told
     (failure,) = orjson.loads((tmp_path / "out.failed.json").read_bytes())
     assert failure["file_name"] == "03.png"
     assert 4 not in {entry["image_id"] for entry in orjson.loads(out.read_bytes())}
     told = ended(started(service, *arguments), code=2)
-    assert re.search(r"out\.json\.partial holds an unfinished run, 15 images; .*--resume", told)
+    assert re.search(r"out\.run holds a run, 16 of 16 images done; .*--resume", told)
 
     broken.write_bytes(good)
     for other in folder.glob("*.png"):
         if other != broken:
             other.write_bytes(bytes(other.stat().st_size))  # not looked at again
-    ended(started(service, *arguments, "--resume"))
+    told = ended(started(service, *arguments, "--retry", "failed"))
+    assert "15 of 16 images are done already" in told
     assert {entry["image_id"] for entry in orjson.loads(out.read_bytes())} == set(range(1, 17))
-    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.images.json", "out.json"]
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.images.json", "out.json", "out.run"]
 
 
 @pytest.mark.slow
@@ -106,7 +74,7 @@ def test_a_resumed_run_keeps_its_ensemble_and_its_images(service: Service, folde
     arguments = ("--images", folder, "--out", out)
     ended(started(service, *arguments), code=1)
     told = ended(started(service, *arguments, "--resume", "--set", "fusion.top_k=3"), code=2)
-    assert re.search(r"fusion\.top_k: expected 12, with which the unfinished run in .* began; got 3", told)
+    assert re.search(r"fusion\.top_k: expected 12, with which the run in .* began; got 3", told)
     (folder / "99.png").write_bytes(b"")
     told = ended(started(service, *arguments, "--resume"), code=2)
     assert re.search(r"images\.count: expected 16, .*; got 17", told)

@@ -19,7 +19,9 @@ from tis_ray.errors import ConfigError, ServiceError
 from tis_ray.formats.coco_results import to_results
 from tis_ray.formats.image_list import read_image_list
 from tis_ray.results import fuse_files, open_files
+from tis_ray.runs.folder import open_run
 from tis_ray.serving.running import fusion_handle
+from tis_ray.serving.versions import version_of
 from tis_ray.submission.pipeline import segment_images
 from tis_ray.submission.run import predict as predict_images
 from tis_ray.submission.service import ServiceSegmenter
@@ -43,9 +45,9 @@ def test_results_equal_one_process_and_failures_are_listed(service: Service, fol
     (folder / "3.png").write_bytes(b"no picture")
     segmenter = ServiceSegmenter(fusion_handle(), service.ensemble.views, deadline_s=60)
     local = tis_ray.load(service.ensemble_path, device="cpu")
-    results = segment_images(segmenter, read_image_list(folder), in_flight=3)
-    summary = write_results(results, tmp_path / "results.json", categories=local.categories)
-    assert [one.image.file_name for one in summary.failed] == ["3.png"]
+    outcomes = (one.outcome for one in segment_images(segmenter, read_image_list(folder), in_flight=3))
+    summary = write_results(outcomes, tmp_path / "results.json", categories=local.categories)
+    assert [one.file_name for one in summary.failed] == ["3.png"]
     expected = []
     for listed in read_image_list(folder):
         if listed.file_name != "3.png":
@@ -79,7 +81,9 @@ def test_predict_writes_the_running_services_answers_and_notes_ids(
     out = tmp_path / "results.json"
     answer = predict(service, "--images", folder, "--out", out, "--resume")
     assert answer.returncode == 0, answer.stderr
-    assert "is here to go on with; a new one begins" in answer.stderr
+    assert "to go on with; a new one begins" in " ".join(answer.stderr.split())
+    versions = {one.model_version for one in open_run(tmp_path / "results.run").outcomes()}
+    assert versions == {version_of(service.ensemble)}
     noted = orjson.loads((tmp_path / "results.images.json").read_bytes())["images"]
     assert noted == [{"id": i + 1, "file_name": f"{i}.png"} for i in range(6)]
     assert {entry["image_id"] for entry in orjson.loads(out.read_bytes())} == set(range(1, 7))

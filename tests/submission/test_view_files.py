@@ -9,13 +9,12 @@ import pytest
 
 from tis_ray.config import Ensemble, parse
 from tis_ray.formats.coco_results import to_results
-from tis_ray.formats.image_list import ListedImage
 from tis_ray.fusion.fuse import Fuser
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
 from tis_ray.results import fuse_files, open_files
+from tis_ray.runs.records import ImageViews
 from tis_ray.submission import view_files
-from tis_ray.submission.pipeline import ImageResult, Segmented
 
 CATEGORIES = Categories((1,), ("car",))
 MEMBERS = {"a": {"checkpoint": "a", "scales": [400, 800], "flip": True}, "b": {"checkpoint": "b", "scales": [800]}}
@@ -80,11 +79,8 @@ def test_files_of_two_passes_fuse_to_the_boxes_and_masks_of_the_ensemble(tmp_pat
     answer = fuser.finish(merged, {drawing: masks})
     assert answer.masks is not None
     drawn = replace(merged.instances, masks=masks)[masks.present]
-    result = ImageResult(
-        ListedImage(1, "1.png", Path("1.png")), (80, 100), Segmented(answer, {**found, drawing: drawn})
-    )
     with view_files.opened(tmp_path, ensemble, categories=CATEGORIES, written=CATEGORIES) as write:
-        write(result)
+        write(ImageViews(1, (80, 100), {**found, drawing: drawn}))
     data = {"images": [{"id": 1, "width": 100, "height": 80, "file_name": "1.png"}], "annotations": []}
     (tmp_path / "data.json").write_text(json.dumps(data | {"categories": CATEGORIES.to_json()}))
     fuse_files(open_files([tmp_path / view_files.INDEX]), tmp_path / "data.json", tmp_path / "fused.json")

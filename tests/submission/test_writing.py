@@ -12,8 +12,8 @@ from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.wad_csv import read_csv
 from tis_ray.instances import Categories, Instances
 from tis_ray.masks import BoxMasks
-from tis_ray.submission.pipeline import ImageResult, Segmented
-from tis_ray.submission.writing import rehearse, results_files, write_results
+from tis_ray.runs.records import ImageOutcome, Status
+from tis_ray.submission.writing import check_apart, rehearse, results_files, write_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
@@ -25,18 +25,22 @@ def listed(*names: str) -> list[ListedImage]:
     return [ListedImage(i, name, Path(name), SIZE_HW) for i, name in enumerate(names, start=7)]
 
 
-def found(seed: int, *, count: int = 6) -> Segmented:
+def outcome(image: ListedImage, instances: Instances, status: Status = "ok") -> ImageOutcome:
+    return ImageOutcome(image.id, image.file_name, SIZE_HW, status, instances)
+
+
+def found(seed: int, *, count: int = 6) -> Instances:
     """Overlapping instances of the first two classes."""
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 30, (count, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + rng.uniform(5, 28, (count, 2)).astype(np.float32)], axis=1)
     patches = BoxMasks(boxes, rng.random((count, 28, 28)).astype(np.float16))
-    return Segmented(Instances.of(boxes, rng.random(count), rng.integers(0, 2, count), patches))
+    return Instances.of(boxes, rng.random(count), rng.integers(0, 2, count), patches)
 
 
 def test_the_csv_holds_the_masks_of_the_json_of_the_same_run(tmp_path: Path) -> None:
     images = listed("a/one.jpg", "two.jpg", "three.jpg")
-    results = [ImageResult(image, SIZE_HW, found(seed, count=6 * (seed < 2))) for seed, image in enumerate(images)]
+    results = [outcome(image, found(seed, count=6 * (seed < 2))) for seed, image in enumerate(images)]
     out = tmp_path / "sub.csv"
     summary = write_results(results, out, categories=CLASSES, files=results_files(out, ["wad", "coco"]))
     assert (summary.num_images, summary.num_instances, summary.num_dropped) == (3, 12, 0)
@@ -53,7 +57,7 @@ def test_the_csv_holds_the_masks_of_the_json_of_the_same_run(tmp_path: Path) -> 
 
 
 def test_disjoint_masks_share_no_pixel_and_cover_the_same(tmp_path: Path) -> None:
-    results = [ImageResult(image, SIZE_HW, found(3)) for image in listed("one.jpg")]
+    results = [outcome(image, found(3)) for image in listed("one.jpg")]
     covered = {}
     for disjoint in (False, True):
         out = tmp_path / f"{disjoint}.csv"
@@ -64,9 +68,9 @@ def test_disjoint_masks_share_no_pixel_and_cover_the_same(tmp_path: Path) -> Non
 
 
 def test_instances_that_a_format_has_no_place_for_are_counted(tmp_path: Path) -> None:
-    instances = found(1).instances
+    instances = found(1)
     trees = Instances.of(instances.boxes, instances.scores, np.full(6, 2), instances.masks)
-    results = [ImageResult(image, SIZE_HW, Segmented(trees)) for image in listed("one.jpg")]
+    results = [outcome(image, trees) for image in listed("one.jpg")]
     out = tmp_path / "sub.csv"
     summary = write_results(results, out, categories=CLASSES, files=results_files(out, ["wad", "coco"]))
     assert (summary.num_instances, summary.num_dropped) == (0, 6)
@@ -75,12 +79,23 @@ def test_instances_that_a_format_has_no_place_for_are_counted(tmp_path: Path) ->
 
 def test_images_answered_without_some_views_are_told(tmp_path: Path) -> None:
     one, two = listed("one.jpg", "two.jpg")
-    results = [
-        ImageResult(one, SIZE_HW, found(1)),
-        ImageResult(two, SIZE_HW, Segmented(Instances.empty(), missing=("a@64",))),
-    ]
+    results = [outcome(one, found(1)), outcome(two, Instances.empty(), "degraded")]
     summary = write_results(results, tmp_path / "x.json", categories=CLASSES)
-    assert summary.degraded == (two,)
+    assert [image.file_name for image in summary.degraded] == ["two.jpg"]
+
+
+def test_failed_images_are_in_no_file_but_their_own(tmp_path: Path) -> None:
+    one, two = listed("one.jpg", "two.jpg")
+    broken = ImageOutcome(one.id, one.file_name, (0, 0), "failed", Instances.empty(), error="no image")
+    out = tmp_path / "x.json"
+    files = results_files(out, ["coco", "annotations"])
+    summary = write_results([broken, outcome(two, found(1))], out, categories=CLASSES, files=files)
+    assert (summary.failed, summary.num_images, summary.failures_file) == ((broken,), 2, tmp_path / "x.failed.json")
+    failures = orjson.loads((tmp_path / "x.failed.json").read_bytes())
+    assert failures == [{"image_id": one.id, "file_name": "one.jpg", "error": "no image"}]
+    assert [image["id"] for image in orjson.loads((tmp_path / "x.annotations.json").read_bytes())["images"]] == [two.id]
+    write_results([outcome(two, found(1))], out, categories=CLASSES)
+    assert not (tmp_path / "x.failed.json").exists()
 
 
 REFUSED = {
@@ -94,6 +109,14 @@ REFUSED = {
 def test_formats_that_cannot_be_written_are_refused(formats, options, message) -> None:
     with pytest.raises(ConfigError, match=message):
         results_files(Path("x.json"), formats, **options)
+
+
+def test_no_format_is_written_over_what_is_read(tmp_path: Path) -> None:
+    """The second one's file is named after the first."""
+    data = tmp_path / "x.json"
+    check_apart(results_files(tmp_path / "x.csv", ["wad"]), data)
+    with pytest.raises(ConfigError, match=r"--out: expected another file than those that are read; got .*x\.json"):
+        check_apart(results_files(tmp_path / "x.csv", ["wad", "coco"]), tmp_path / "run", data)
 
 
 def test_what_a_format_cannot_express_is_refused_before_the_run(tmp_path: Path) -> None:

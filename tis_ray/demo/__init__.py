@@ -189,7 +189,8 @@ def _serve_and_score(
         _query(service.url, dataset, folders, console)
         with closing(ServiceSegmenter(fusion_handle(), ensemble.views, deadline_s=120, keep_views=True)) as segmenter:
             results = list(watched(segment_images(segmenter, listed, in_flight=4), len(listed), console))
-    summary = write_results(results, folders.results, categories=categories, written=dataset.categories)
+    outcomes = (result.outcome for result in results)
+    summary = write_results(outcomes, folders.results, categories=categories, written=dataset.categories)
     if summary.failed:
         console.print(f"  {len(summary.failed)} images failed, listed in {summary.failures_file}")
     if len(summary.failed) == len(results):

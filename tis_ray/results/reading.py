@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from tis_ray.config import ResultsFiles
+from tis_ray.formats.bad_entries import BadEntries
 from tis_ray.formats.coco_results import stream_results
 from tis_ray.formats.dataset import GroundTruth, ImageRecord
 from tis_ray.instances import Instances
@@ -28,18 +29,20 @@ def per_image(
     folder: Path | None = None,
     progress: Progress = silent,
     doing: str = "fusing",
+    bad: BadEntries | None = None,
 ) -> Generator[tuple[ImageRecord, dict[str, Instances]]]:
     """Each image of `data` by ascending id, with what each file, by its name in `files.results`, found there.
 
     All files are read and checked before the first image comes: `DataError` names file, position, image and field of
-    what is wrong. Instances have the labels of `data.categories`, and `RunMasks` where a file has a mask for some of
-    them. Memory follows one image; the results wait in a nameless file in `folder` (default: that of temporary files).
+    what is wrong, unless `bad` skips and counts it. Instances have the labels of `data.categories`, and `RunMasks`
+    where a file has a mask for some of them. Memory follows one image; the results wait in a nameless file in `folder`
+    (default: that of temporary files).
     `doing` is what `progress` tells of the images.
     """
     labels = {category_id: label for label, category_id in enumerate(data.categories.ids)}
     with Spool(folder or Path(gettempdir())) as spool:
         for name, entry in files.results.items():
-            for result in progress(stream_results(entry.file, data), f"reading {name}", None, "results"):
+            for result in progress(stream_results(entry.file, data, bad=bad), f"reading {name}", None, "results"):
                 spool.add((result["image_id"], name), _packed(result, labels))
         for record in progress(data.images, doing, len(data.images), "images"):
             yield record, {name: _instances(spool.take((record.id, name)), record) for name in files.results}

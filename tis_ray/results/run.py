@@ -9,6 +9,7 @@ from pathlib import Path
 from tis_ray.config import ResultsFiles
 from tis_ray.errors import ConfigError
 from tis_ray.formats import coco
+from tis_ray.formats.bad_entries import BadEntries
 from tis_ray.formats.coco_results import ResultsWriter, to_results
 from tis_ray.formats.dataset import GroundTruth
 from tis_ray.fusion.fuse import Fuser
@@ -26,11 +27,17 @@ class Summary:
 
 
 def fuse_files(
-    files: ResultsFiles, data: Path | str | GroundTruth, out: Path | str, *, progress: Progress = silent
+    files: ResultsFiles,
+    data: Path | str | GroundTruth,
+    out: Path | str,
+    *,
+    progress: Progress = silent,
+    bad: BadEntries | None = None,
 ) -> Summary:
     """Fuse COCO results files, without a model, into the COCO results file `out`.
 
     data: the images that the results are of, a COCO JSON file whose annotations are not needed, or an opened data set
+    bad:  counts wrong results and leaves them out, where it skips them
 
     The bytes of `out` depend on what the files hold, not on the order of files or of their lines. A mask that is kept
     is written as it came. Memory follows one image; the results wait in a nameless file in the folder of `out`, or in
@@ -49,7 +56,8 @@ def fuse_files(
     sources = sorted(views.values())
     num_read = Counter(dict.fromkeys(files.results, 0))
     folder = Path(os.environ.get("TMPDIR") or out.parent)
-    with ResultsWriter(out) as writer, closing(per_image(files, dataset, folder=folder, progress=progress)) as images:
+    read = per_image(files, dataset, folder=folder, progress=progress, bad=bad)
+    with ResultsWriter(out) as writer, closing(read) as images:
         for record, found in images:
             num_read.update({name: len(instances) for name, instances in found.items()})
             size_hw = record.height, record.width

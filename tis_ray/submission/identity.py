@@ -11,10 +11,9 @@ from tis_ray.serving.versions import model_version
 _NO_DIFFERENCE = {"checkpoint", "groups", "preset"}  # where a member lies and runs, and a name for its scales
 
 
-def describe(ensemble: Ensemble, images: Sequence[ListedImage], *, with_views: bool = False) -> dict[str, Any]:
+def describe(ensemble: Ensemble, images: Sequence[ListedImage]) -> dict[str, Any]:
     """Members with their checkpoints' contents and views, the fusion section, and which images there are.
 
-    `with_views` says that what each view finds is kept as well as what all of them do.
     The content of the images is not looked at, nor the format of the results. Reads the members' checkpoints.
     """
     content = dump(ensemble)
@@ -29,6 +28,5 @@ def describe(ensemble: Ensemble, images: Sequence[ListedImage], *, with_views: b
     return {
         "members": members,
         "fusion": content["fusion"],
-        "--views": "a folder" if with_views else "none",
         "images": {"count": len(images), "list": listing.hexdigest()[:12]},
     }

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write, on storage that lasts")
     parser.add_argument("--min-score", type=float, default=0.5, help="least score of a box that is believed")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=value", help="change a key of the ensemble")
+    parser.add_argument("--fresh", action="store_true", help="delete what an earlier job found, and begin anew")
     parser.add_argument("--in-flight", type=int, default=32, help="images opened or waiting at any time")
     asked = parser.parse_args(arguments)
     try:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Predict into `OUT.results.json`, going on where a job that was killed has got to, and write `OUT`."""
+    """Predict into `OUT.results.json`, going on where an earlier job has got to, and write `OUT`."""
     if (asked.ground_truth is None) == (asked.images is None):
         raise ConfigError("--ground-truth, --images: expected one of them, what the teacher is to look at")
     ensemble = load_ensemble(asked.teacher, asked.set)
@@ -54,7 +55,10 @@ def run(asked: argparse.Namespace) -> int:
             address=address,
             image_folder=asked.image_folder,
             in_flight=asked.in_flight,
-            resume=True,
+            in_process=False,
+            resume=not asked.fresh,
+            retry=() if asked.fresh else ("failed",),
+            fresh=asked.fresh,
         )
     options = {"image_folder": asked.image_folder, "min_score": asked.min_score}
     if asked.ground_truth is not None:

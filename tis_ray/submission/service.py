@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, TaskCancelledError
+from ray.exceptions import ObjectLostError, RayActorError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from tis_ray.errors import ServiceError
+from tis_ray.runs.records import ViewOutcome
 from tis_ray.serving.messages import FusedAnswer, OverloadError
 from tis_ray.submission.pipeline import Segmented
 from tis_ray.views import View
@@ -35,7 +36,7 @@ class ServiceSegmenter:
     The image crosses processes once, by reference. An image that a replica lost, or that was answered without some
     views, is asked for once more. An answer that still lacks views is a failure, for in a results file nobody would
     see that it is a worse one; with `allow_degraded` it is taken. Several threads may call it at once; closing it
-    cancels what they wait for.
+    cancels what they wait for. `model_version` is what the service runs, to be noted with each answer.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class ServiceSegmenter:
         deadline_s: float,
         keep_views: bool = False,
         allow_degraded: bool = False,
+        model_version: str = "",
     ) -> None:
         self._handle = handle
         self._views = tuple(views)
         self._deadline_s = deadline_s
         self._explain = "masks" if keep_views else "none"
         self._allow_degraded = allow_degraded
+        self._model_version = model_version
         self._changed = threading.Condition()
         self._closed = False
         self._calls = 0
@@ -113,7 +116,7 @@ class ServiceSegmenter:
             raise ServiceError("the call was cancelled") from None
         except (BackPressureError, OverloadError):
             raise _BusyError(f"the service had too much to do for {self._deadline_s:g} s") from None
-        except (RayActorError, DeploymentUnavailableError) as error:
+        except (RayActorError, ObjectLostError, DeploymentUnavailableError) as error:
             raise _LostError(f"the fusion is gone: {str(error).splitlines()[0]}") from None
         finally:
             with self._changed:
@@ -121,10 +124,13 @@ class ServiceSegmenter:
         return self._segmented(answer, allow_degraded=allow_degraded)
 
     def _segmented(self, answer: FusedAnswer, *, allow_degraded: bool) -> Segmented:
-        missing = tuple(report.view.name for report in answer.reports if report.status != "ok")
-        if answer.instances is None or (missing and not allow_degraded):
+        if answer.instances is None or (answer.degraded and not allow_degraded):
             failed = [f"{report.view.name} ({report.status})" for report in answer.reports if report.status != "ok"]
             raise _LostError(f"views failed: {', '.join(failed)}")
         found = {report.view: report.found for report in answer.reports if report.found is not None}
         views = {view: found[view] for view in self._views if view in found}
-        return Segmented(answer.instances, views, missing)
+        outcomes = tuple(
+            ViewOutcome(report.view.name, report.status, report.seconds, report.num_instances)
+            for report in answer.reports
+        )
+        return Segmented(answer.instances, views, outcomes, self._model_version)

@@ -12,7 +12,7 @@ from tis_ray.errors import ConfigError
 from tis_ray.formats.categories import class_map
 from tis_ray.formats.coco_results import ResultsWriter, to_results
 from tis_ray.instances import Categories
-from tis_ray.submission.pipeline import ImageResult
+from tis_ray.runs.records import ImageViews
 from tis_ray.views import View
 
 INDEX = "fuse.yaml"
@@ -20,9 +20,9 @@ INDEX = "fuse.yaml"
 
 @contextmanager
 def opened(
-    folder: Path | None, ensemble: Ensemble, *, categories: Categories, written: Categories
-) -> Iterator[Callable[[ImageResult], None]]:
-    """Call what is yielded with each result of a batch run that kept the views; does nothing where `folder` is None.
+    folder: Path, ensemble: Ensemble, *, categories: Categories, written: Categories
+) -> Iterator[Callable[[ImageViews], None]]:
+    """Call what is yielded with what the views of each image found.
 
     The folder gets a file for each view, and `fuse.yaml`, which lists them for `tis-ray fuse` with the ensemble's
     fusion section, or says why it lacks it. Labels are those of `categories`, the ids written those of `written`. A
@@ -30,23 +30,19 @@ def opened(
     predicted for them. One that draws in a second pass what it found boxes of in the first has the masks of its own
     boxes there.
     """
-    if folder is None:
-        yield lambda result: None  # noqa: ARG005
-        return
     index_map = class_map(categories, written)
     with ExitStack() as stack:
         writers = {
             view: stack.enter_context(ResultsWriter(folder / f"{name_of(view)}.json")) for view in ensemble.views
         }
 
-        def write(result: ImageResult) -> None:
-            found = {} if result.found is None else result.found.views
-            for view, instances in found.items():
+        def write(image: ImageViews) -> None:
+            for view, instances in image.found.items():
                 lines = to_results(
                     instances.relabelled(index_map),
-                    image_id=result.image.id,
+                    image_id=image.image_id,
                     categories=written,
-                    size_hw=result.size_hw,
+                    size_hw=image.size_hw,
                 )
                 writers[view].write(lines)
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import orjson
-
-from tis_ray import menu, whole_files
+from tis_ray import menu
 from tis_ray.errors import ConfigError
 from tis_ray.formats.categories import class_map
 from tis_ray.formats.image_list import ListedImage
+from tis_ray.formats.json_file import write_json
 from tis_ray.instances import Categories, Instances
-from tis_ray.submission.pipeline import ImageResult
+from tis_ray.runs.records import ImageOutcome
 
 FORMATS = "tis_ray.submission.formats"
 
@@ -25,13 +24,14 @@ class Summary:
     """What a batch run wrote. `num_dropped` instances are not in the files: their classes are unknown there.
 
     num_instances, num_dropped: of the first format
+    failed: images that are in no file, with their errors
     degraded: images that were answered without some views
     others: the files of the other formats, and how many instances are in them
     """
 
     num_images: int
     num_instances: int
-    failed: tuple[ImageResult, ...]
+    failed: tuple[ImageOutcome, ...]
     failures_file: Path | None
     num_dropped: int = 0
     degraded: tuple[ListedImage, ...] = ()
@@ -66,6 +66,13 @@ def results_files(out: Path, formats: Sequence[str], *, disjoint: bool = False) 
     return tuple(files)
 
 
+def check_apart(files: Sequence[ResultsFile], *read: Path) -> None:
+    """Raise `ConfigError` for a file that is one of those that are read, or lies in a folder that is."""
+    for path in (file.path for file in files):
+        if any(path.resolve().is_relative_to(one.resolve()) for one in read):
+            raise ConfigError(f"--out: expected another file than those that are read; got {path}")
+
+
 def rehearse(files: Sequence[ResultsFile], images: Sequence[ListedImage], categories: Categories) -> None:
     """Raise now what writing would raise after hours: names or classes that a format cannot express."""
     with TemporaryDirectory(prefix="tis-ray-") as folder:
@@ -77,39 +84,42 @@ def rehearse(files: Sequence[ResultsFile], images: Sequence[ListedImage], catego
 
 
 def write_results(
-    results: Iterable[ImageResult],
+    outcomes: Iterable[ImageOutcome],
     out: Path,
     *,
     categories: Categories,
     written: Categories | None = None,
     files: Sequence[ResultsFile] | None = None,
+    note_failures: bool = True,
 ) -> Summary:
-    """Stream results, whose labels are those of `categories`, into `files`, by default COCO's results JSON at `out`.
+    """Stream what was found, labelled by `categories`, into `files`, by default COCO's results JSON at `out`.
 
     `written` is the data set's own table, where it is another: its ids are written, joined by name, and instances of
     classes that it lacks are left out. Files appear when they are whole; failed images are listed with their reasons
-    in `<out>.failed.json`, and a file of that name from an earlier run goes.
+    in `<out>.failed.json`, and a file of that name from an earlier run goes, unless `note_failures` is false. Memory
+    follows one image.
     """
     written = written or categories
     index_map = class_map(categories, written)
     files = files or [ResultsFile(out)]
     num_images = num_found = 0
     num_written = [0] * len(files)
-    failed: list[ImageResult] = []
+    failed: list[ImageOutcome] = []
     degraded: list[ListedImage] = []
     with _opened(files) as writers:
-        for result in results:
+        for one in outcomes:
             num_images += 1
-            if result.found is None:
-                failed.append(result)
+            if one.status == "failed":
+                failed.append(one)
                 continue
-            if result.found.missing:
-                degraded.append(result.image)
-            num_found += len(result.found.instances)
-            instances = result.found.instances.relabelled(index_map)
+            image = ListedImage(one.image_id, one.file_name, Path(one.file_name), one.size_hw)
+            if one.status == "degraded":
+                degraded.append(image)
+            num_found += len(one.instances)
+            instances = one.instances.relabelled(index_map)
             for i, write in enumerate(writers):
-                num_written[i] += write(instances, image=result.image, categories=written, size_hw=result.size_hw)
-        failures_file = _write_failures(out, failed)
+                num_written[i] += write(instances, image=image, categories=written, size_hw=one.size_hw)
+        failures_file = _write_failures(out, failed) if note_failures else None
     num_instances, *numbers = num_written
     return Summary(
         num_images,
@@ -133,17 +143,14 @@ def _opened(files: Sequence[ResultsFile]) -> Iterator[list[Callable[..., int]]]:
         ]
 
 
-def write_whole(path: Path, content: object) -> None:
-    """Write `content` as JSON; the file appears when it is whole."""
-    whole_files.write(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
-
-
-def _write_failures(out: Path, failed: Sequence[ImageResult]) -> Path | None:
+def _write_failures(out: Path, failed: Sequence[ImageOutcome]) -> Path | None:
     path = out.with_suffix(".failed.json")
     if not failed:
         path.unlink(missing_ok=True)
         return None
-    write_whole(
-        path, [{"image_id": one.image.id, "file_name": one.image.file_name, "error": one.error} for one in failed]
+    write_json(
+        path,
+        [{"image_id": one.image_id, "file_name": one.file_name, "error": one.error} for one in failed],
+        indented=True,
     )
     return path
