@@ -4,7 +4,10 @@ The same predictors, views and fusion as the service, so the same answer.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -29,6 +32,19 @@ from tis_ray.views import View
 Image = NDArray[np.uint8] | Path | str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Explained:
+    """The fused instances of an image, and how they came about.
+
+    views:   what each view found by itself or, of one that draws masks alone, the fused boxes that it has drawn
+    seconds: of each view's calls, which all views of its member share
+    """
+
+    instances: Instances
+    views: Mapping[View, Instances]
+    seconds: Mapping[View, float]
+
+
 class EnsemblePredictor:
     """Members by name, the views they are asked for, and the fusion of what they find."""
 
@@ -43,12 +59,32 @@ class EnsemblePredictor:
 
     def predict(self, image: Image) -> Instances:
         """The fused instances of an image: a file, or uint8 RGB (H, W, 3). Boxes and masks are in its frame."""
+        return self.explain(image).instances
+
+    def explain(self, image: Image, *, own_masks: bool = False) -> Explained:
+        """What `predict` answers, and what each view has said to it.
+
+        With `own_masks` views that are asked for masks of the fused boxes draw those of their own boxes as well.
+        """
         pixels = _pixels(image)
+        image_hw = (pixels.shape[0], pixels.shape[1])
         key = f"picture {next(self._pictures)}"
+        check_image(pixels)
+        timer = _Timer(self.views)
         try:
-            found = self.predict_views(pixels, remember=key)
-            merged = self.fuser.merge(found, image_hw=(pixels.shape[0], pixels.shape[1]), sources=self.views)
-            return self.fuser.finish(merged, self._second_pass(pixels, merged, recall=key))
+            found = self._look(pixels, remember=key, own_masks=own_masks, timer=timer)
+            brought = {view: one.without_masks() if self.fuser.plan(view).masks else one for view, one in found.items()}
+            merged = self.fuser.merge(brought, image_hw=image_hw, sources=self.views)
+            asked = [view for view in self.views if self.fuser.plan(view).masks]
+            drawn = self._ask_masks(pixels, merged, asked, recall=key, timer=timer)
+            own = {
+                view: replace(merged.instances, masks=masks)[masks.present]
+                for view, masks in drawn.items()
+                if view not in found and len(merged.instances)
+            }
+            said = found | own
+            views = {view: said[view] for view in self.views if view in said}
+            return Explained(self.fuser.finish(merged, drawn), views, timer.seconds)
         finally:
             for predictor in self.predictors.values():
                 predictor.memory.forget(key)
@@ -59,14 +95,7 @@ class EnsemblePredictor:
         Under the key `remember` the features of views that will be asked for masks of the fused boxes are kept.
         """
         check_image(image)
-        found: dict[View, Instances] = {}
-        for name, predictor in self.predictors.items():
-            own = [view for view in self.views if view.member == name and self.fuser.plan(view).boxes]
-            if own:
-                plan = self.fuser.plan(own[0])
-                key = remember if plan.masks else None
-                found.update(zip(own, predictor.predict(image, own, masks=plan.own_masks, remember=key), strict=True))
-        return found
+        return self._look(image, remember=remember, timer=_Timer(self.views))
 
     def predict_masks(self, image: Image, boxes: Boxes, labels: NDArray[np.integer]) -> BoxMasks:
         """The ensemble's masks of boxes that you bring: of each one, in their order, present where a view has one.
@@ -85,25 +114,52 @@ class EnsemblePredictor:
         asked = [view for view in asked if self.predictors[view.member].predicts_masks]
         if not asked:
             raise InputError("members: expected one that predicts masks and whose role is not boxes; got none")
-        masks = self.fuser.finish(merged, self._ask_masks(pixels, merged, asked, recall=None)).masks
+        drawn = self._ask_masks(pixels, merged, asked, recall=None, timer=_Timer(self.views))
+        masks = self.fuser.finish(merged, drawn).masks
         assert isinstance(masks, BoxMasks)
         return masks
 
-    def _second_pass(self, image: NDArray[np.uint8], merged: Merged, *, recall: str) -> dict[View, BoxMasks]:
-        asked = [view for view in self.views if self.fuser.plan(view).masks]
-        return self._ask_masks(image, merged, asked, recall=recall)
+    def _look(
+        self, image: NDArray[np.uint8], *, remember: str | None, timer: "_Timer", own_masks: bool = False
+    ) -> dict[View, Instances]:
+        found: dict[View, Instances] = {}
+        for name, predictor in self.predictors.items():
+            own = [view for view in self.views if view.member == name and self.fuser.plan(view).boxes]
+            if own:
+                plan = self.fuser.plan(own[0])
+                key, masks = (remember, plan.own_masks or own_masks) if plan.masks else (None, plan.own_masks)
+                with timer.of(own):
+                    parts = predictor.predict(image, own, masks=masks, remember=key)
+                found.update(zip(own, parts, strict=True))
+        return found
 
     def _ask_masks(
-        self, image: NDArray[np.uint8], merged: Merged, views: Sequence[View], *, recall: str | None
+        self, image: NDArray[np.uint8], merged: Merged, views: Sequence[View], *, recall: str | None, timer: "_Timer"
     ) -> dict[View, BoxMasks]:
         boxes, labels = merged.instances.boxes, merged.instances.labels
         found: dict[View, BoxMasks] = {}
         for name, predictor in reversed(self.predictors.items()):  # where not all is remembered, it is the last that is
             own = [view for view in views if view.member == name]
             if own:
-                masks = predictor.predict_masks(image, boxes, labels, own, recall=recall)
+                with timer.of(own):
+                    masks = predictor.predict_masks(image, boxes, labels, own, recall=recall)
                 found.update(zip(own, masks, strict=True))
         return found
+
+
+class _Timer:
+    """The seconds of each view's calls so far."""
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self.seconds = dict.fromkeys(views, 0.0)
+
+    @contextmanager
+    def of(self, views: Sequence[View]) -> Iterator[None]:
+        """Add the time of the block to these views'."""
+        start = time.perf_counter()
+        yield
+        for view in views:
+            self.seconds[view] += time.perf_counter() - start
 
 
 def load(ensemble: Ensemble | Path | str, *, device: str | None = None) -> EnsemblePredictor:
