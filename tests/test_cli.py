@@ -30,8 +30,12 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         "segment",
         "predict",
         "fuse",
+        "convert",
         "evaluate",
         "calibrate",
+        "tune",
+        "ablate",
+        "compare",
         "anchors",
         "demo",
         "models",
@@ -76,11 +80,11 @@ MISTAKES = {
     ),
     "unknown metric": (
         ["evaluate", "--ground-truth", "gt.json", "--predictions", "x", "--metric", "voc"],
-        "--metric: expected one of coco, lvis; got 'voc'",
+        "--metric: expected one of coco, lvis, wad-kaggle, wad-coco, proposals; got 'voc'",
     ),
     "unknown format": (
         ["predict", "good.yaml", "--images", ".", "--out", "x.json", "--format", "voc"],
-        "--format: expected one of coco, ",
+        "--format: expected one of annotations, coco, ",
     ),
     "option of another format": (
         ["predict", "good.yaml", "--images", ".", "--out", "x.json", "--disjoint"],

@@ -13,10 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from tis_ray.cli.anchors import fit_anchors
-from tis_ray.cli.batch import evaluate, predict
+from tis_ray.cli.batch import predict
 from tis_ray.cli.calibrating import calibrate
 from tis_ray.cli.cluster import jobs, stop
+from tis_ray.cli.comparing import compare
+from tis_ray.cli.converting import convert
 from tis_ray.cli.data import app as data_commands
+from tis_ray.cli.evaluating import evaluate
 from tis_ray.cli.fusing import fuse
 from tis_ray.cli.models import inspect, models
 from tis_ray.cli.planning import plan
@@ -24,6 +27,7 @@ from tis_ray.cli.self_training import pseudo_label
 from tis_ray.cli.serving import segment, serve
 from tis_ray.cli.shared import console
 from tis_ray.cli.training import import_weights, report, scenes, train
+from tis_ray.cli.tuning import ablate, tune
 from tis_ray.errors import TisRayError
 
 app = typer.Typer(
@@ -59,9 +63,13 @@ for _name, _command in (
     ("serve", serve),
     ("segment", segment),
     ("predict", predict),
+    ("convert", convert),
     ("fuse", fuse),
     ("evaluate", evaluate),
+    ("compare", compare),
     ("calibrate", calibrate),
+    ("tune", tune),
+    ("ablate", ablate),
     ("pseudo-label", pseudo_label),
     ("anchors", fit_anchors),
     ("models", models),

@@ -81,7 +81,7 @@ def check(
     if out is not None:
         _write(findings, out, 0 if annotations_only else pictures, seed)
         say(f"report: {out}")
-    if findings.problems.found("error", *(["warning"] if strict else [])):
+    if findings.problems.found("error") or (strict and findings.problems.found("warning")):
         raise typer.Exit(2)
 
 

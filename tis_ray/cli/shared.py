@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,10 +10,17 @@ from rich.progress import Progress
 
 from tis_ray.errors import ConfigError
 
+if TYPE_CHECKING:
+    from tis_ray.formats.bad_entries import BadEntries
+
 PLACE = "PATH|URL"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be repeated.")
+]
+
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out what is wrong, and say what, in place of refusing.")
 ]
 
 
@@ -39,6 +46,12 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def tell_bad(bad: "BadEntries", what: str) -> None:
+    """What was left out, if anything, on stderr."""
+    if bad.total:
+        news(f"left out: {bad.told(what)}")
+
+
 def check_out(option: str, out: Path | None) -> None:
     """Refuse before the work begins what could not be written after it."""
     if out is None:
@@ -48,6 +61,15 @@ def check_out(option: str, out: Path | None) -> None:
     if option == "--overlay" and out.suffix and out.suffix.lower() not in PICTURES:
         raise ConfigError(f"--overlay: expected a folder or a file of {', '.join(PICTURES)}; got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def check_folder(option: str, folder: Path | None) -> None:
+    """Refuse before the work begins a folder that cannot be made after it, and make it."""
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{option}: expected a folder; {folder} is a file")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def data_place(key: str, text: str) -> Path:
