@@ -10,7 +10,7 @@ OPENVINO := openvino==2026.4.1
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail service-benchmarks reliability lock clean
+.PHONY: help setup demo test test-plain test-ray lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail service-benchmarks reliability lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -46,8 +46,15 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# What starts Ray mostly waits for processes to start, so the other tests run beside it.
 test: lint
-	$(PY) -m pytest -m "not slow and not gpu and not docs"
+	@$(MAKE) --no-print-directory --jobs=2 test-plain test-ray
+
+test-plain: $(READY)
+	$(PY) -m pytest -m "not ray and not slow and not gpu and not docs"
+
+test-ray: $(READY)
+	$(PY) -m pytest -m "ray and not slow and not gpu and not docs"
 
 test-slow: $(READY)
 	$(PY) -m pytest -m "slow and not gpu"

@@ -203,7 +203,8 @@ def _serve_and_score(recipe: Recipe, out: Path) -> dict[str, Any]:
             results = list(segment_images(segmenter, listed, in_flight=2))
             seconds = time.perf_counter() - started
     file = out / f"{recipe.name}.json"
-    summary = write_results(results, file, categories=ensemble_categories(ensemble), written=dataset.categories)
+    outcomes = (result.outcome for result in results)
+    summary = write_results(outcomes, file, categories=ensemble_categories(ensemble), written=dataset.categories)
     if summary.failed:
         sys.exit(f"{recipe.name}: {len(summary.failed)} images failed, first: {summary.failed[0].error}")
     report = evaluate(dataset, read_results(file, dataset), bootstrap=BOOTSTRAP)

@@ -12,7 +12,8 @@ from tis_ray.menu import choices
 from tis_ray.models.assembly import check_parts
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "techniques.md").read_text()
+FIGURES = re.compile(r"<!-- (\w+ figures) -->.*?<!-- end of \1 -->", re.DOTALL)
+PAGE = FIGURES.sub("", (ROOT / "docs" / "techniques.md").read_text())
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in PAGE.splitlines()
