@@ -142,6 +142,15 @@ def test_doubles_and_missing_files_are_all_counted_and_refused_or_left_out(folde
         read_image_list(source, bad=BadEntries(skip=True), present=True)
 
 
+def test_files_that_are_excused_may_be_missing(folder: Path) -> None:
+    source = folder / "list.txt"
+    source.write_text("b.jpg\ngone.jpg\nlost.jpg\n")
+    bad = BadEntries(skip=True)
+    left = read_image_list(source, bad=bad, present=True, excused={"gone.jpg"})
+    assert [one.file_name for one in left] == ["b.jpg", "gone.jpg"]
+    assert dict(bad.counts) == {"missing": 1}
+
+
 def test_folders_and_lists_behind_urls(folder: Path) -> None:
     files = fsspec.filesystem("memory")
     try:

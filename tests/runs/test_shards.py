@@ -1,5 +1,6 @@
 """Shards of a batch run give back what was put in, to the bit."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,10 @@ def test_results_come_back_with_exact_masks(tmp_path: Path, quality: bool) -> No
         ImageOutcome(9, "c.png", (41, 30), "degraded", found(0), outcomes=views),
         ImageOutcome(10, "d.png", (64, 64), "ok", found(2).without_masks()),
     ]
-    shards.write(tmp_path / "0.parquet", outcomes, CATEGORIES)
+    shards.write(tmp_path / "0.parquet", outcomes, CATEGORIES, "digest")
     back = list(shards.read(tmp_path / "0.parquet"))
-    assert shards.categories_of(tmp_path / "0.parquet") == CATEGORIES
+    about = json.loads(pq.read_schema(tmp_path / "0.parquet").metadata[b"tis_ray"])
+    assert (about["run"], Categories.from_json(about["categories"])) == ("digest", CATEGORIES)
     for before, after in zip(outcomes, back, strict=True):
         for field in ("image_id", "file_name", "size_hw", "status", "error", "outcomes", "file_bytes", "model_version"):
             assert getattr(before, field) == getattr(after, field)
@@ -66,7 +68,7 @@ def test_views_come_back_to_the_bit(tmp_path: Path) -> None:
         ImageViews(2, (0, 0)),
         ImageViews(3, (30, 30), {VIEWS[1]: found(5).without_masks()}),
     ]
-    kept_views.write(tmp_path / "0.parquet", images)
+    kept_views.write(tmp_path / "0.parquet", images, "digest")
     back = list(kept_views.read(tmp_path / "0.parquet", VIEWS))
     assert [(one.image_id, one.size_hw, list(one.found)) for one in back] == [
         (one.image_id, one.size_hw, list(one.found)) for one in images
@@ -86,7 +88,7 @@ def test_views_come_back_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_any_tool_can_read_the_columns(tmp_path: Path) -> None:
-    shards.write(tmp_path / "0.parquet", [ImageOutcome(5, "a.png", (40, 50), "ok", found(4))], CATEGORIES)
+    shards.write(tmp_path / "0.parquet", [ImageOutcome(5, "a.png", (40, 50), "ok", found(4))], CATEGORIES, "digest")
     table = pq.read_table(tmp_path / "0.parquet")
     assert table.schema.names == shards.SCHEMA.names
     row = table.to_pylist()[0]
@@ -104,23 +106,37 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, content: bytes) -> N
 
 
 def test_the_two_kinds_of_shards_are_told_apart(tmp_path: Path) -> None:
-    kept_views.write(tmp_path / "views.parquet", [])
+    kept_views.write(tmp_path / "views.parquet", [], "digest")
     with pytest.raises(DataError, match="another kind of Parquet file than 'results 1'"):
         list(shards.read(tmp_path / "views.parquet"))
+
+
+def test_a_shard_of_another_run_is_refused(tmp_path: Path) -> None:
+    shards.write(tmp_path / "0.parquet", [], CATEGORIES, "one")
+    kept_views.write(tmp_path / "views.parquet", [], "one")
+    assert list(shards.read(tmp_path / "0.parquet", "one")) == list(shards.read(tmp_path / "0.parquet")) == []
+    for read in (
+        lambda: list(shards.read(tmp_path / "0.parquet", "other")),
+        lambda: shards.noted(tmp_path / "0.parquet", "other"),
+        lambda: list(kept_views.read(tmp_path / "views.parquet", VIEWS, "other")),
+        lambda: kept_views.check(tmp_path / "views.parquet", "other"),
+    ):
+        with pytest.raises(DataError, match="a shard of the run one, which is another one than other"):
+            read()
 
 
 def test_a_bit_that_has_turned_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
     """Values have checksums; what is not under one is there for other readers, as the least and most of a page."""
     path = tmp_path / "0.parquet"
     outcomes = [ImageOutcome(i, f"{i}.png", (40, 50), "ok", found(4), file_bytes=i) for i in range(3)]
-    shards.write(path, outcomes, CATEGORIES)
-    assert shards.noted(path) == [shards.Noted(i, "ok", i) for i in range(3)]
+    shards.write(path, outcomes, CATEGORIES, "digest")
+    assert shards.noted(path, "digest") == [shards.Noted(i, "ok", i) for i in range(3)]
     whole, rows = path.read_bytes(), pq.read_table(path).to_pylist()
     refused = 0
     for position in range(4, 2000, 13):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         try:
-            shards.noted(path)
+            shards.noted(path, "digest")
         except DataError:
             refused += 1
         else:

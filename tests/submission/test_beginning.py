@@ -44,7 +44,11 @@ def write(run: RunFolder, *numbers: int) -> None:
             ImageOutcome(one.id, one.file_name, (8, 9), STATUSES[one.id - 10], Instances.empty(), file_bytes=4)
             for one in run.images_of(number)
         ]
-        run.write(number, found, [ImageViews(one.image_id, one.size_hw) for one in found])
+        run.write(
+            number,
+            found,
+            [ImageViews(one.image_id, one.size_hw, {ENSEMBLE.views[0]: Instances.empty()}) for one in found],
+        )
 
 
 def left(run: RunFolder, **options: Any) -> tuple[ToDo, list[str]]:
@@ -124,6 +128,28 @@ def test_a_shard_without_its_views_is_done_anew(begin: Callable[..., Any]) -> No
     todo, told = left(run)
     assert todo.numbers == [2]
     assert "views/000002.parquet: expected a shard of kept views" in told[0]
+
+
+def test_a_shard_whose_views_are_damaged_is_done_anew(begin: Callable[..., Any]) -> None:
+    run, _ = begin(keep_views=True)
+    write(run, 0, 1, 2)
+    whole = run.view_shard(2).read_bytes()
+    run.view_shard(2).write_bytes(whole[:4] + bytes(60) + whole[64:])  # the footer stays whole
+    todo, told = left(run)
+    assert todo.numbers == [2]
+    assert "views/000002.parquet: expected a shard of kept views" in told[0]
+
+
+def test_a_shard_of_another_run_is_done_anew(begin: Callable[..., Any]) -> None:
+    run, _ = begin({"x": 1})
+    write(run, 0, 1)
+    others = run.shard(0).read_bytes()
+    run, _ = begin({"x": 2}, fresh=True)
+    write(run, 0, 1)
+    run.shard(0).write_bytes(others)
+    todo, told = left(run)
+    assert todo.numbers == [0, 2]
+    assert "which is another one than" in told[0]
 
 
 def test_a_run_that_is_there_is_neither_gone_on_with_nor_deleted_unasked(begin: Callable[..., Any]) -> None:

@@ -90,6 +90,22 @@ def test_a_killed_run_goes_on_and_writes_the_file_of_an_uninterrupted_one(
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_a_run_that_skips_what_is_missing_goes_on_as_it_began(ensemble: Path, folder: Path, tmp_path: Path) -> None:
+    """What was missing at first stays left out; what went missing later stays as it was."""
+    images, out = tmp_path / "images", tmp_path / "out.json"
+    images.mkdir()
+    for name in ("0.png", "1.png", "2.png"):
+        (images / name).write_bytes((folder / name).read_bytes())
+    (images / "list.txt").write_text("0.png\nnever.png\n1.png\n2.png\n")
+    first = predict(ensemble, images / "list.txt", out, bad=BadEntries(skip=True))
+    written = out.read_bytes()
+    (images / "1.png").unlink()
+    bad = BadEntries(skip=True)
+    assert predict(ensemble, images / "list.txt", out, resume=True, bad=bad).num_instances == first.num_instances
+    assert dict(bad.counts) == {"missing": 1}
+    assert out.read_bytes() == written
+
+
 def test_a_failed_image_is_looked_at_again_alone(ensemble: Path, folder: Path, tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "out.json"
     images.mkdir()

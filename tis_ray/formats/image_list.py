@@ -1,7 +1,7 @@
 """Which images a batch run looks at: a folder, a text or Parquet file that lists them, a COCO JSON; here or by URL."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,12 @@ class ListedImage:
 
 
 def read_image_list(
-    source: Path | str, images: Path | str | None = None, *, bad: BadEntries | None = None, present: bool = False
+    source: Path | str,
+    images: Path | str | None = None,
+    *,
+    bad: BadEntries | None = None,
+    present: bool = False,
+    excused: Collection[str] = (),
 ) -> list[ListedImage]:
     """The images of `source`, in the order of their ids; where it or they lie behind URLs, paths are `UPath`s.
 
@@ -32,9 +37,9 @@ def read_image_list(
     file's folder, and numbered from 1 where the table has no ids. A `.json` file has COCO's own ids, with `images` as
     in `coco.read`.
 
-    Images that are listed twice and, where they are to be `present`, those without a file are counted in `bad`, and
-    left out where it skips them, the second of two; else `DataError` names and counts them. It is raised too where
-    there is nothing to look at.
+    Images that are listed twice and, where they are to be `present`, those without a file, unless their names are
+    `excused`, are counted in `bad`, and left out where it skips them, the second of two; else `DataError` names and
+    counts them. It is raised too where there is nothing to look at.
     """
     source, bad = locations.place(source), BadEntries() if bad is None else bad
     listed = _listed(source, None if images is None else locations.place(images))
@@ -42,7 +47,7 @@ def read_image_list(
         raise DataError(f"{source}: expected at least one image ({', '.join(sorted(SUFFIXES))}); found none")
     kept = _once(source, listed, bad)
     if present:
-        missing = set(locations.missing_files([one.path for one in kept]))
+        missing = set(locations.missing_files([one.path for one in kept if one.file_name not in excused]))
         for path in dict.fromkeys(one.path for one in kept if one.path in missing):
             bad.add(source, "missing", f"expected a file; there is no {path}")
         kept = [one for one in kept if one.path not in missing]

@@ -1,5 +1,6 @@
-"""Instances of many images as Arrow columns, and back to the bit."""
+"""Instances of many images as Arrow columns, and back to the bit; and what a shard says of itself."""
 
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,24 @@ INSTANCES = {
     "labels": pa.list_(pa.int32()),  # positions in the table of classes that the file's metadata hold
     "sources": pa.list_(pa.int32()),  # positions in the sorted list of views
 }
+
+_KEY = b"tis_ray"
+
+
+def metadata(**about: Any) -> dict[bytes, str]:
+    """What a shard says of itself, as a schema takes it: its `format`, its `run`, by digest, and more."""
+    return {_KEY: json.dumps(about)}
+
+
+def about(schema: pa.Schema, kind: str, run: str | None) -> dict[str, Any]:
+    """What `metadata` was given. Raises `ValueError` for another format than `kind`, and another run than `run`; None
+    takes any."""
+    found: dict[str, Any] = json.loads((schema.metadata or {}).get(_KEY, b"{}"))
+    if found.get("format") != kind:
+        raise ValueError(f"another kind of Parquet file than '{kind}'")
+    if run not in (None, found.get("run")):
+        raise ValueError(f"a shard of the run {found.get('run')}, which is another one than {run}")
+    return found
 
 
 def of_instances(parts: Sequence[Instances]) -> dict[str, pa.Array]:

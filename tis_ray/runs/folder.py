@@ -46,6 +46,11 @@ class RunFolder:
     keeps_views: bool
 
     @property
+    def digest(self) -> str:
+        """A short name of what decides the results; every shard of the run holds it."""
+        return digest(self.about)
+
+    @property
     def num_shards(self) -> int:
         """How many there are once the run is done."""
         return -(-len(self.images) // self.images_per_shard)
@@ -80,8 +85,8 @@ class RunFolder:
     def write(self, number: int, outcomes: Sequence[ImageOutcome], views: Sequence[ImageViews] = ()) -> None:
         """Write a shard, and before it that of what the views found. Raises `OSError`."""
         if self.keeps_views:
-            kept_views.write(self.view_shard(number), views)
-        shards.write(self.shard(number), outcomes, self.categories)
+            kept_views.write(self.view_shard(number), views, self.digest)
+        shards.write(self.shard(number), outcomes, self.categories, self.digest)
 
     def discard(self, number: int) -> None:
         """Take a shard away, so that it is done anew."""
@@ -115,7 +120,7 @@ class RunFolder:
         """
         views = self._kept_views()
         for number in self.done():
-            pairs = zip(self.outcomes_of(number), kept_views.read(self.view_shard(number), views), strict=True)
+            pairs = zip(self.outcomes_of(number), self._views_of(number, views), strict=True)
             for outcome, kept in pairs:
                 if outcome.image_id != kept.image_id:
                     raise DataError(
@@ -125,8 +130,8 @@ class RunFolder:
                 yield outcome, kept.only_of(outcome)
 
     def outcomes_of(self, number: int) -> Iterator[ImageOutcome]:
-        """The images of one shard. Raises `DataError` where it is missing or damaged."""
-        return shards.read(self.shard(number))
+        """The images of one shard. Raises `DataError` where it is missing, damaged or of another run."""
+        return shards.read(self.shard(number), self.digest)
 
     def views(self) -> Iterator[ImageViews]:
         """What each view found, image by image, of the shards that are there.
@@ -135,11 +140,14 @@ class RunFolder:
         """
         views = self._kept_views()
         for number in self.done():
-            yield from kept_views.read(self.view_shard(number), views)
+            yield from self._views_of(number, views)
 
     def views_of(self, number: int) -> Iterator[ImageViews]:
-        """What each view found in the images of one shard. Raises `DataError` where it is missing or damaged."""
-        return kept_views.read(self.view_shard(number), self.ensemble.views)
+        """What each view found in the images of one shard. Raises `DataError` as `outcomes_of` does."""
+        return self._views_of(number, self.ensemble.views)
+
+    def _views_of(self, number: int, views: Sequence[View]) -> Iterator[ImageViews]:
+        return kept_views.read(self.view_shard(number), views, self.digest)
 
     def _kept_views(self) -> Sequence[View]:
         if not self.keeps_views:

@@ -4,7 +4,6 @@ Nothing is rounded: fusing them gives what fusing gave during the run, to the bi
 `patch_size` squared for each instance, stretched over `mask_boxes`; all mask columns are null for a view without masks.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,17 @@ SCHEMA = pa.schema(
         "pasting": pa.string(),
     }
 )
-_KEY = b"tis_ray"
 _FORMAT = "views 1"
 
 
-def write(path: Path, images: Sequence[ImageViews]) -> None:
-    """Write a shard, whole and flushed to the disk. Raises `OSError`; nothing has changed then."""
+def write(path: Path, images: Sequence[ImageViews], run: str) -> None:
+    """Write a shard of the run of this digest, whole and flushed to the disk.
+
+    Raises `OSError`; nothing has changed then.
+    """
     pairs = [(image, view, found) for image in images for view, found in image.found.items()]
-    about = {"format": _FORMAT, "images": [[image.image_id, *image.size_hw] for image in images]}
-    schema = SCHEMA.with_metadata({_KEY: json.dumps(about)})
+    sizes = [[image.image_id, *image.size_hw] for image in images]
+    schema = SCHEMA.with_metadata(columns.metadata(format=_FORMAT, run=run, images=sizes))
     table = pa.table(
         {
             "image_id": pa.array([image.image_id for image, _, _ in pairs], pa.int64()),
@@ -60,16 +61,17 @@ def write(path: Path, images: Sequence[ImageViews]) -> None:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
-def read(path: Path, views: Sequence[View]) -> Iterator[ImageViews]:
+def read(path: Path, views: Sequence[View], run: str | None = None) -> Iterator[ImageViews]:
     """The images of a shard in order, also those in which no view answered; `views` are the ensemble's.
 
-    Raises `DataError` for a file that is missing, damaged or of another kind, and for a view that is none of `views`.
+    Raises `DataError` for a file that is missing, damaged, of another kind, or of another run where `run` is its
+    digest, and for a view that is none of `views`.
     """
     named = {view.name: view for view in views}
     found: dict[int, dict[View, Instances]] = {}
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
-            about = _about(stored)
+            about = columns.about(stored.schema_arrow, _FORMAT, run)
             for batch in stored.iter_batches(batch_size=64):
                 _collect(found, batch, named, path)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -78,20 +80,15 @@ def read(path: Path, views: Sequence[View]) -> Iterator[ImageViews]:
         yield ImageViews(image_id, (height, width), found.pop(image_id, {}))
 
 
-def check(path: Path) -> None:
-    """Raise `DataError` where no whole file of this kind is there; what it holds is not looked at."""
+def check(path: Path, run: str) -> None:
+    """Read a shard for its checksums alone; raises `DataError` as `read` does."""
     try:
-        with pq.ParquetFile(path) as stored:
-            _about(stored)
+        with pq.ParquetFile(path, page_checksum_verification=True) as stored:
+            columns.about(stored.schema_arrow, _FORMAT, run)
+            for _ in stored.iter_batches(batch_size=64):
+                pass
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: expected a shard of kept views; got {error}") from None
-
-
-def _about(stored: pq.ParquetFile) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads((stored.schema_arrow.metadata or {}).get(_KEY, b"{}"))
-    if about.get("format") != _FORMAT:
-        raise ValueError(f"another kind of Parquet file than '{_FORMAT}'")
-    return about
 
 
 def _collect(

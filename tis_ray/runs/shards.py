@@ -5,7 +5,6 @@ RLE counts, null for an instance without a mask; `mask_quality` is the IoU that 
 object, null where none says so.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,26 +41,29 @@ SCHEMA = pa.schema(
         "model_version": pa.string(),
     }
 )
-_KEY = b"tis_ray"
 _FORMAT = "results 1"
 
 
-def write(path: Path, outcomes: Sequence[ImageOutcome], categories: Categories) -> None:
-    """Write a shard, whole and flushed to the disk. Raises `OSError`; nothing has changed then."""
-    about = {"format": _FORMAT, "categories": categories.to_json()}
-    table = pa.table(_columns(outcomes), schema=SCHEMA.with_metadata({_KEY: json.dumps(about)}))
+def write(path: Path, outcomes: Sequence[ImageOutcome], categories: Categories, run: str) -> None:
+    """Write a shard of the run of this digest, whole and flushed to the disk.
+
+    Raises `OSError`; nothing has changed then.
+    """
+    about = columns.metadata(format=_FORMAT, run=run, categories=categories.to_json())
+    table = pa.table(_columns(outcomes), schema=SCHEMA.with_metadata(about))
     with whole_files.replacing(path, durable=True) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
-def read(path: Path) -> Iterator[ImageOutcome]:
+def read(path: Path, run: str | None = None) -> Iterator[ImageOutcome]:
     """The images of a shard, one at a time; masks come as exact pixels.
 
-    Raises `DataError` for a file that is missing, damaged or of another kind.
+    Raises `DataError` for a file that is missing, damaged, of another kind, or of another run where `run` is its
+    digest.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
-            _about(stored.schema_arrow)
+            columns.about(stored.schema_arrow, _FORMAT, run)
             for batch in stored.iter_batches(batch_size=16):
                 yield from _outcomes(batch)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -77,25 +79,17 @@ class Noted:
     file_bytes: int | None
 
 
-def noted(path: Path) -> list[Noted]:
+def noted(path: Path, run: str) -> list[Noted]:
     """The images of a shard without what was found in them, though all of it was read and its checksums hold.
 
     Raises `DataError` as `read` does.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as stored:
-            _about(stored.schema_arrow)
+            columns.about(stored.schema_arrow, _FORMAT, run)
             table = stored.read()
         rows = (table.column(name).to_pylist() for name in ("image_id", "status", "file_bytes"))
         return [Noted(*row) for row in zip(*rows, strict=True)]
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path}: expected a shard of a batch run; got {error}") from None
-
-
-def categories_of(path: Path) -> Categories:
-    """The table of classes that the labels of a shard are positions in. Raises `DataError` as `read` does."""
-    try:
-        return Categories.from_json(_about(pq.read_schema(path))["categories"])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise DataError(f"{path}: expected a shard of a batch run; got {error}") from None
 
@@ -158,10 +152,3 @@ def _to_masks(
     rles: list[Rle] = [nothing if one is None else {"size": list(size_hw), "counts": one} for one in counts]
     qualities: NDArray[np.float32] | None = None if quality is None else np.array(quality, dtype=np.float32)
     return RunMasks(rle_ops.to_runs(rles, *size_hw), present, qualities)
-
-
-def _about(schema: pa.Schema) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads((schema.metadata or {}).get(_KEY, b"{}"))
-    if about.get("format") != _FORMAT:
-        raise ValueError(f"another kind of Parquet file than '{_FORMAT}'")
-    return about

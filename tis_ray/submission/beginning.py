@@ -116,12 +116,12 @@ def to_do(run: RunFolder, *, retry: Collection[Status] = (), say: Say) -> ToDo:
 
 
 def _noted(run: RunFolder, number: int) -> list[shards.Noted]:
-    noted = shards.noted(run.shard(number))
+    noted = shards.noted(run.shard(number), run.digest)
     expected, got = [image.id for image in run.images_of(number)], [one.image_id for one in noted]
     if got != expected:
         raise DataError(f"{run.shard(number)}: expected the images {expected[:3]}...; got {got[:3]}...")
     if run.keeps_views:
-        kept_views.check(run.view_shard(number))
+        kept_views.check(run.view_shard(number), run.digest)
     return noted
 
 

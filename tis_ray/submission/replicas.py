@@ -5,14 +5,11 @@ Replicas that run go on running: Serve restarts none for a number. While a run h
 folder; one that a killed run has left there is made good by whoever takes up that folder next.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import orjson
@@ -24,6 +21,7 @@ from tis_ray import whole_files
 from tis_ray.errors import ServiceError
 from tis_ray.serving.running import APPLICATION
 from tis_ray.submission.replica_counts import NOTE, Change, raised
+from tis_ray.submission.stopping import terminable, unbroken
 
 _TAKEN_WITHIN_S = 20.0
 _POLL_S = 0.2
@@ -46,12 +44,12 @@ def more_replicas(wanted: Mapping[str, int], *, folder: Path, say: Say, address:
         yield
         return
     serve, note = _Serve(address or _dashboard()), folder / NOTE
-    with _signals_raise():
+    with terminable():
         try:
             _raise(serve, wanted, note, say)
             yield
         finally:
-            with _signals_wait():
+            with unbroken():
                 put_back(folder, say=say)
 
 
@@ -187,44 +185,3 @@ def _dashboard() -> str:
     if not url:
         raise ServiceError("--replicas: expected a cluster with Ray's dashboard, through which it asks Serve; got none")
     return f"http://{url}"
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Signals that end a process at once raise `SystemExit` instead, so that what is open is closed."""
-
-    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise SystemExit(128 + number)
-
-    with _handled(leave, [number for number in _SIGNALS if _ends_at_once(number)]):
-        yield
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Signals that come meanwhile count once the block has ended."""
-    came: list[int] = []
-    with _handled(lambda number, frame: came.append(number), [*_SIGNALS, signal.SIGINT]):  # noqa: ARG005
-        yield
-    if came:
-        signal.raise_signal(came[0])
-
-
-@contextmanager
-def _handled(handler: Callable[[int, FrameType | None], Any], numbers: list[signal.Signals]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
-
-
-def _ends_at_once(number: signal.Signals) -> bool:
-    return signal.getsignal(number) == signal.SIG_DFL

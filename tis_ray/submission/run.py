@@ -17,7 +17,7 @@ from tis_ray.formats.json_file import write_json
 from tis_ray.formats.members import ensemble_categories
 from tis_ray.instances import Categories
 from tis_ray.runs.binding import locked
-from tis_ray.runs.folder import RunFolder, check_own
+from tis_ray.runs.folder import RunFolder, check_own, holds_run, open_run
 from tis_ray.runs.records import Status
 from tis_ray.submission import view_files
 from tis_ray.submission.beginning import begun, run_path, to_do
@@ -82,7 +82,13 @@ def predict(
     _check_writable(out, images, files, folder)
     wanted = read_replicas(replicas, ensemble)
     bad, going_on = bad or BadEntries(), resume or bool(retry)
-    listed = read_image_list(images, image_folder, bad=bad, present=bad.skip or not going_on)
+    listed = read_image_list(
+        images,
+        image_folder,
+        bad=bad,
+        present=bad.skip or not going_on,
+        excused=_names_in(folder) if going_on else (),
+    )
     alone = is_alone(len(listed), address=address, wanted=wanted, readers=readers, asked=in_process)
     categories = ensemble_categories(ensemble)
     written = _table(images, image_folder) or categories
@@ -128,6 +134,11 @@ def predict(
                 _write_views(views, ledger, written)
     _tell(summary, console)
     return summary
+
+
+def _names_in(folder: Path) -> Collection[str]:
+    """The names of the images of the run that is there, if any: it goes on without those that went missing."""
+    return {image.file_name for image in open_run(folder).images} if holds_run(folder) else ()
 
 
 @contextmanager
