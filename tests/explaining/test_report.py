@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from tests.explaining.streets import CATEGORIES, found_in, write_street
 from tests.tuning.kept_runs import Skill, ensemble_of, write_run, write_truth
 from tis_ray.cli import app
+from tis_ray.errors import ConfigError
 from tis_ray.evaluation.coco import evaluate
 from tis_ray.evaluation.metrics import evaluate_by
 from tis_ray.evaluation.outcomes import outcomes
@@ -86,6 +87,24 @@ def test_the_command_writes_a_page_its_plots_and_the_metrics_figures(
         sum(one["false"] for one in figures["images"]),
     )
     assert f"{hits} of 32 ({hits / 32:.0%}) objects are found" in lead_of(html)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pictures", "3"], "--pictures: expected --report beside it, whose it is; got none"),
+        (["--no-views"], "--views: expected --report beside it, whose it is; got none"),
+        (
+            ["--bootstrap", "9", "--metric", "proposals", "--metric", "wad-kaggle"],
+            "--bootstrap: expected a metric with intervals beside it, coco, lvis, wad-coco; got proposals, wad-kaggle",
+        ),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(street: CocoDataset, options: list[str], message: str) -> None:
+    arguments = ["--predictions", "made.json", "--ground-truth", str(street.path), *options]
+    refused = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert isinstance(refused.exception, ConfigError)
+    assert str(refused.exception) == message
 
 
 def test_the_least_score_that_is_shown_has_the_best_f1(street: CocoDataset, tmp_path: Path) -> None:

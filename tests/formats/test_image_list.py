@@ -142,6 +142,11 @@ def test_doubles_and_missing_files_are_all_counted_and_refused_or_left_out(folde
         read_image_list(source, bad=BadEntries(skip=True), present=True)
 
 
+def test_a_folder_takes_no_second_one_beside_it(folder: Path) -> None:
+    with pytest.raises(DataError, match="expected no folder of images beside the folder"):
+        read_image_list(folder, folder)
+
+
 def test_files_that_are_excused_may_be_missing(folder: Path) -> None:
     source = folder / "list.txt"
     source.write_text("b.jpg\ngone.jpg\nlost.jpg\n")

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from tis_ray.cli.shared import PLACE, check_folder, check_out, console, data_place, say
+from tis_ray.cli.shared import PLACE, SkipBad, check_folder, check_out, console, data_place, say, tell_bad
 
 
 def compare(
@@ -27,6 +27,7 @@ def compare(
         int, typer.Option(min=0, help="Images that got better, and as many that got worse, shown by the report.")
     ] = 6,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Say whether B is better than A, and whether the difference is beyond chance.
 
@@ -39,12 +40,15 @@ def compare(
     from tis_ray.explaining.comparing import verdict
     from tis_ray.explaining.comparison_page import difference_rows, headers_of, paired_of, write_comparison
     from tis_ray.explaining.predictions import read_predictions
+    from tis_ray.formats.bad_entries import BadEntries
     from tis_ray.formats.opening import open_path
 
     check_out("--out", out)
     check_folder("--report", report)
     dataset = open_path(data_place("--ground-truth", ground_truth), image_folder)
-    both = [read_predictions(path, dataset) for path in (first, second)]
+    bad = BadEntries(skip=skip_bad)
+    both = [read_predictions(path, dataset, bad=bad) for path in (first, second)]
+    tell_bad(bad, "results")
     compared = compared_of(dataset, *both, num_samples=bootstrap)
     for word, one in paired_of(compared):
         table = Table()

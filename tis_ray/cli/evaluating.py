@@ -33,11 +33,15 @@ def evaluate(
         ),
     ] = None,
     pictures: Annotated[
-        int, typer.Option(min=0, help="Worst images, and as many mistakes with tiny objects, shown by the report.")
-    ] = 6,
+        int | None,
+        typer.Option(
+            min=0, help="Worst images, and as many mistakes with tiny objects, shown by the report. Default: 6."
+        ),
+    ] = None,
     views: Annotated[
-        bool, typer.Option("--views/--no-views", help="Score each kept view of a run for the report, too.")
-    ] = True,
+        bool | None,
+        typer.Option("--views/--no-views", help="Score each kept view of a run for the report, too. Default: yes."),
+    ] = None,
     skip_bad: SkipBad = False,
 ) -> None:
     """Score results against ground truth: box and mask AP by size and, where classes have frequencies, by those.
@@ -49,7 +53,7 @@ def evaluate(
     import orjson
 
     from tis_ray.evaluation.comparison import held
-    from tis_ray.evaluation.metrics import METRICS, evaluate_by, figures, metric_table
+    from tis_ray.evaluation.metrics import METRICS, WITH_INTERVALS, evaluate_by, figures, metric_table
     from tis_ray.explaining.predictions import read_predictions
     from tis_ray.formats.bad_entries import BadEntries
     from tis_ray.formats.dataset import is_federated
@@ -58,6 +62,14 @@ def evaluate(
     for name in metric or ():
         if name not in METRICS:
             raise ConfigError(f"--metric: expected one of {', '.join(METRICS)}; got '{name}'")
+    for option, value in (("--pictures", pictures), ("--views", views)):
+        if value is not None and report is None:
+            raise ConfigError(f"{option}: expected --report beside it, whose it is; got none")
+    if bootstrap and metric and not set(metric) & set(WITH_INTERVALS):
+        raise ConfigError(
+            f"--bootstrap: expected a metric with intervals beside it, {', '.join(WITH_INTERVALS)}; "
+            f"got {', '.join(metric)}"
+        )
     check_out("--out", out)
     check_folder("--report", report)
     dataset = open_path(data_place("--ground-truth", ground_truth), image_folder)
@@ -76,5 +88,12 @@ def evaluate(
     if report is not None:
         from tis_ray.explaining.report import evaluation_report
 
-        page = evaluation_report(report, dataset, read, reports, score_each_view=views, num_pictures=pictures)
+        page = evaluation_report(
+            report,
+            dataset,
+            read,
+            reports,
+            score_each_view=views is not False,
+            num_pictures=6 if pictures is None else pictures,
+        )
         say(f"report: {page}")

@@ -15,6 +15,7 @@ from tis_ray.evaluation.wad import KaggleReport, evaluate_coco, evaluate_kaggle
 from tis_ray.formats.dataset import GroundTruth
 
 METRICS = (*AP_METRICS, "wad-kaggle", "wad-coco", "proposals")
+WITH_INTERVALS = (*AP_METRICS, "wad-coco")
 
 
 class Report(Protocol):

@@ -73,6 +73,8 @@ def _listed(source: Path, images: Path | None) -> list[ListedImage]:
             for row, path in zip(rows, paths, strict=True)
         ]
     if locations.is_dir(source):
+        if images is not None:
+            raise DataError(f"images: expected no folder of images beside the folder {source}; got {images}")
         found = [path for path in locations.files_below(source) if _is_image(path)]
         return _numbered(sorted(found), source)
     there = locations.is_file(source)
