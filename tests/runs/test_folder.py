@@ -103,9 +103,9 @@ def test_what_killed_processes_left_is_swept_away(new_run: Callable[..., RunFold
 
 def test_images_may_move(new_run: Callable[..., RunFolder]) -> None:
     run = new_run()
-    assert run.moved(run.images) is run
+    assert run.moved(run.images, ENSEMBLE) is run
     elsewhere = [ListedImage(one.id, one.file_name, Path("/mnt") / one.file_name, one.size_hw) for one in run.images]
-    assert run.moved(elsewhere).images == elsewhere
+    assert run.moved(elsewhere, ENSEMBLE).images == elsewhere
     assert open_run(run.path).images == elsewhere
 
 

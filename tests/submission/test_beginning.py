@@ -188,11 +188,14 @@ def test_a_run_that_keeps_views_goes_on_keeping_them(begin: Callable[..., Any]) 
     assert begin(resume=True)[0].keeps_views
 
 
-def test_images_are_looked_for_where_they_lie_now(
+def test_images_and_checkpoints_are_looked_for_where_they_lie_now(
     begin: Callable[..., Any], images: list[ListedImage], tmp_path: Path
 ) -> None:
     write(begin()[0], 0)
+    moved = parse(Ensemble, {"members": {"a": {"checkpoint": "new/a", "scales": [64]}}}, source="ensemble.yaml")
     elsewhere = [ListedImage(one.id, one.file_name, tmp_path / "new" / one.file_name) for one in images]
-    run, _ = begin(resume=True, images=elsewhere)
+    run, _ = begin(resume=True, images=elsewhere, ensemble=moved)
     assert run.images == elsewhere
     assert open_run(run.path).images == elsewhere
+    assert run.ensemble.members["a"].checkpoint.name == "a"
+    assert run.ensemble.members["a"].checkpoint.parent.name == "new"

@@ -99,9 +99,11 @@ class RunFolder:
                 if file.name.startswith(whole_files.PARTIAL):
                     whole_files.remove(file)
 
-    def moved(self, images: Sequence[ListedImage]) -> Self:
-        """The run with the same images where they lie now."""
+    def moved(self, images: Sequence[ListedImage], ensemble: Ensemble) -> Self:
+        """The run with the same images, and the checkpoints of the same ensemble, where they lie now."""
         here = _found_from_anywhere(images)
+        if dump(ensemble) != dump(self.ensemble):
+            _write_ensemble(self.path, ensemble)
         if here == list(self.images):
             return self
         image_table.write(self.path / IMAGES, here)
@@ -176,7 +178,7 @@ def create(
     _clear(path)
     for name in (SHARDS, VIEWS) if keeps_views else (SHARDS,):
         (path / name).mkdir(parents=True, exist_ok=True)
-    whole_files.write(path / ENSEMBLE, yaml.safe_dump(dump(ensemble), sort_keys=False))
+    _write_ensemble(path, ensemble)
     image_table.write(path / IMAGES, _found_from_anywhere(images))
     content = {
         "format": _FORMAT,
@@ -218,6 +220,10 @@ def check_own(path: Path) -> None:
     strange = sorted(one.name for one in _files(path) if not _is_own(one))
     if strange:
         raise ConfigError(f"--run: expected a folder of a run, or a new one; {path} has {', '.join(strange[:3])}")
+
+
+def _write_ensemble(path: Path, ensemble: Ensemble) -> None:
+    whole_files.write(path / ENSEMBLE, yaml.safe_dump(dump(ensemble), sort_keys=False))
 
 
 def _clear(path: Path) -> None:

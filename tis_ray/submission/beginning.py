@@ -79,7 +79,7 @@ def begun(
     check_same(path, former.about, about)
     _check_options(former, images_per_shard, keep_views=keep_views)
     former.sweep()
-    return former.moved(images)
+    return former.moved(images, ensemble)
 
 
 def to_do(run: RunFolder, *, retry: Collection[Status] = (), say: Say) -> ToDo:
