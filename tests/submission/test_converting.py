@@ -120,6 +120,13 @@ def test_files_are_taken_back_and_forth_without_a_change(run: RunFolder, data: P
     assert (tmp_path / "x.failed.json").exists()  # what a run noted stays where a file is converted
 
 
+def test_images_that_the_run_has_yet_to_look_at_are_told(run: RunFolder, tmp_path: Path) -> None:
+    arguments = ["convert", str(run.path), "--out", str(tmp_path / "out.json"), "--format", "coco"]
+    assert "yet" not in CliRunner().invoke(app, arguments).output
+    run.discard(1)
+    assert "2 images are left out: the run has not looked at them yet" in CliRunner().invoke(app, arguments).output
+
+
 def test_category_ids_are_those_of_the_data(run: RunFolder, tmp_path: Path) -> None:
     other = {"images": [], "categories": [{"id": 30, "name": "car"}], "annotations": []}
     (tmp_path / "other.json").write_bytes(orjson.dumps(other))

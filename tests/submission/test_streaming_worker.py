@@ -15,7 +15,7 @@ from tis_ray.formats.image_list import ListedImage
 from tis_ray.instances import Instances
 from tis_ray.runs.folder import RunFolder, create
 from tis_ray.submission import streaming
-from tis_ray.submission.pipeline import Segmented, Segmenter
+from tis_ray.submission.pipeline import Segmented, Segmenter, Streak
 from tis_ray.submission.shard_work import ShardDone
 
 ENSEMBLE = parse(
@@ -61,7 +61,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def worker(run: RunFolder, segmenter: Counting, **options: object) -> streaming._Worker:
-    given = {"run": run.path, "open_segmenter": segmenter.open, "in_flight": 2, "again": {}, "has_worked": False}
+    given = {"run": run.path, "open_segmenter": segmenter.open, "in_flight": 2, "again": {}, "streak": Streak()}
     return streaming._Worker(**(given | options))
 
 
@@ -108,8 +108,22 @@ def test_a_service_that_fails_on_all_images_ends_the_run_in_its_words(run: RunFo
     segmenter = Counting()
     segmenter.error = error
     with pytest.raises(ServiceError, match=rf"^gave up after 3 images in a row, 2\.png the last: {error}$"):
-        told(worker(run, segmenter), 0)
+        told(worker(run, segmenter, streak=Streak(at_first=3)), 0)
     assert run.done() == []
+
+
+def test_a_first_shard_that_fails_is_not_all_there_is_to_go_by(run: RunFolder) -> None:
+    segmenter = Counting()
+    segmenter.error = ServiceError("a bad minute")
+    actor = worker(run, segmenter)
+    assert told(actor, 0).num_failed == 3
+    segmenter.error = None
+    assert told(actor, 1).num_ok == 3
+
+
+@pytest.mark.parametrize(("actors", "again", "images"), [(1, {}, 6), (2, {}, 3), (2, {1: [14]}, 2), (9, {}, 1)])
+def test_an_actor_may_fail_on_its_share_at_first(run: RunFolder, actors: int, again: dict, images: int) -> None:
+    assert streaming._at_first(run, [0, 1], again, actors) == images
 
 
 def test_a_service_that_has_worked_before_is_given_time(run: RunFolder) -> None:
@@ -118,12 +132,12 @@ def test_a_service_that_has_worked_before_is_given_time(run: RunFolder) -> None:
     told(actor, 0)
     segmenter.error = ServiceError("the model is broken")
     assert told(actor, 1).num_failed == 3
-    assert told(worker(run, segmenter, again={1: [13, 14, 15]}, has_worked=True), 1).num_failed == 3
+    assert told(worker(run, segmenter, again={1: [13, 14, 15]}, streak=Streak(has_worked=True)), 1).num_failed == 3
 
 
 def test_a_service_that_is_gone_ends_the_run_however_small_shards_are(run: RunFolder) -> None:
     segmenter = Counting()
-    actor = worker(run, segmenter, again={0: [10, 11, 12], 1: [13, 14, 15]}, has_worked=True)
+    actor = worker(run, segmenter, again={0: [10, 11, 12], 1: [13, 14, 15]}, streak=Streak(has_worked=True))
     for number in (0, 1):
         told(worker(run, segmenter), number)
     segmenter.error = ServiceError("gone")

@@ -68,6 +68,18 @@ def test_the_file_keeps_its_comments_and_says_what_was_reached(folder: Path) -> 
     assert out.read_text() == text
 
 
+def test_a_search_does_not_go_on_with_other_annotations(folder: Path, tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path / "tuned.yaml"), "--search", "weights", "--metric", "box.AP", "--trials", "1"]
+    run(folder, "tune", *arguments)
+    truth = folder / "gt.json"
+    before = truth.read_text()
+    truth.write_text(before + "\n")
+    try:
+        assert "--ground-truth: expected" in run(folder, "tune", *arguments, "--resume", code=1)
+    finally:
+        truth.write_text(before)
+
+
 def test_ablations_are_printed_and_written(folder: Path) -> None:
     printed = run(folder, "ablate", "--boxes", "--out", str(folder / "ablation.json"))
     assert "without member bad" in printed

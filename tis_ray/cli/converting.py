@@ -45,5 +45,7 @@ def convert(
         say(f"{number} instances: {path}")
     if summary.num_dropped:
         news(f"left out {summary.num_dropped} instances: the format or its table of classes has no place for them")
+    if summary.num_unseen:
+        news(f"{summary.num_unseen} images are left out: the run has not looked at them yet (predict --resume goes on)")
     if summary.failed:
         news(f"{len(summary.failed)} images failed in the run, listed in {summary.failures_file}")

@@ -1,5 +1,6 @@
 """Commands that make an ensemble better by what a batch run kept of its views: tune, ablate."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ def tune(
     about = {
         "RUN_DIR": [digest(opened.about), len(bench.images)],
         "--ensemble": begin.fusion.model_dump(mode="json"),
-        "--ground-truth": [dataset.path.name, len(dataset)],
+        "--ground-truth": [dataset.path.name, len(dataset), *_content(dataset.path)],
         "--metric": wanted.name,
         "--search": list(space.parts),
         "--folds": folds,
@@ -177,6 +178,13 @@ def _begin(run: "RunFolder", file: Path | None, out: Path) -> "tuple[Path, Ensem
         raise ConfigError(f"--out: expected a file beside {source}, whose paths are relative to its folder; got {out}")
     check_rewritable(source, ensemble.fusion)
     return source, ensemble
+
+
+def _content(path: Path) -> list[str]:
+    """What a file of annotations holds, by digest; nothing of a folder of label images."""
+    if not path.is_file():
+        return []
+    return [hashlib.sha256(path.read_bytes()).hexdigest()[:12]]
 
 
 def _check_apart(option: str, out: Path, run: Path) -> None:

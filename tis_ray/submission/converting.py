@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def convert(
         written = run.categories if frames is None else frames.categories
         rehearse(files, run.images, written)
         outcomes = progress(run.outcomes(), "writing", run.num_done, "images")
-        return write_results(outcomes, out, categories=run.categories, written=written, files=files)
+        summary = write_results(outcomes, out, categories=run.categories, written=written, files=files)
+        return replace(summary, num_unseen=len(run.images) - summary.num_images)
     if frames is None:
         raise ConfigError(f"--data: expected a COCO JSON of the images and categories that {source} is of; got none")
     images = [ListedImage(one.id, one.file_name, one.path, (one.height, one.width)) for one in frames.images]

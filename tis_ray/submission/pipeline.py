@@ -47,9 +47,13 @@ GIVE_UP_AFTER = 8  # images in a row that the segmenter failed on
 
 @dataclass(slots=True)
 class Streak:
-    """How a segmenter has done so far: whether it ever answered, and on how many images in a row it has just failed."""
+    """How a segmenter has done so far: whether it ever answered, and on how many images in a row it has just failed.
+
+    at_first: on how many it may fail before it has answered
+    """
 
     has_worked: bool = False
+    at_first: int = GIVE_UP_AFTER
     failed: int = 0
 
 
@@ -104,14 +108,13 @@ def segment_images(
     others before. Whoever segments images in several calls passes the same `streak` to all, in place of `has_worked`.
     Close the generator when stopping early: what has not begun then never does.
     """
-    streak = streak or Streak(has_worked)
-    give_up_after = GIVE_UP_AFTER if streak.has_worked else min(GIVE_UP_AFTER, len(images))
+    streak = streak or Streak(has_worked, at_first=min(GIVE_UP_AFTER, len(images)))
     for result in _in_order(segmenter, images, in_flight):
         if result.found is not None:
             streak.has_worked, streak.failed = True, 0
         elif result.size_hw != (0, 0):
             streak.failed += 1
-            if streak.failed >= give_up_after:
+            if streak.failed >= (GIVE_UP_AFTER if streak.has_worked else streak.at_first):
                 raise ServiceError(
                     f"gave up after {streak.failed} images in a row, {result.image.file_name} the last: {result.error}"
                 )

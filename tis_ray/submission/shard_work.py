@@ -12,7 +12,7 @@ from time import monotonic
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.runs.folder import RunFolder
 from tis_ray.runs.records import STATUSES, ImageOutcome, ImageViews, Status
-from tis_ray.submission.pipeline import ImageResult, Segmenter, Streak, segment_images
+from tis_ray.submission.pipeline import GIVE_UP_AFTER, ImageResult, Segmenter, Streak, segment_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def segment_shards(
     todo = {number: _chosen(run.images_of(number), again.get(number)) for number in numbers}
     images = [image for number in numbers for image in todo[number]]
     began = monotonic()
-    streak = streak or Streak(has_worked)
+    streak = streak or Streak(has_worked, at_first=min(GIVE_UP_AFTER, len(images)))
     with closing(segment_images(segmenter, images, in_flight=in_flight, streak=streak)) as results:
         for number in numbers:
             found = []

@@ -24,7 +24,7 @@ from ray.exceptions import RayError
 from tis_ray.errors import ConfigError, DataError, ServiceError, TisRayError
 from tis_ray.runs.folder import RunFolder, open_run
 from tis_ray.serving.running import fusion_handle
-from tis_ray.submission.pipeline import Segmenter, Streak
+from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmenter, Streak
 from tis_ray.submission.service import ServiceSegmenter
 from tis_ray.submission.shard_work import ShardDone, segment_shard, shard_done
 from tis_ray.submission.storage import check_storage, idle_nodes
@@ -65,7 +65,7 @@ def stream_shards(
         "open_segmenter": open_segmenter,
         "in_flight": in_flight // actors,
         "again": dict(again or {}),
-        "has_worked": has_worked,
+        "streak": Streak(has_worked, at_first=_at_first(run, numbers, again or {}, actors)),
     }
     check_storage(run)
     try:
@@ -110,13 +110,13 @@ class _Worker:
         open_segmenter: Callable[[], Segmenter],
         in_flight: int,
         again: Mapping[int, Collection[int]],
-        has_worked: bool,
+        streak: Streak,
     ) -> None:
         self._open = partial(open_run, run), open_segmenter
         self._opened: tuple[RunFolder, Segmenter] | None = None
         self._in_flight = in_flight
         self._again = again
-        self._streak = Streak(has_worked)
+        self._streak = streak
 
     def __call__(self, batch: Rows) -> Rows:
         (number,) = batch["number"].tolist()
@@ -159,6 +159,12 @@ def _pipeline(numbers: Sequence[int], options: dict[str, Any], *, actors: int) -
         compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=_SHARDS_EACH),
         num_cpus=0,  # the service may hold all there are, or be about to start replicas on those that are left
     )
+
+
+def _at_first(run: RunFolder, numbers: Sequence[int], again: Mapping[int, Collection[int]], actors: int) -> int:
+    """On how many images an actor may fail before the service has answered it: on its share, if that is small."""
+    num_images = sum(len(again.get(number, run.images_of(number))) for number in numbers)
+    return min(GIVE_UP_AFTER, math.ceil(num_images / actors))
 
 
 def _but_for(nodes: Sequence[str]) -> dict[str, str] | None:

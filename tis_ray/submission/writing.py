@@ -27,6 +27,7 @@ class Summary:
     failed: images that are in no file, with their errors
     degraded: images that were answered without some views
     others: the files of the other formats, and how many instances are in them
+    num_unseen: images of the run that it has not looked at yet
     """
 
     num_images: int
@@ -36,6 +37,7 @@ class Summary:
     num_dropped: int = 0
     degraded: tuple[ListedImage, ...] = ()
     others: tuple[tuple[Path, int], ...] = ()
+    num_unseen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
