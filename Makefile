@@ -10,7 +10,7 @@ OPENVINO := openvino==2026.4.1
 TIS_RAY_DATA ?= $(if $(wildcard ../shared/data),$(abspath ../shared/data))
 export TIS_RAY_DATA
 
-.PHONY: help setup demo test test-plain test-ray lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail service-benchmarks reliability lock clean
+.PHONY: help setup demo test test-plain test-ray lint test-slow test-gpu docs-test benchmarks recipes mask-techniques long-tail service-benchmarks batch-benchmarks reliability lock clean
 
 help:
 	@echo "make demo [DATA=coco_folder] [OUT=demo] [SEED=0]   scenes -> training -> service -> submission -> scores"
@@ -20,6 +20,7 @@ help:
 	@echo "make docs-test   every bash block of the README and docs, executed"
 	@echo "make benchmarks  fusion and masks beside the libraries that have them, into docs/benchmarks.md"
 	@echo "make service-benchmarks   what the service takes for itself: time, memory, starts; into docs/benchmarks.md"
+	@echo "make batch-benchmarks   scoring, writers and batch runs by replicas, into docs/benchmarks.md"
 	@echo "make reliability the service under kills, overload and a soak, into docs/reliability.md"
 	@echo "make recipes     every tiny recipe trained, served and scored, into docs/recipes.md"
 	@echo "make mask-techniques   each mask technique alone beside plain Mask R-CNN, into docs/techniques.md"
@@ -72,6 +73,11 @@ benchmarks: $(READY)
 service-benchmarks: $(READY)
 	$(PY) -m tests.benchmarks.service_overhead
 	$(PY) -m tests.benchmarks.service_memory
+
+batch-benchmarks: $(READY)
+	$(PY) -m tests.benchmarks.evaluation
+	$(PY) -m tests.benchmarks.batch_writers
+	$(PY) -m tests.benchmarks.batch_scaling
 
 reliability: $(READY)
 	$(PY) -m tests.benchmarks.service_reliability

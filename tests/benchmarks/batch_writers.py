@@ -6,6 +6,7 @@ The first run has images of 640x480 with 20 instances, written as COCO's, LVIS's
 has frames of 3384x2710 with 100 instances, written as a WAD CSV. Masks are uneven ellipses of 8 to 300 px, like those
 that are predicted. Shards are made by giving the same few images other names; each run is written in a process of its
 own, after a small one of its kind, and its peak of resident memory is that of the whole process, libraries included.
+The table is written into `docs/benchmarks.md`.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.benchmarks import pages
 from tis_ray.config import Ensemble, parse
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.wad_classes import EVALUATED
@@ -34,11 +36,15 @@ PER_SHARD = 32
 
 
 def main() -> None:
-    """Make the runs, write them, print what it took."""
+    """Make the runs, write them; print what it took, and write it into `docs/benchmarks.md`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--frames", type=int, default=2000)
     options = parser.parse_args()
+    lines = [
+        "| format | images | instances | s | s of a core | peak, MB | file, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
     rows = (
         (options.images, 20, (480, 640), ["coco", "lvis", "annotations"]),
         (options.frames, 100, (2710, 3384), ["wad"]),
@@ -51,11 +57,14 @@ def main() -> None:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     pool.apply(measure, (small.path, Path(folder) / "small", name))  # kernels are compiled or loaded
                     seconds, cpu_s, peak_mb, written_mb = pool.apply(measure, (run.path, Path(folder) / "out", name))
-                print(
-                    f"{name}: {num_images} images of {size_hw[1]}x{size_hw[0]}, {num_images * per_image} instances: "
-                    f"{seconds:.1f} s ({cpu_s:.1f} s of a core), peak {peak_mb:.0f} MB, file of {written_mb:.0f} MB",
-                    flush=True,
+                lines.append(
+                    f"| {name} | {num_images} of {size_hw[1]}x{size_hw[0]} | {num_images * per_image} | "
+                    f"{seconds:.1f} | {cpu_s:.1f} | {peak_mb:.0f} | {written_mb:.0f} |"
                 )
+                print(lines[-1], flush=True)
+    pages.write(
+        pages.DOCS / "benchmarks.md", "batch writers", "\n".join([*lines, "", pages.machine("pyarrow", "numpy")])
+    )
 
 
 def measure(run: Path, out: Path, name: str) -> tuple[float, float, float, float]:

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.evaluation [--rounds 3] [--images 500]
 
 All three score the same objects and detections, in this process, in turn, at 7 and at 1203 classes; each starts from
-lists of dicts in memory, as they come out of JSON. Their APs must be the same to 1e-9 before anything is timed.
+lists of dicts in memory, as they come out of JSON. Their APs must be the same to 1e-9 before anything is timed. The
+table is written into `docs/benchmarks.md`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from faster_coco_eval import COCOeval_faster
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.benchmarks.pages import machine
+from tests.benchmarks.pages import DOCS, machine, write
 from tests.benchmarks.timing import Timing, several
 from tis_ray.evaluation.coco import evaluate
 from tis_ray.formats import coco
@@ -35,13 +36,15 @@ Entries = list[dict[str, Any]]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and write it into `docs/benchmarks.md`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=500)
     asked = parser.parse_args()
-    print(table(asked.images, asked.rounds))
-    print(machine("pycocotools", "faster-coco-eval", "numba", "numpy"))
+    lead = machine("pycocotools", "faster-coco-eval", "numba", "numpy")
+    text = f"{table(asked.images, asked.rounds)}\n\n{lead}"
+    print(text)
+    write(DOCS / "benchmarks.md", "evaluation", text)
 
 
 def table(num_images: int, rounds: int, classes: tuple[int, ...] = CLASSES) -> str:
