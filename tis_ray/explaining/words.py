@@ -12,12 +12,12 @@ def percent(score: float | None, *, digits: int = 1) -> str:
 
 def interval(pair: tuple[float, float] | None) -> str:
     """The same of an interval, signs kept: `12.0 to 15.1`."""
-    return UNDEFINED if pair is None else f"{100 * pair[0]:.1f} to {100 * pair[1]:.1f}"
+    return UNDEFINED if pair is None else f"{100 * pair[0]:z.1f} to {100 * pair[1]:z.1f}"
 
 
 def points(difference: float | None) -> str:
     """A difference of two scores in percentage points, with its sign."""
-    return UNDEFINED if difference is None or math.isnan(difference) else f"{100 * difference:+.1f}"
+    return UNDEFINED if difference is None or math.isnan(difference) else f"{100 * difference:+z.1f}"
 
 
 def count(number: int, thing: str, things: str = "") -> str:

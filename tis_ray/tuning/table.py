@@ -23,7 +23,7 @@ def ablation_table(ablation: Ablation) -> Table:
         cells = [str(len(variant.views))]
         for kind in ablation.kinds:
             difference = change(whole, report, kind) if variant.kind else None
-            cells += [percent(report[kind].AP), "" if difference is None else f"{100 * difference:+.1f}"]
+            cells += [percent(report[kind].AP), "" if difference is None else f"{100 * difference:+z.1f}"]
             cells.append(percent(report[kind].APs))
         table.add_row(escape(variant.name), *cells)
     return table
