@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -137,13 +136,16 @@ def _nothing_taken(device: str) -> None:
 class Sleeping(Idle):
     """A predictor that takes its time, one image after the other, and finds the same objects in each."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._found = _round_objects()
+
     def predict(self, image: NDArray[np.uint8], views: Sequence[View], **_: Any) -> list[Instances]:
         time.sleep(SERVICE_S)
-        return [_found() for _ in views]
+        return [self._found for _ in views]
 
 
-@cache
-def _found() -> Instances:
+def _round_objects() -> Instances:
     found = views_of_boxes(1, OBJECTS, CLASSES)
     across = np.linspace(-1.2, 1.2, PATCH)
     disc = np.clip(1.5 - np.hypot(across[:, None], across), 0, 1).astype(np.float16)
