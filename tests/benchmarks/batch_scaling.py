@@ -13,6 +13,7 @@ import io
 import math
 import os
 import statistics
+import struct
 import sys
 import tempfile
 import time
@@ -60,6 +61,7 @@ JPEG_BYTES = 3_000_000
 OBJECTS, CLASSES, PATCH = 100, 3, 28
 FRAMES = 4  # different ones; the disk's cache holds them as it would in none of the runs that last
 VIEW_SERVER = "member@800"
+ANSWERED = "answered-"  # files of moments, one for each replica
 REPLICA = {"num_cpus": 0.1, "num_gpus": 0}
 PARTS = ("readers", "Fusion", VIEW_SERVER, "raylet", "GCS", "controller")
 FUSION_TAKES = 2 * Limits().max_queued_requests  # at a time
@@ -139,9 +141,11 @@ class Sleeping(Idle):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._found = _round_objects()
+        self._answered = (Path(arguments[0]) / f"{ANSWERED}{os.getpid()}").open("ab", buffering=0)
 
     def predict(self, image: NDArray[np.uint8], views: Sequence[View], **_: Any) -> list[Instances]:
         time.sleep(SERVICE_S)
+        self._answered.write(struct.pack("d", time.monotonic()))  # of the machine, not of the process
         return [self._found for _ in views]
 
 
@@ -221,7 +225,8 @@ def _alone(ensemble: Ensemble, jpegs: Sequence[bytes], *, times: int = 20) -> Al
 
 
 def _scaled(ensemble: Ensemble, run: RunFolder, replicas: int) -> Scaled:
-    """From the end of the first shard to that of the last: actors that start take no part."""
+    """From the end of the first shard to that of the last, so that actors that start take no part: how many images the
+    models answered meanwhile, not how many are in shards that ended, of which some were half done at first."""
     shards = stream_shards(
         run,
         range(run.num_shards),
@@ -237,10 +242,16 @@ def _scaled(ensemble: Ensemble, run: RunFolder, replicas: int) -> Scaled:
             left -= done.num_images
             if not left:  # before the actors go
                 ended, driver_s, after = time.monotonic(), time.process_time() - computed, _computed()
-    count = len(run.images) - first.num_images
+    count = sum(began < moment <= ended for moment in _answered(ensemble))
     cpu_s = {part: (after[part] - before[part]) / count for part in PARTS}
     controller = (after["controller"] - before["controller"]) / (ended - began)
     return Scaled(replicas, count, count / (ended - began), cpu_s, driver_s / count, controller)
+
+
+def _answered(ensemble: Ensemble) -> Iterator[float]:
+    """When the models answered."""
+    for file in ensemble.members["member"].checkpoint.glob(f"{ANSWERED}*"):
+        yield from (moment for (moment,) in struct.iter_unpack("d", file.read_bytes()))
 
 
 def _computed() -> Counter[str]:
