@@ -63,22 +63,24 @@ FRAMES = 4  # different ones; the disk's cache holds them as it would in none of
 VIEW_SERVER = "member@800"
 ANSWERED = "answered-"  # files of moments, one for each replica
 REPLICA = {"num_cpus": 0.1, "num_gpus": 0}
-PARTS = ("readers", "Fusion", VIEW_SERVER, "raylet", "GCS", "controller")
+# What computes for images, and what computes as time goes by, however many images pass; the driver is of the latter.
+PARTS = {"readers": "actors that read", "Fusion": "fusion", VIEW_SERVER: "view servers", "raylet": "raylet"}
+KEEPERS = {"GCS": "GCS", "controller": "Serve's controller"}
 FUSION_TAKES = 2 * Limits().max_queued_requests  # at a time
 BUSY = 0.7  # of a process's time, above which those who ask it wait
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A run with so many replicas: its images a second once it is under way, and the CPU seconds of each of its images
-    by who computed them; `controller_share` is of a core."""
+    """A run with so many replicas: its images a second once it is under way, the CPU seconds of each of its images by
+    who computed them, and the share of a core that the driver and the `KEEPERS` were busy for."""
 
     replicas: int
     num_images: int
     per_s: float
     cpu_s: dict[str, float]
-    driver_s: float
-    controller_share: float
+    driver_share: float
+    keepers_share: dict[str, float]
 
     @property
     def of_linear(self) -> float:
@@ -119,7 +121,7 @@ def figures(seconds: float) -> str:
             finally:
                 ray.shutdown()
         assert alone is not None
-        return f"{_table(scaled)}\n\n{_on_paper(scaled[-1], alone)}"
+        return f"{_table(scaled)}\n\n{_on_paper(scaled, alone)}"
 
 
 @contextmanager
@@ -242,10 +244,10 @@ def _scaled(ensemble: Ensemble, run: RunFolder, replicas: int) -> Scaled:
             left -= done.num_images
             if not left:  # before the actors go
                 ended, driver_s, after = time.monotonic(), time.process_time() - computed, _computed()
-    count = sum(began < moment <= ended for moment in _answered(ensemble))
+    count, seconds = sum(began < moment <= ended for moment in _answered(ensemble)), ended - began
     cpu_s = {part: (after[part] - before[part]) / count for part in PARTS}
-    controller = (after["controller"] - before["controller"]) / (ended - began)
-    return Scaled(replicas, count, count / (ended - began), cpu_s, driver_s / count, controller)
+    keepers_share = {part: (after[part] - before[part]) / seconds for part in KEEPERS}
+    return Scaled(replicas, count, count / seconds, cpu_s, driver_s / seconds, keepers_share)
 
 
 def _answered(ensemble: Ensemble) -> Iterator[float]:
@@ -272,16 +274,22 @@ def _table(scaled: Sequence[Scaled]) -> str:
             f"| {MUST_BE:.0%} |"
         )
     lines += ["", "Computed for each image, ms of one core:", ""]
-    names = ["driver", "actors that read", "fusion", "view servers", "raylet", "GCS", "Serve's controller"]
-    lines += ["| replicas | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += ["| replicas | " + " | ".join(PARTS.values()) + " |", "|---" * (len(PARTS) + 1) + "|"]
     for one in scaled:
-        cells = [one.driver_s, *(one.cpu_s[part] for part in PARTS)]
-        lines.append(f"| {one.replicas} | " + " | ".join(f"{1e3 * cell:.1f}" for cell in cells) + " |")
+        lines.append(f"| {one.replicas} | " + " | ".join(f"{1e3 * one.cpu_s[part]:.1f}" for part in PARTS) + " |")
+    lines += ["", "Busy whatever the images, share of one core:", ""]
+    lines += ["| replicas | driver | " + " | ".join(KEEPERS.values()) + " |", "|---" * (len(KEEPERS) + 2) + "|"]
+    for one in scaled:
+        shares = [one.driver_share, *(one.keepers_share[part] for part in KEEPERS)]
+        lines.append(f"| {one.replicas} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
     return "\n".join(lines)
 
 
-def _on_paper(most: Scaled, alone: Alone) -> str:
-    """What more replicas come to, from what each part of a run computes and moves for an image."""
+def _on_paper(scaled: Sequence[Scaled], alone: Alone) -> str:
+    """What more replicas come to, from what each part of a run computes and moves for an image, and from what the
+    driver's share of a core grew by between the fewest replicas and the most."""
+    least, most = scaled[0], scaled[-1]
+    driver_growth = max(0.0, (most.driver_share - least.driver_share) / (most.per_s - least.per_s))
     lines = [
         f"One image alone: {1e3 * alone.decode_s:.0f} ms to decode, {1e3 * alone.hop_s:.0f} ms from there to its "
         f"answer beside the model's {1e3 * SERVICE_S:.0f}, {alone.frame_bytes / 1e6:.1f} MB of pixels in the object "
@@ -304,7 +312,9 @@ def _on_paper(most: Scaled, alone: Alone) -> str:
         f"replicas of `Fusion`, with {FUSION_TAKES} images each": [
             f"{-(-count // FUSION_TAKES)}" for count in in_flight
         ],
-        "a core of the driver, busy for": [f"{rate * most.driver_s:.1%}" for rate in rates],
+        "a core of the driver, busy for": [
+            f"{most.driver_share + driver_growth * (rate - most.per_s):.1%}" for rate in rates
+        ],
         "pixels put and read, GB/s": [f"{rate * alone.frame_bytes / 1e9:.1f}" for rate in rates],
         "pixels held, GB": [f"{count * alone.frame_bytes / 1e9:.1f}" for count in in_flight],
         "the frames' files, GB/s": [f"{rate * JPEG_BYTES / 1e9:.2f}" for rate in rates],
