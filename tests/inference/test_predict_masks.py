@@ -276,7 +276,7 @@ def test_many_boxes_are_looked_at_some_at_a_time(
     boxes = np.concatenate([corners, corners + generator.uniform(5, 30, (23, 2))], axis=1).astype(np.float32)
     labels, views = np.arange(23) % 4, [View("m", 64), View("m", 64, crop=CROP)]
     together = predictor.predict_masks(picture, boxes, labels, views)
-    monkeypatch.setattr("tis_ray.inference.predictor.BOXES_AT_ONCE", 5)
+    monkeypatch.setattr("tis_ray.inference.given_boxes.BOXES_AT_ONCE", 5)
     with counted(predictor) as runs:
         apart = predictor.predict_masks(picture, boxes, labels, views)
     assert runs["backbone"] == 2

@@ -6,7 +6,6 @@ whoever brings that box again gets the same mask, to the bit where the boxes tha
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from tis_ray.inference.batches import Batch, batches_of, pictures_at_once
 from tis_ray.inference.checks import check_boxes, check_image
 from tis_ray.inference.feature_memory import FeatureMemory, Remembered
 from tis_ray.inference.forwards import Forwards
+from tis_ray.inference.given_boxes import filled, own_labels, some_at_a_time
 from tis_ray.inference.holders import holders_of
 from tis_ray.inference.pictures import Picture, turns
 from tis_ray.inference.precision import Precision, dtype_of, round_weights
@@ -34,7 +34,6 @@ from tis_ray.views import SizeHW, View
 BATCH_PX = 2_000_000  # of a forward on a CPU
 GPU_BATCH_PX = 24_000_000
 WARM_UP_BOXES = 100
-BOXES_AT_ONCE = 1000  # of a view, whose masks are predicted together: their features take memory
 
 
 class Predictor:
@@ -199,7 +198,7 @@ class Predictor:
             raise InputError("member: expected one that predicts masks; got a detector without a mask branch at test")
         picture = Picture(Asked(image, None, wanted), views, self.device)
         image_hw = picture.image_hw
-        own = self._own_labels(labels)
+        own = own_labels(labels, self._index_map)
         holders = {view: holders_of(boxes, view.tiles(image_hw), image_hw) for view in views}
         found = {view: BoxMasks.absent(boxes) for view in views}
         batches = batches_of(views, image_hw, batch_px=self.batch_px)
@@ -210,11 +209,11 @@ class Predictor:
             if not picture.still_wanted():
                 raise NotWantedError("masks: nobody waits for them any more")
             looked = (self.memory.get(recall, batch) if recall else None) or _remembered(self._look(batch, [picture]))
-            for some in _some_at_a_time(rows):
+            for some in some_at_a_time(rows):
                 given = [boxes[row] for row in some], [own[row] for row in some]
                 parts = self._forwards.segment(looked, [piece.tile for piece in batch], image_hw, *given)
                 for piece, row, part in zip(batch, some, parts(), strict=True):
-                    found[piece.view] = _filled(found[piece.view], row, part)
+                    found[piece.view] = filled(found[piece.view], row, part)
         return [found[view] for view in views]
 
     def warm_up(self, sizes_hw: Sequence[SizeHW], views: Sequence[View]) -> None:
@@ -285,16 +284,6 @@ class Predictor:
             for view in views
         ]
 
-    def _own_labels(self, labels: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The detector's labels, from 1, for the ensemble's; 0 for a class that it does not know."""
-        if self._index_map is None:
-            return np.maximum(labels.astype(np.int64) + 1, 0)
-        own = np.zeros(self._index_map.max(initial=0) + 1, dtype=np.int64)
-        taken = self._index_map >= 0
-        own[self._index_map[taken]] = np.flatnonzero(taken) + 1
-        known = (labels >= 0) & (labels < len(own))
-        return np.where(known, own[np.where(known, labels, 0)], 0)
-
 
 def _remembered(looked: Looked) -> Remembered:
     return Remembered(looked.features, looked.batch.image_sizes)
@@ -309,19 +298,3 @@ def _some_boxes(image_hw: SizeHW) -> tuple[Boxes, NDArray[np.int32]]:
     height, width = image_hw
     middle = np.array([width / 4, height / 4, 3 * width / 4, 3 * height / 4], dtype=np.float32)
     return np.tile(middle, (WARM_UP_BOXES, 1)), np.zeros(WARM_UP_BOXES, dtype=np.int32)
-
-
-def _some_at_a_time(rows: Sequence[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
-    """The same rows of each piece of a batch, at most `BOXES_AT_ONCE` of each."""
-    for start in range(0, max(map(len, rows)), BOXES_AT_ONCE):
-        yield [row[start : start + BOXES_AT_ONCE] for row in rows]
-
-
-def _filled(masks: BoxMasks, rows: NDArray[np.int64], part: BoxMasks) -> BoxMasks:
-    """The masks with `part` at the rows (R,) that had none yet."""
-    if len(rows) == 0:
-        return masks
-    places = np.zeros(len(masks), dtype=np.int64)
-    places[rows] = np.arange(len(rows))
-    absent = ~np.isin(np.arange(len(masks)), rows)
-    return replace(part[places], boxes=masks.boxes).replaced(absent, masks)
