@@ -2,10 +2,20 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from tis_ray.submission.stopping import terminable, unbroken
+
+
+@pytest.fixture(autouse=True)
+def _as_by_default() -> Iterator[None]:
+    """The tests may run where a signal is ignored, under nohup for one."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
