@@ -8,6 +8,7 @@ they pass or not. Without names all parts are run, one after the other. Ends wit
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ PARTS = {
     "overload": ["tests/serving/load/test_overload.py"],
     "soak": ["tests/serving/load/test_soak.py"],
 }
+RAYS_OWN = re.compile(r"(#x1B\[\d+m)?\((raylet|autoscaler|[\w:@.]+ pid=\d+)\b")
 
 
 class Outcome(NamedTuple):
@@ -79,8 +81,9 @@ def read(report: Path) -> Iterator[Outcome]:
 
 
 def _printed(output: str) -> str:
-    """What the test itself printed, without pytest's headings."""
+    """What the test itself printed, without pytest's headings and what Ray's processes say between."""
     lines = [line.rstrip() for line in output.splitlines() if not line.startswith("------")]
+    lines = [line for line in lines if not RAYS_OWN.match(line)]
     return "\n".join(lines).strip()
 
 

@@ -56,6 +56,7 @@ _SIGNATURES: dict[str, tuple[bytes, ...]] = {
     "PPM": (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
 }
 _SIGNATURE_BYTES = 12
+_BAND_BYTES = 1 << 18  # few enough for a processor's cache, and for the heap to use them again
 # What Pillow's readers raise for damaged files, by its own handling of them and by trial.
 READER_FAILURES = (
     OSError,
@@ -228,4 +229,16 @@ def _to_rgb(image: ImageFile.ImageFile) -> RgbImage:
     if image.mode == "F":
         raise InputError("image: expected 8 or 16 bits per channel; got floating-point pixels")
     image.info.pop("transparency", None)  # else Pillow warns that it is lost, which is what is wanted here
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)  # converting copies
+    return _pixels_of(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _pixels_of(image: Image.Image) -> RgbImage:
+    """The pixels of an RGB image, some rows at a time: for all at once Pillow makes a string of them in between, which
+    is as much memory again, and new memory takes the system about as long to provide as the copying takes."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), dtype=np.uint8)
+    rows = max(1, _BAND_BYTES // (3 * width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels

@@ -114,7 +114,7 @@ class Asking:
         except Exception as error:  # whatever a replica died of, the request gets an answer
             status: Status = "timeout" if _is_late(error) else "error"
             own = status == "error" and not isinstance(error, UnavailableError)
-            logger.warning("view server %s: %s: %s", name, status, error, exc_info=own)
+            logger.warning("view server %s: %s: %s", name, status, str(error), exc_info=own)
             for view in self._views[name]:
                 before = self.reports.get(view)
                 waited_s = time.perf_counter() - start + (before.seconds if before else 0.0)
@@ -136,9 +136,15 @@ async def _together(asked: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Resu
     try:
         return await asyncio.gather(*tasks)
     except Exception:
-        for task in tasks:
-            task.cancel()
+        _cancel(tasks)
         raise
+    finally:
+        del tasks  # they keep the failure, whose traceback keeps this frame and the picture in it
+
+
+def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _is_late(error: Exception) -> bool:

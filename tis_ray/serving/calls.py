@@ -31,6 +31,7 @@ from tis_ray.serving.messages import (
     UnavailableError,
     ViewAnswer,
 )
+from tis_ray.serving.time_limit import TimeIsUpError, in_time
 from tis_ray.views import SizeHW
 
 logger = logging.getLogger("ray.serve")
@@ -71,7 +72,7 @@ async def bounded(send: Callable[[float], Any], *, deadline_s: float) -> Any:
     try:
         return await _once(send, deadline)
     except LostError as error:
-        logger.warning("asking another replica: %s", error)
+        logger.warning("asking another replica: %s", str(error))
     return await _once(send, deadline)
 
 
@@ -79,17 +80,14 @@ async def _once(send: Callable[[float], Any], deadline: Deadline) -> Any:
     left = deadline.remaining_s
     response = None
     try:
-        async with asyncio.timeout(left) as limit:
-            response = send(left)
-            return await response
-    except (TimeoutError, asyncio.CancelledError) as error:
-        if isinstance(error, TimeoutError) and not limit.expired():
-            raise
+        response = send(left)
+        return await in_time(response, left)
+    except (TimeIsUpError, asyncio.CancelledError) as error:
         if response is not None:
             response.cancel()
         if isinstance(error, asyncio.CancelledError):
             raise
-        raise DeadlineError(f"no answer within {left:.3g} s") from error
+        raise DeadlineError(f"no answer within {left:.3g} s") from None
     except BackPressureError as error:
         raise OverloadError(_line(error)) from error
     except DeploymentUnavailableError as error:

@@ -20,6 +20,7 @@ from tis_ray.formats.images import PixelLimitError, decode_image, encoded_size
 from tis_ray.serving.messages import Deadline, OverloadError
 from tis_ray.serving.places import Places
 from tis_ray.serving.problems import ProblemError
+from tis_ray.serving.time_limit import TimeIsUpError, in_time
 from tis_ray.views import SizeHW
 
 _THREADS = 4  # decoders let other threads run meanwhile; more would only decode more pictures later
@@ -66,11 +67,8 @@ class Decoder:
 
     async def _room(self, pixels: int, within: Deadline) -> int:
         try:
-            async with asyncio.timeout(within.remaining_s) as limit:
-                return await self._places.take(pixels)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            return await in_time(self._places.take(pixels), within.remaining_s)
+        except TimeIsUpError:
             raise OverloadError("there was no room for another decoded picture in time") from None
 
     def _decode(self, image: bytes) -> Frame:

@@ -20,6 +20,7 @@ from tis_ray.serving.messages import Deadline, DeadlineError, FusedAnswer, Overl
 from tis_ray.serving.metrics import GatewayMetrics
 from tis_ray.serving.problems import ProblemError
 from tis_ray.serving.schemas import SegmentQuery
+from tis_ray.serving.time_limit import TimeIsUpError, in_time
 from tis_ray.views import SizeHW
 
 logger = logging.getLogger("ray.serve")
@@ -157,11 +158,8 @@ class Gateway:
         self, deadline: Deadline, image: bytes, query: SegmentQuery, *, whole: bool = False
     ) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(deadline.remaining_s) as limit:
-                return await self._segment(image, query, deadline, whole)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            return await in_time(self._segment(image, query, deadline, whole), deadline.remaining_s)
+        except TimeIsUpError:
             raise LateError(504, "the deadline passed while the image was decoded or the answer written") from None
 
     async def _segment(self, image: bytes, query: SegmentQuery, deadline: Deadline, whole: bool) -> dict[str, Any]:
@@ -196,7 +194,7 @@ class Gateway:
             async with self._decoder.decoded(image, Deadline(TIME_SHARE * deadline.remaining_s)) as frame:
                 return await self._ask(frame, query, deadline), frame.image_hw, frame.sha256, frame.seconds
         except OverloadError as error:
-            logger.warning("overload: %s", error)
+            logger.warning("overload: %s", str(error))
             self.metrics.refused("full")
             detail = "too many requests are waiting already"
             raise LateError(503, detail, headers=self._come_back(deadline)) from None
@@ -212,7 +210,7 @@ class Gateway:
         except OverloadError:
             raise
         except (UnavailableError, DeadlineError) as error:  # late although its views are not: it is dead or stuck
-            logger.warning("fusion: %s", error)
+            logger.warning("fusion: %s", str(error))
             kind = LateError if isinstance(error, DeadlineError) else ProblemError
             raise kind(503, "the fusion did not answer in time", headers=_RECOVERY) from None
 
