@@ -105,6 +105,7 @@ def _image(status: int, expected: str, got: str) -> ProblemError:
 _NO_TOKEN = "this service needs a token"
 _VALID_TOKEN = "Bearer and a valid token"
 _TOO_LARGE = "the image is too large"
+_PARAMETERS = "one of score_threshold, max_instances, masks, deadline_s, explain"
 _ANY_IMAGE = "image/jpeg, image/png, image/webp or another image type, or multipart/form-data with a field 'image'"
 
 # Of each status, under a name: what the service says in that case, numbers apart, word for word.
@@ -153,9 +154,9 @@ PROBLEMS: dict[int, dict[str, ProblemError]] = {
         ),
         "misspelt": ProblemError(
             422,
-            "query parameter max_instance: expected no parameter of that name",
+            f"query parameter max_instance: expected {_PARAMETERS}",
             field="max_instance",
-            expected="no parameter of that name",
+            expected=_PARAMETERS,
             got="50",
         ),
     },

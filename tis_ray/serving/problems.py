@@ -10,6 +10,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from tis_ray.serving.schemas import SegmentQuery
+
 logger = logging.getLogger("ray.serve")
 
 MEDIA_TYPE = "application/problem+json"
@@ -70,7 +72,7 @@ async def _from_validation(_: Request, error: Exception) -> Response:
     field = ".".join(map(str, path)) or str(place)
     expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        expected = "no parameter of that name"
+        expected = f"one of {', '.join(SegmentQuery.model_fields)}"  # no other route knows any
     return ProblemError(
         422,
         f"{place} parameter {field}: expected {expected}",
