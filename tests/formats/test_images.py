@@ -43,6 +43,15 @@ def test_lossless_kinds_give_the_stored_pixels(kind, options):
     assert np.array_equal(decode_image(_bytes(picture, kind, **options), max_pixels=None), np.asarray(picture))
 
 
+@pytest.mark.parametrize("size_hw", [(400, 700), (3, 100_000), (1, 1)])
+def test_pixels_that_are_copied_in_bands_are_all_there(size_hw):
+    """Several bands, of which the last is a part; rows that are longer than a band; a pixel."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    found = decode_image(_bytes(Image.fromarray(pixels), "PPM"), max_pixels=None)
+    assert np.array_equal(found, pixels)
+    assert found.flags.writeable
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_other_modes_become_rgb(mode):
     picture = _picture(mode)

@@ -102,7 +102,7 @@ def test_answers_are_torchvisions(twins: Twins, batch: list[tuple[int, int]]) ->
         assert len(one.boxes) >= 5
         assert len(one.labels.unique()) >= 2
         # Sums of fifty layers round differently with the processor's vector width: by 14 float32 steps of 84 px on one.
-        torch.testing.assert_close(one.boxes, wanted["boxes"], atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(one.boxes, wanted["boxes"], atol=1e-4, rtol=2e-6)
         torch.testing.assert_close(one.scores, wanted["scores"], atol=1e-4, rtol=0)
         assert torch.equal(one.labels, wanted["labels"])
         torch.testing.assert_close(one.mask_probs, wanted["masks"][:, 0], atol=1e-4, rtol=0)
