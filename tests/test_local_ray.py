@@ -1,5 +1,11 @@
 """A Ray that cannot start is told in one line; the token of one that does is nobody else's to read."""
 
+import os
+import re
+import subprocess
+import sys
+
+import httpx
 import pytest
 
 from tis_ray import local_ray
@@ -7,12 +13,27 @@ from tis_ray.errors import ServiceError
 
 
 @pytest.mark.ray
-def test_a_ray_that_cannot_start_is_one_line(tmp_path, monkeypatch):
+def test_a_ray_that_cannot_start_is_one_line(tmp_path):
     deep = tmp_path / ("x" * 100)  # too long a path for the sockets that Ray makes in it
     deep.mkdir()
-    monkeypatch.setenv("RAY_TMPDIR", str(deep))
-    with pytest.raises(ServiceError, match=r"^Ray did not start on this machine: .*path"):
+    code = """
+from tis_ray import local_ray
+from tis_ray.errors import ServiceError
+try:
+    local_ray.start(num_cpus=1)
+except ServiceError as error:
+    print(error)
+"""
+    environment = os.environ | {"RAY_TMPDIR": str(deep)}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert re.fullmatch(r"Ray did not start on this machine: .*path.*\n", ran.stdout)
+
+
+@pytest.mark.ray
+def test_a_second_ray_is_refused_and_the_first_goes_on(service):
+    with pytest.raises(ServiceError, match="connected to one already"):
         local_ray.start(num_cpus=1)
+    assert httpx.get(f"{service.url}/readyz", timeout=60, trust_env=False).status_code == 200
 
 
 @pytest.fixture

@@ -24,8 +24,11 @@ _ATTEMPTS = 3
 def start(*, num_cpus: int, dashboard: bool = False, runtime_env: dict[str, Any] | None = None) -> str | None:
     """Start it and connect to it; returns the address of its dashboard, where there is one.
 
-    Raises `ServiceError` where it did not come up in several attempts.
+    Raises `ServiceError` where it did not come up in several attempts, or this process is connected to one already,
+    which is left as it is.
     """
+    if ray.is_initialized():
+        raise ServiceError("Ray did not start on this machine: this process is connected to one already")
     keep_token_private()
     for attempt in range(1, _ATTEMPTS + 1):
         try:

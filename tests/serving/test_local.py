@@ -88,6 +88,15 @@ print(ray.is_initialized())
     assert in_a_fresh_process(code) == "False"
 
 
+def test_closing_after_ray_has_gone_starts_no_other(monkeypatch):
+    started = []
+    monkeypatch.setattr(local.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(local.serve, "status", lambda: started.append("Ray"))
+    monkeypatch.setattr(local.ray, "shutdown", lambda: started.append("nothing"))
+    local.LocalService("http://127.0.0.1:1", owns_ray=False).close()
+    assert not started
+
+
 def test_a_url_that_is_none_is_named():
     with pytest.raises(
         InputError, match="url: expected the address of a service as http://host:port; got 'http://:::'"

@@ -49,6 +49,8 @@ class LocalService:
         if not self._open:
             return
         self._open = False
+        if not ray.is_initialized():
+            return  # Ray was stopped before; asking Serve would connect to another one or start one
         try:
             # Stopping must not hide why it came to that, such as a Serve that never started or a Ray that is gone.
             with suppress(RayServeException, RayError, TimeoutError):
