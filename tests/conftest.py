@@ -38,7 +38,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")  # else a test of metrics waits for half a minute
     path = write_ensemble(tmp_path_factory.mktemp("service"))
     ensemble = load_ensemble(path)
-    dashboard = start_ray(ensemble, dashboard=True, extra_cpus=2)
+    dashboard = start_ray(ensemble, dashboard=True, extra_cpus=4)  # for batch runs and training
     assert dashboard is not None
     try:
         with serve_locally(ensemble, port=free_port()) as running:

@@ -1,5 +1,8 @@
 """What an actor of the streamed pipeline does with a shard, without Ray around it."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +193,26 @@ def test_images_in_flight_are_shared_by_at_least_two_actors(in_flight: int, acto
 @pytest.mark.parametrize("replicas", [1, 4, 1000])
 def test_no_replica_waits_for_an_image(replicas: int) -> None:
     assert streaming.enough_in_flight(replicas) >= 2 * replicas
+
+
+def test_the_next_shard_is_under_way_while_the_first_waits_for_its_last_image(run: RunFolder) -> None:
+    first_of_next, began = threading.Event(), []
+
+    class Slow(Counting):
+        def __call__(self, image: NDArray[np.uint8]) -> Segmented:
+            number = int(image[0, 0, 0])
+            began.append(number)
+            if number == 3:
+                first_of_next.set()
+            elif number == 2:
+                assert first_of_next.wait(30)  # it ends only after an image of the other shard began
+            return super().__call__(image)
+
+    actor = worker(run, Slow())
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(told, actor, 0)
+        while not began:
+            time.sleep(0.01)
+        second = pool.submit(told, actor, 1)
+        assert [first.result().num_ok, second.result().num_ok] == [3, 3]
+    assert sorted(began) == [0, 1, 2, 3, 4, 5]

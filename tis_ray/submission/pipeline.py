@@ -4,10 +4,10 @@ The segmenter is the running service's fusion deployment (`service.ServiceSegmen
 alike, so that one path writes every submission.
 """
 
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.images import open_image
 from tis_ray.instances import Instances
 from tis_ray.runs.records import ImageOutcome, ImageViews, ViewOutcome
+from tis_ray.submission.window import Window
 from tis_ray.views import View
 
 
@@ -97,11 +98,12 @@ def segment_images(
     segmenter: Segmenter,
     images: Sequence[ListedImage],
     *,
-    in_flight: int = 8,
+    in_flight: int | Window = 8,
     has_worked: bool = False,
     streak: Streak | None = None,
 ) -> Generator[ImageResult, None, None]:
-    """Results in the order of `images`, at most `in_flight` of them opened or waiting at any time.
+    """Results in the order of `images`, at most `in_flight` of them opened or waiting at any time, or as many as there
+    is room for in a window that is shared with other calls.
 
     An image that cannot be read or segmented yields a result with an `error`; the others go on. Raises `ServiceError`
     where the segmenter itself fails on `GIVE_UP_AFTER` images in a row, or on all of fewer, unless it `has_worked` on
@@ -122,19 +124,15 @@ def segment_images(
 
 
 def _in_order(
-    segmenter: Segmenter, images: Sequence[ListedImage], in_flight: int
+    segmenter: Segmenter, images: Sequence[ListedImage], in_flight: int | Window
 ) -> Generator[ImageResult, None, None]:
-    pool = ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="segment")
-    waiting: deque[Future[ImageResult]] = deque()
-    try:
-        for image in images:
-            waiting.append(pool.submit(_segment_one, segmenter, image))
-            if len(waiting) >= in_flight:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    work = partial(_segment_one, segmenter)
+    if isinstance(in_flight, Window):
+        with closing(in_flight.results(work, images)) as results:
+            yield from results
+    else:
+        with closing(Window(in_flight)) as window:
+            yield from window.results(work, images)
 
 
 def _segment_one(segmenter: Segmenter, image: ListedImage) -> ImageResult:

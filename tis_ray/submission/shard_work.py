@@ -13,6 +13,7 @@ from tis_ray.formats.image_list import ListedImage
 from tis_ray.runs.folder import RunFolder
 from tis_ray.runs.records import STATUSES, ImageOutcome, ImageViews, Status
 from tis_ray.submission.pipeline import GIVE_UP_AFTER, ImageResult, Segmenter, Streak, segment_images
+from tis_ray.submission.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def segment_shard(
     run: RunFolder,
     number: int,
     *,
-    in_flight: int = 8,
+    in_flight: int | Window = 8,
     again: Collection[int] | None = None,
     streak: Streak | None = None,
 ) -> ShardDone:
@@ -59,7 +60,7 @@ def segment_shards(
     run: RunFolder,
     numbers: Sequence[int],
     *,
-    in_flight: int = 8,
+    in_flight: int | Window = 8,
     again: Mapping[int, Collection[int]] | None = None,
     has_worked: bool = False,
     streak: Streak | None = None,
@@ -67,7 +68,8 @@ def segment_shards(
 ) -> Generator[ShardDone, None, None]:
     """Segment shards one after the other and write each; those of the next are in flight while one is written.
 
-    At most `in_flight` images are opened or waiting at any time. Of the shards that `again` names, the images of these
+    At most `in_flight` images are opened or waiting at any time; a window may be shared with other calls, whose images
+    are in flight while these shards begin and end. Of the shards that `again` names, the images of these
     ids alone are looked at; the others stay as they are, and so does one that got worse though its file is as long as
     before. `on_image` is called with each image as it is there. Raises `ServiceError` where the segmenter fails on too
     many images in a row (see `segment_images`, also for `has_worked` and `streak`), and `OSError` where a shard cannot

@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,12 @@ from tis_ray.submission.pipeline import GIVE_UP_AFTER, Segmenter, Streak
 from tis_ray.submission.service import ServiceSegmenter
 from tis_ray.submission.shard_work import ShardDone, segment_shard, shard_done
 from tis_ray.submission.storage import check_storage, idle_nodes
+from tis_ray.submission.window import Window
 from tis_ray.views import View
 
 IN_FLIGHT_EACH = 8  # images that one actor opens or waits for: what its cores decode meanwhile keeps up with that
-_LEAST_ACTORS = 2  # the images of one are in flight while another begins or ends a shard
-_SHARDS_EACH = 2  # that one looks at and that waits with it, so that no actor waits for the driver
+_LEAST_ACTORS = 2  # where one dies, another goes on
+_SHARDS_EACH = 2  # an actor begins one while it ends the other
 _NODE = "ray.io/node-id"  # a label that every node has
 
 _FAILURES: dict[str, type[TisRayError]] = {one.__name__: one for one in (ServiceError, DataError, ConfigError)}
@@ -97,7 +99,9 @@ def _open_served(views: tuple[View, ...], deadline_s: float, options: dict[str, 
 
 
 class _Worker:
-    """An actor of the pipeline: does one shard after the other.
+    """An actor of the pipeline: does one shard after the other, called by two threads.
+
+    While one waits for the last images of its shard and writes it, those of the other's are in flight.
 
     What ends the run comes back in the row `failure`: of an exception Ray Data would keep the text alone, in the middle
     of a stack trace.
@@ -114,7 +118,8 @@ class _Worker:
     ) -> None:
         self._open = partial(open_run, run), open_segmenter
         self._opened: tuple[RunFolder, Segmenter] | None = None
-        self._in_flight = in_flight
+        self._opening = Lock()
+        self._window = Window(in_flight)
         self._again = again
         self._streak = streak
 
@@ -130,8 +135,9 @@ class _Worker:
         return {name: np.array([value]) for name, value in asdict(done).items()} | {"failure": np.array([failure])}
 
     def _do(self, number: int) -> ShardDone:
-        if self._opened is None:
-            self._opened = self._open[0](), self._open[1]()
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._open[0](), self._open[1]()
         run, segmenter = self._opened
         if number not in self._again and run.shard(number).exists():
             # By an actor that died before it could say so.
@@ -140,7 +146,7 @@ class _Worker:
             segmenter,
             run,
             number,
-            in_flight=self._in_flight,
+            in_flight=self._window,
             again=self._again.get(number),
             streak=self._streak,
         )
@@ -156,7 +162,12 @@ def _pipeline(numbers: Sequence[int], options: dict[str, Any], *, actors: int) -
         _Worker,
         fn_constructor_kwargs=options,
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=_SHARDS_EACH),
+        compute=ray.data.ActorPoolStrategy(
+            size=actors,
+            max_tasks_in_flight_per_actor=_SHARDS_EACH,
+            max_concurrent_calls_per_actor=_SHARDS_EACH,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=0,  # the service may hold all there are, or be about to start replicas on those that are left
     )
 
