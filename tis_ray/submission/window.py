@@ -10,6 +10,9 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+_AHEAD = 4  # results of so many windows wait for one that is late, so that what is left of them is not held up by it
+
+
 class Window:
     """Threads that work on at most `size` items at any time, whoever's they are.
 
@@ -21,9 +24,10 @@ class Window:
         self._pool = ThreadPoolExecutor(max_workers=size, thread_name_prefix="window")
         self._places = Semaphore(size)
         self._turn = Lock()
+        self._most = _AHEAD * size
 
     def results(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
-        """What `work` makes of each item, in their order; an item keeps its place until its result is taken.
+        """What `work` makes of each item, in their order.
 
         Close the generator when stopping early: what has not begun then never does, and others get their turn.
         """
@@ -31,22 +35,23 @@ class Window:
         try:
             with self._turn:
                 for item in items:
-                    while not self._places.acquire(blocking=not waiting):
-                        yield self._first(waiting)
-                    waiting.append(self._pool.submit(work, item))
+                    while waiting and (waiting[0].done() or len(waiting) == self._most):
+                        yield waiting.popleft().result()
+                    self._places.acquire()
+                    waiting.append(self._pool.submit(self._at_its_place, work, item))
             while waiting:
-                yield self._first(waiting)
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
-                future.cancel()
-                self._places.release()
+                if future.cancel():
+                    self._places.release()
 
     def close(self) -> None:
         """Begin nothing more, and wait for nothing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _first(self, waiting: deque[Future[_Result]]) -> _Result:
+    def _at_its_place(self, work: Callable[[_Item], _Result], item: _Item) -> _Result:
         try:
-            return waiting.popleft().result()
+            return work(item)
         finally:
             self._places.release()
