@@ -9,7 +9,6 @@ and writes the figures into `docs/benchmarks.md`. Each way opens it in a process
 import multiprocessing
 import os
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from tests.benchmarks.resident import resident_mb
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _FIGURES = re.compile(r"(<!-- annotation cache -->\n).*?(<!-- end of annotation cache -->)", re.DOTALL)
@@ -141,9 +142,7 @@ def _apart(way: Callable[[Path], tuple[float, float | None]], path: Path) -> Mea
 
 def _measured(way: Callable[[Path], tuple[float, float | None]], path: Path) -> Measured:
     seconds = way(path)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return Measured(*seconds, peak_mb, pages * resource.getpagesize() / 2**20)
+    return Measured(*seconds, resident_mb(), resident_mb("VmRSS"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ The table is written into `docs/benchmarks.md`.
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.benchmarks import pages
+from tests.benchmarks.resident import resident_mb
 from tis_ray.config import Ensemble, parse
 from tis_ray.formats.image_list import ListedImage
 from tis_ray.formats.wad_classes import EVALUATED
@@ -72,8 +72,7 @@ def measure(run: Path, out: Path, name: str) -> tuple[float, float, float, float
     started, cpu_started = time.perf_counter(), time.process_time()
     convert(run, out, formats=[name])
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return seconds, cpu_s, peak_mb, out.stat().st_size / 1e6
+    return seconds, cpu_s, resident_mb(), out.stat().st_size / 1e6
 
 
 def make_run(path: Path, num_images: int, per_image: int, size_hw: tuple[int, int]) -> RunFolder:

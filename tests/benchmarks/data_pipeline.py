@@ -12,13 +12,14 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.benchmarks.resident import resident_mb
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _FIGURES = re.compile(r"(<!-- data pipeline -->\n).*?(<!-- end of data pipeline -->)", re.DOTALL)
@@ -210,18 +211,14 @@ def measure(way: Callable[..., Any], path: Path, *, least: int = 4) -> Measured:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     count, sample = way(path)
-    loaded = _peak_mb()
+    loaded = resident_mb()
     sample(0)  # compiled kernels are loaded, libraries have what they keep
     seconds = []
     for index in range(max(count, least)):
         start = time.process_time()
         sample(index % count)
         seconds.append(time.process_time() - start)
-    return Measured(seconds, _peak_mb(), loaded)
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Measured(seconds, resident_mb(), loaded)
 
 
 if __name__ == "__main__":

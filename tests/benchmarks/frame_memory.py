@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.benchmarks.resident import resident_mb
 from tis_ray.config import Ensemble
 from tis_ray.instances import Instances
 
@@ -110,13 +111,6 @@ def torchvision_paste(instances: Instances, *, chunk_size: int = CHUNK) -> int:
 def torchvision_one_at_a_time(instances: Instances) -> int:
     """The same with the least memory."""
     return torchvision_paste(instances, chunk_size=1)
-
-
-def resident_mb(field: str) -> float:
-    """`VmRSS` now or `VmHWM`, the peak, in MB."""
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

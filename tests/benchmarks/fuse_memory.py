@@ -9,7 +9,6 @@ own; its peak of resident memory is that of the whole process, libraries include
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from tests.benchmarks.resident import resident_mb
 from tis_ray.formats.coco_results import ResultsWriter
 from tis_ray.ops import rle
 from tis_ray.ops.runs import Runs
@@ -57,7 +57,7 @@ def measure(folder: Path, paths: list[Path], fusion: str) -> dict[str, float]:
         "read": sum(summary.num_read.values()),
         "written": summary.num_written,
         "seconds": time.perf_counter() - start,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": resident_mb(),
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.benchmarks import peers
 from tests.benchmarks.generate import FRAME_HEIGHT, FRAME_WIDTH, views_of_boxes
+from tests.benchmarks.resident import resident_mb
 from tests.benchmarks.timing import Row, compare
 from tis_ray.fusion.pool import Pool
 from tis_ray.fusion.rules import mask_nms
@@ -89,11 +90,6 @@ def peak_mb(function: Callable[[], Any]) -> float:
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back, or the call could take it unseen
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status_kb("VmRSS")
+    before = resident_mb("VmRSS")
     function()
-    return (_status_kb("VmHWM") - before) / 1024
-
-
-def _status_kb(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1])
+    return resident_mb() - before
