@@ -25,11 +25,11 @@ def read(page: Path, name: str) -> str:
 
 
 def machine(*packages: str) -> str:
-    """Processor, cores that this process may use, how busy they are, and versions of the packages, in one line."""
+    """Processor, cores that this process may use, the load on them, and versions of the packages, in one line."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     return (
-        f"{model[1] if model else platform.processor()}, {cores} cores, {load:.1f} of them busy at the end; "
+        f"{model[1] if model else platform.processor()}, {cores} cores, load average {load:.1f} at the end; "
         f"Python {platform.python_version()}, {versions}."
     )
